@@ -1,0 +1,35 @@
+# Each target makes .venv and installs pinned versions first; nothing else needs preparing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-fast lint check clean help
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# One install for every target. The stamp is newer than the files it was made from.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "imbalance-doctor needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	touch $@
+
+demo: $(VENV)/.installed  ## Train on rare digits, watch a planted failure get diagnosed and treated
+	$(BIN)/imbalance-doctor demo --out demo-runs
+
+test: $(VENV)/.installed  ## Run every test
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.installed  ## Run the tests that take no training and no processes
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+lint: $(VENV)/.installed  ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test  ## What CI runs
+
+clean:  ## Remove the environment and everything generated
+	rm -rf $(VENV) demo-runs runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

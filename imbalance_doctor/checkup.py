@@ -1,0 +1,212 @@
+"""The one way from records to findings, shared by the training hook and by the report.
+
+`Checkup` takes records in the order of the run. Everything it decides follows from the records alone,
+never from the clock, so a log read afterwards gives the findings that were raised live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity, Skipped
+from imbalance_doctor.history import History, Window
+from imbalance_doctor.records import EndRecord, EvalRecord, Record, RunInfo, StepRecord
+from imbalance_doctor.rules.base import Evidence, Rule
+
+#: After its first `EAGER_RECORDS` records, a loss is examined by the windowed rules at every
+#: `EXAMINE_EVERY`-th record only: a window of tens of records changes little in five, and the rules
+#: are most of what a record costs.
+EAGER_RECORDS = 20
+EXAMINE_EVERY = 5
+
+#: Examinations in a row that must find nothing before a finding counts as resolved, so that one quiet
+#: record does not close a finding that the next one opens again.
+RESOLVE_AFTER = 3
+
+_Key = tuple[str, str, int | None]  # rule code, loss name, class index
+
+
+@dataclass
+class _Open:
+    """A finding under observation, and for how many examinations it has not been seen."""
+
+    finding: Finding
+    quiet: int = 0
+
+
+class Checkup:
+    """Runs rules over a growing history and keeps the findings' life cycle.
+
+    Args:
+        run: What is known of the run.
+        rules: The rules to apply.
+    """
+
+    def __init__(self, run: RunInfo, rules: Sequence[Rule]) -> None:
+        self.history = History(run)
+        self.rules = tuple(rules)
+        #: Rules that raised, by code, with the error: they are not asked again.
+        self.failed: dict[str, str] = {}
+        self._open: dict[_Key, _Open] = {}
+        self._closed: list[Finding] = []
+        self._examined: dict[tuple[str, str], Examined] = {}
+
+    def feed(self, record: Record) -> list[Finding]:
+        """Take in one record.
+
+        Returns:
+            Findings that this record opened, made graver, or resolved.
+        """
+        self.history.add(record)
+        changed: list[Finding] = []
+        if isinstance(record, StepRecord):
+            # A warmup wrapper has a track for each phase; only those that this record fed are current.
+            current = [w for w in self.history.windows(record.loss) if w.step == record.step]
+            for window in current:
+                changed += self._examine(window, everything=_due(window.records))
+            changed += self._leave_phase(record, {window.kind for window in current})
+        elif isinstance(record, (EvalRecord, EndRecord)):
+            for window in self.history.windows():
+                changed += self._examine(window, everything=True)
+        return changed
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every finding so far: open ones first, the gravest and earliest first among them."""
+        found = [entry.finding for entry in self._open.values()] + self._closed
+        explained = {
+            (f.loss, f.class_index, rule.code)
+            for rule in self.rules
+            for f in found
+            if f.status == "open" and f.code in rule.explained_by
+        }
+
+        def order(finding: Finding) -> tuple[Any, ...]:
+            consequence = (finding.loss, finding.class_index, finding.code) in explained
+            return (
+                finding.status != "open",
+                -SEVERITIES.index(finding.severity),
+                consequence,
+                finding.step,
+                finding.code,
+                finding.class_index or 0,
+            )
+
+        return tuple(sorted(found, key=order))
+
+    def diagnosis(self, *, source: str = "", notes: Sequence[str] = ()) -> Diagnosis:
+        """The state of every rule now."""
+        findings = self.findings
+        sick = {(finding.code, finding.loss) for finding in findings if finding.status == "open"}
+        examined = [item for key, item in sorted(self._examined.items()) if key not in sick]
+        return Diagnosis(
+            findings=findings,
+            skipped=tuple(item for item in examined if item.skipped is not None),
+            healthy=tuple(item for item in examined if item.skipped is None),
+            source=source,
+            last_step=self.history.step,
+            notes=tuple(notes),
+        )
+
+    def _examine(self, window: Window, *, everything: bool) -> list[Finding]:
+        changed: list[Finding] = []
+        for rule in self.rules:
+            if window.kind not in rule.kinds or not (everything or rule.min_records == 1):
+                continue
+            verdict = self._verdict(rule, window)
+            skipped = verdict.reason if isinstance(verdict, Skipped) else None
+            self._examined[rule.code, window.loss.name] = Examined(
+                rule.code, rule.name, window.loss.name, skipped
+            )
+            if not isinstance(verdict, Skipped):
+                changed += self._update(rule, window, verdict)
+        return changed
+
+    def _leave_phase(self, record: StepRecord, kinds: set[str]) -> list[Finding]:
+        """Close findings about a phase that is over: nothing will examine them again."""
+        kinds_of = {rule.code: rule.kinds for rule in self.rules}
+        over = [key for key in self._open if key[1] == record.loss and not kinds & kinds_of[key[0]]]
+        return [self._close(key, record.step) for key in over]
+
+    def _close(self, key: _Key, step: int) -> Finding:
+        finding = self._open.pop(key).finding.resolved(step)
+        self._closed.append(finding)
+        return finding
+
+    def _verdict(self, rule: Rule, window: Window) -> list[Evidence] | Skipped:
+        if rule.code in self.failed:
+            return Skipped(f"the rule failed: {self.failed[rule.code]}")
+        missing = [name for name in rule.requires if not window.has(name)]
+        if missing:
+            return Skipped(f"{', '.join(missing)} not recorded")
+        missing = [name for name in rule.requires_eval if not len(window.eval_series(name))]
+        if missing:
+            return Skipped(f"no validation {', '.join(missing)}; call doctor.log_eval")
+        if window.records < rule.min_records:
+            return Skipped(f"{window.records} of {rule.min_records} records")
+        try:
+            verdict = rule.examine(window)
+            return verdict if isinstance(verdict, Skipped) else list(verdict)
+        except Exception as error:  # a rule that is wrong must not end a training run
+            self.failed[rule.code] = f"{type(error).__name__}: {error}"
+            return Skipped(f"the rule failed: {self.failed[rule.code]}")
+
+    def _update(self, rule: Rule, window: Window, verdict: Iterable[Evidence]) -> list[Finding]:
+        changed: list[Finding] = []
+        seen = set()
+        for evidence in verdict:
+            key = (rule.code, window.loss.name, evidence.class_index)
+            seen.add(key)
+            entry = self._open.get(key)
+            severity: Severity = evidence.severity or rule.severity
+            if entry is None:
+                entry = self._open[key] = _Open(_finding(rule, window, evidence, severity))
+                changed.append(entry.finding)
+            elif SEVERITIES.index(severity) > SEVERITIES.index(entry.finding.severity):
+                graver = _finding(rule, window, evidence, severity)
+                entry.finding = replace(graver, step=entry.finding.step)
+                changed.append(entry.finding)
+            else:
+                entry.finding = replace(entry.finding, last_step=window.step)
+            entry.quiet = 0
+        for key in [k for k in self._open if k[:2] == (rule.code, window.loss.name) and k not in seen]:
+            entry = self._open[key]
+            entry.quiet += 1
+            if entry.quiet >= RESOLVE_AFTER:
+                changed.append(self._close(key, window.step))
+        return changed
+
+
+def _due(records: int) -> bool:
+    return records <= EAGER_RECORDS or records % EXAMINE_EVERY == 0
+
+
+def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity) -> Finding:
+    class_name = window.run.class_name(evidence.class_index, window.classes)
+    if evidence.class_index is None or (window.classes == 1 and class_name is None):
+        class_label = "the positive class"
+    else:
+        class_label = f"class {class_name or evidence.class_index}"
+    words: dict[str, Any] = {"class_label": class_label, "loss": window.loss.name, **evidence.values}
+    return Finding(
+        code=rule.code,
+        name=rule.name,
+        severity=severity,
+        loss=window.loss.name,
+        class_index=evidence.class_index,
+        class_name=class_name,
+        step=window.step,
+        last_step=window.step,
+        status="open",
+        symptom=_sentence((evidence.symptom or rule.symptom).format(**words)),
+        cause=_sentence((evidence.cause or rule.cause).format(**words)),
+        remedy=_sentence((evidence.remedy or rule.remedy).format(**words)),
+        evidence={name: float(value) for name, value in evidence.values.items()},
+        prescription=evidence.prescription,
+    )
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,144 @@
+"""What the rules say: findings, what was skipped, and the diagnosis that holds both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+Severity: TypeAlias = Literal["info", "warning", "error"]
+
+#: Severities from mild to grave.
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+
+
+def at_least(severity: Severity, floor: Severity) -> bool:
+    """Whether a severity is as grave as `floor` or graver."""
+    return SEVERITIES.index(severity) >= SEVERITIES.index(floor)
+
+
+class ImbalanceWarning(UserWarning):
+    """A finding, raised as a Python warning so that users can filter it."""
+
+
+class ImbalanceError(RuntimeError):
+    """A finding, raised as an error where the user asked for that (``on_finding="raise"``)."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.headline())
+        self.finding = finding
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of one loss (and class), from the step that showed it to the step it was last seen."""
+
+    code: str
+    name: str
+    severity: Severity
+    loss: str
+    class_index: int | None
+    class_name: str | None
+    step: int
+    last_step: int
+    status: Literal["open", "resolved"]
+    symptom: str
+    cause: str
+    remedy: str
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    #: The remedy as data, ``{"parameter": ..., "from": ..., "to": ...}``, where a setting carries it.
+    prescription: Mapping[str, Any] | None = None
+
+    @property
+    def where(self) -> str:
+        """The loss and the class, in words."""
+        if self.class_index is None:
+            return self.loss
+        name = f"class {self.class_index}"
+        return f"{self.loss}, {name} ({self.class_name})" if self.class_name else f"{self.loss}, {name}"
+
+    def headline(self) -> str:
+        """The finding in one paragraph, for a log line or a warning."""
+        return (
+            f"{self.code} {self.name} [{self.where}] since step {self.step}: "
+            f"{self.symptom} Cause: {self.cause} Remedy: {self.remedy}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The finding as plain data, ready for JSON."""
+        return asdict(self)
+
+    def resolved(self, step: int) -> Finding:
+        """The same finding, no longer seen at `step`."""
+        return replace(self, status="resolved", last_step=step)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A rule that could not be examined, which is not the same as healthy."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The state of one rule on one loss at the end of a checkup."""
+
+    code: str
+    name: str
+    loss: str
+    skipped: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The outcome of a checkup: findings, rules that were skipped and why, rules that found nothing."""
+
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[Examined, ...] = ()
+    healthy: tuple[Examined, ...] = ()
+    #: Where it came from (a path, or "this process") and how far the run had got.
+    source: str = ""
+    last_step: int | None = None
+    #: Things the reader of the log should know, such as a torn line that was left out.
+    notes: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> tuple[Finding, ...]:
+        """Findings that still hold."""
+        return tuple(finding for finding in self.findings if finding.status == "open")
+
+    @property
+    def worst(self) -> Severity | None:
+        """The gravest severity among the open findings."""
+        return max((f.severity for f in self.open), key=SEVERITIES.index, default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The diagnosis as plain data, ready for JSON."""
+        return {
+            "source": self.source,
+            "last_step": self.last_step,
+            "worst": self.worst,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "skipped": [asdict(item) for item in self.skipped],
+            "healthy": [asdict(item) for item in self.healthy],
+            "notes": list(self.notes),
+        }
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from imbalance_doctor.render.terminal import diagnosis_view
+
+        yield diagnosis_view(self)
+
+    def __str__(self) -> str:
+        from imbalance_doctor.render.terminal import as_text
+
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        from imbalance_doctor.render.notebook import as_html
+
+        return as_html(self)

@@ -1,0 +1,208 @@
+"""The recent past of a run, as rules read it: one window of arrays for each watched loss.
+
+Memory is bounded: each statistic keeps its last `WINDOW` records, however long the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_doctor.records import (
+    Array,
+    EndRecord,
+    EvalRecord,
+    LossInfo,
+    Record,
+    RunInfo,
+    StepRecord,
+    TreatmentRecord,
+    WatchRecord,
+)
+
+#: Records of a statistic that rules can look back on. At the default of one record in 10 steps it is
+#: 2,000 steps: room for a trend and its noise, at a fixed and small cost.
+WINDOW = 200
+
+#: Evaluations kept: some rules compare with the best or the first one, so a whole ordinary run stays.
+EVAL_WINDOW = 2_000
+
+#: Statistics of the warmup wrapper itself; all others of its records come from the loss it had active.
+SCHEDULE_STATS = frozenset({"phase", "main_weight", "temperature", "loss"})
+
+#: Values of the wrapper's `phase`.
+WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Series:
+    """One statistic over time: `steps` is [T], `values` is [T, ...] in float64, oldest first."""
+
+    steps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def last(self, count: int) -> Series:
+        """The newest `count` entries."""
+        return Series(self.steps[-count:], self.values[-count:])
+
+
+EMPTY = Series(np.empty(0, np.int64), np.empty((0,), np.float64))
+
+
+class _Ring:
+    """The last `capacity` values of a statistic, contiguous, appended to in constant time."""
+
+    def __init__(self, capacity: int, shape: tuple[int, ...]) -> None:
+        self.capacity, self.shape, self.end = capacity, shape, 0
+        # Twice the capacity: when the end is reached the newest half moves to the front, once in
+        # `capacity` appends, and any window is one slice.
+        self.steps = np.empty(2 * capacity, np.int64)
+        self.values = np.empty((2 * capacity, *shape), np.float64)
+
+    def append(self, step: int, value: Array) -> None:
+        if self.end == 2 * self.capacity:
+            self.steps[: self.capacity] = self.steps[self.capacity :]
+            self.values[: self.capacity] = self.values[self.capacity :]
+            self.end = self.capacity
+        self.steps[self.end] = step
+        self.values[self.end] = value
+        self.end += 1
+
+    def series(self) -> Series:
+        newest = slice(max(0, self.end - self.capacity), self.end)
+        return Series(self.steps[newest], self.values[newest])
+
+
+class _Track:
+    """The rings of one loss (or of the evaluations)."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.rings: dict[str, _Ring] = {}
+        self.records = 0
+        self.step = 0
+
+    def append(self, step: int, values: Mapping[str, Array]) -> None:
+        for name, value in values.items():
+            ring = self.rings.get(name)
+            if ring is None or ring.shape != value.shape:  # a new statistic, or the class count changed
+                ring = self.rings[name] = _Ring(self.capacity, value.shape)
+            ring.append(step, value)
+        self.records += 1
+        self.step = step
+
+    def series(self, name: str) -> Series:
+        ring = self.rings.get(name)
+        return EMPTY if ring is None else ring.series()
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a rule sees of one loss: its settings, its recent statistics, the run and its evaluations."""
+
+    run: RunInfo
+    loss: LossInfo
+    #: Step of the newest record of this loss.
+    step: int
+    #: Records of this loss since it was watched or last treated; more than the window may hold.
+    records: int
+    _track: _Track = field(repr=False)
+    _evals: _Track = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """The kind of loss whose statistics these are."""
+        return self.loss.kind
+
+    def config(self, name: str, default: Any = None) -> Any:
+        """A setting of the loss."""
+        return self.loss.config.get(name, default)
+
+    def has(self, name: str) -> bool:
+        """Whether the statistic was recorded."""
+        return name in self._track.rings
+
+    def series(self, name: str) -> Series:
+        """A statistic over the window; empty where it was not recorded."""
+        return self._track.series(name)
+
+    def eval_series(self, name: str) -> Series:
+        """A validation metric over the run; empty where none was logged."""
+        return self._evals.series(name)
+
+    @property
+    def classes(self) -> int:
+        """Columns of the per-class statistics; 1 for a binary loss, 0 where none were recorded."""
+        for name in ("pool_pos_count", "per_class_loss"):
+            values = self.series(name).values
+            if values.ndim == 2:
+                return int(values.shape[1])
+        return 0
+
+
+class History:
+    """Grows by one record at a time and shows each watched loss as a `Window`."""
+
+    def __init__(self, run: RunInfo) -> None:
+        self.run = run
+        self.step = run.start_step
+        self._losses: dict[str, LossInfo] = {}
+        self._tracks: dict[tuple[str, str], _Track] = {}
+        self._infos: dict[tuple[str, str], LossInfo] = {}
+        self._evals = _Track(EVAL_WINDOW)
+
+    def add(self, record: Record) -> None:
+        """Take in one record."""
+        self.step = max(self.step, record.step)
+        if isinstance(record, WatchRecord):
+            self._losses[record.loss.name] = record.loss
+        elif isinstance(record, TreatmentRecord):
+            self._forget(record.loss)
+        elif isinstance(record, StepRecord):
+            self._add_step(record)
+        elif isinstance(record, EvalRecord):
+            self._evals.append(record.step, record.metrics)
+        else:
+            assert isinstance(record, EndRecord)
+
+    def windows(self, loss: str | None = None) -> Iterator[Window]:
+        """One window for each loss and each kind of statistics that it reported."""
+        for key, track in self._tracks.items():
+            if loss in (None, key[0]):
+                yield Window(self.run, self._infos[key], track.step, track.records, track, self._evals)
+
+    def _add_step(self, record: StepRecord) -> None:
+        loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))
+        for info, stats in _routed(loss, record.stats):
+            key = (info.name, info.kind)
+            self._infos[key] = info
+            self._tracks.setdefault(key, _Track(WINDOW)).append(record.step, stats)
+
+    def _forget(self, loss: LossInfo) -> None:
+        """Statistics from before a treatment describe the untreated loss."""
+        self._losses[loss.name] = loss
+        for key in self._tracks:
+            if key[0] == loss.name:
+                self._tracks[key] = _Track(WINDOW)
+
+
+def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossInfo, Mapping[str, Array]]]:
+    """Split a warmup wrapper's record: its schedule, and the statistics of the loss that was active.
+
+    A wrapper is two losses in turn. Rules for Smooth-AP must see the main phase and not the warmup.
+    """
+    if loss.kind != "warmup_wrapper" or "phase" not in stats:
+        yield loss, stats
+        return
+    yield loss, {name: value for name, value in stats.items() if name in SCHEDULE_STATS}
+    active = "warmup_loss" if stats["phase"] == WARMUP_PHASE else "main_loss"
+    inner = dict(loss.config.get(active) or {"kind": "other"})
+    kind = str(inner.pop("kind"))
+    yield LossInfo(loss.name, kind, inner), {k: v for k, v in stats.items() if k not in ("phase", "main_weight")}

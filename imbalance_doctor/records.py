@@ -1,0 +1,113 @@
+"""What one moment of a training run leaves behind: plain, immutable records.
+
+A record is what the recorder writes, the run log keeps and the rules read. Numbers are float32 arrays:
+the precision that losses work in, and one that survives being written as decimal text without change,
+so that a diagnosis made from the log is the diagnosis that was made live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LossInfo:
+    """A watched loss: the name it goes by in this run, its kind, and its settings."""
+
+    name: str
+    kind: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What is known of a run before its first step; the header of its log."""
+
+    every: int = 10
+    total_steps: int | None = None
+    population_positive_rate: float | tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    rank: int = 0
+    world_size: int = 1
+    start_step: int = 0
+    started: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    #: How rules were chosen and tuned, so that a report from the log repeats the live choice.
+    rules: Mapping[str, Any] = field(default_factory=dict)
+
+    def class_name(self, index: int | None, classes: int) -> str | None:
+        """The user's name for a class, or None. A single column is the positive class of two."""
+        names = self.class_names
+        if index is None or names is None:
+            return None
+        if classes == 1 and len(names) == 2:
+            return names[1]
+        return names[index] if index < len(names) else None
+
+    def positive_rate(self, index: int) -> float | None:
+        """The declared share of positives of a class in the population, or None."""
+        rate = self.population_positive_rate
+        if isinstance(rate, tuple):
+            return rate[index] if index < len(rate) else None
+        # One number speaks of one positive class; it says nothing about each of several.
+        return rate if index == 0 or rate is None else None
+
+
+@dataclass(frozen=True)
+class WatchRecord:
+    """A loss was put under watch, or its settings changed."""
+
+    step: int
+    loss: LossInfo
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """The statistics of one watched loss at one step, names as in `losses.diagnostics.CATALOGUE`."""
+
+    step: int
+    loss: str
+    stats: Mapping[str, Array]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvalRecord:
+    """Validation metrics per class, names as in `imbalance_doctor.metrics.METRICS`."""
+
+    step: int
+    metrics: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class TreatmentRecord:
+    """A setting of a running loss was changed because a finding prescribed it."""
+
+    step: int
+    loss: LossInfo
+    code: str
+    parameter: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class EndRecord:
+    """The run was closed in good order."""
+
+    step: int
+
+
+Record: TypeAlias = WatchRecord | StepRecord | EvalRecord | TreatmentRecord | EndRecord
+
+
+def as_array(values: float | Sequence[Any] | np.ndarray[Any, Any]) -> Array:
+    """Numbers as the float32 array that a record holds."""
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,53 @@
+"""The catalogue of rules. Every module of this folder that defines a `Rule` is in it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+
+from imbalance_doctor.rules.base import Rule
+
+
+@cache
+def rule_types() -> tuple[type[Rule], ...]:
+    """Every rule of this package, ordered by code.
+
+    Raises:
+        ImportError: Two rules claim one code or one name.
+    """
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    found = sorted(
+        (rule for rule in Rule.__subclasses__() if rule.__module__.startswith(f"{__name__}.")),
+        key=lambda rule: rule.code,
+    )
+    for attribute in ("code", "name"):
+        seen: dict[str, type[Rule]] = {}
+        for rule in found:
+            key = getattr(rule, attribute)
+            if key in seen:
+                raise ImportError(
+                    f"rule {attribute} {key!r} is claimed by {seen[key].__module__} and {rule.__module__}"
+                )
+            seen[key] = rule
+    return tuple(found)
+
+
+def all_rules() -> tuple[Rule, ...]:
+    """Every rule with its default thresholds, ordered by code."""
+    return tuple(rule() for rule in rule_types())
+
+
+def find_rule(code_or_name: str) -> type[Rule]:
+    """The rule with this code or name, in any case.
+
+    Raises:
+        ValueError: There is none; the message lists what is close.
+    """
+    wanted = code_or_name.strip().lower()
+    for rule in rule_types():
+        if wanted in (rule.code.lower(), rule.name):
+            return rule
+    known = ", ".join(f"{rule.code} {rule.name}" for rule in rule_types())
+    raise ValueError(f"no rule is called {code_or_name!r}; there are {known}")

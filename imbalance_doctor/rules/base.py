@@ -1,0 +1,74 @@
+"""The contract of a rule: a window of records in, evidence or nothing out.
+
+A rule is a frozen dataclass. Its fields are its thresholds, each with the reason for its default beside
+it; its class attributes are what users read at run time; its docstring is its page in the catalogue, with
+the sections `Symptom`, `Cause`, `Remedy`, `Evidence`, `Known problems` and `References`. A new rule is
+one module in this folder and its cases in the tests; nothing else lists it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.history import Window
+
+#: Losses that rank a pool.
+RANKING = frozenset({"smooth_ap", "recall_at_quantile", "pauc_at_budget"})
+#: Ranking losses that estimate a threshold from the pool.
+THRESHOLDED = frozenset({"recall_at_quantile", "pauc_at_budget"})
+FOCAL = frozenset({"sigmoid_focal", "softmax_focal"})
+#: Losses whose logits are log-odds, so that p = 0.5 (or argmax) is a decision.
+LIKELIHOOD = FOCAL | {"bce", "cross_entropy"}
+ANY = RANKING | LIKELIHOOD | {"other"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a rule saw on one class (or on the loss as a whole), in the units of the problem."""
+
+    #: Filled into the rule's texts by name; every number that a text quotes is here.
+    values: Mapping[str, float]
+    class_index: int | None = None
+    #: Overrides of the rule's own, for rules that tell apart several degrees or directions of a fault.
+    severity: Severity | None = None
+    symptom: str | None = None
+    cause: str | None = None
+    remedy: str | None = None
+    prescription: Mapping[str, Any] | None = None
+
+
+Verdict: TypeAlias = Iterable[Evidence] | Skipped
+
+
+@dataclass(frozen=True)
+class Rule(ABC):
+    """One failure mode. Subclass it once, in a module of its own; never subclass a rule."""
+
+    #: Public and stable, as ``IMB401``.
+    code: ClassVar[str]
+    #: Public and stable; names the defect, not the fix: ``empty-band``.
+    name: ClassVar[str]
+    severity: ClassVar[Severity]
+    #: Kinds of loss it applies to.
+    kinds: ClassVar[frozenset[str]]
+    #: Statistics without which it cannot be examined.
+    requires: ClassVar[tuple[str, ...]]
+    #: Validation metrics without which it cannot be examined.
+    requires_eval: ClassVar[tuple[str, ...]] = ()
+    #: Records that must be there first. A rule with 1 is examined at every record, at once.
+    min_records: ClassVar[int] = 5
+    #: Codes of rules whose findings explain this one: where they hold, this is a consequence.
+    explained_by: ClassVar[tuple[str, ...]] = ()
+
+    #: Templates, filled from the evidence; ``{class_label}`` and ``{loss}`` are always there.
+    symptom: ClassVar[str]
+    cause: ClassVar[str]
+    remedy: ClassVar[str]
+
+    @abstractmethod
+    def examine(self, window: Window) -> Verdict:
+        """Look at a window that has what `requires` names; say what is wrong, on which class."""

@@ -1,0 +1,215 @@
+"""What the losses report: the catalogue of statistics, and the hooks that receive them.
+
+Every statistic that a loss emits is listed in `CATALOGUE` with its shape, unit and meaning; the
+documentation page is generated from it, and a test fails a loss that emits an unlisted name.
+
+A loss computes statistics only when somebody asks: through ``return_diagnostics=True`` or through a
+hook registered with `Diagnosable.register_diagnostics_hook`. A hook may say, before each forward, how
+much it wants (`Detail`), so that a forward nobody listens to costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+Stats: TypeAlias = dict[str, Tensor]
+ConfigValue: TypeAlias = bool | int | float | str | None | list[float]
+DiagnosticsHook: TypeAlias = Callable[["Diagnosable", Stats], None]
+
+
+class Detail(IntEnum):
+    """How much a listener wants from one forward, ordered by cost; each level includes those below."""
+
+    NOTHING = 0
+    #: The loss, counts and temperatures: sums over tensors that the forward has already made.
+    COUNTS = 1
+    #: Quantiles and spreads of the scores: one sort of the pool.
+    SCORES = 2
+    #: Histograms of the scores.
+    HISTOGRAMS = 3
+
+
+#: The probabilities at which `pos_score_quantiles` and its siblings are taken.
+QUANTILE_LEVELS: tuple[float, ...] = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+#: Bins of a score histogram. The first and the last also count what lies beyond the edges.
+HISTOGRAM_BINS = 40
+
+#: A positive is "saturated" when its slope is below this share of the largest possible slope.
+#: 1 % is where a sigmoid's derivative stands at 6 temperatures from its centre.
+SATURATED_BELOW = 0.01
+
+Shape: TypeAlias = Literal["scalar", "class", "class x quantile", "class x bin", "class x edge"]
+
+
+@dataclass(frozen=True)
+class Stat:
+    """One statistic: its name, shape, unit, meaning and the level of detail that includes it."""
+
+    name: str
+    shape: Shape
+    unit: str
+    meaning: str
+    detail: Detail = Detail.COUNTS
+
+
+CATALOGUE: tuple[Stat, ...] = (
+    # The loss itself
+    Stat("loss", "scalar", "loss", "The reduced loss of this forward (its mean where reduction is none)."),
+    Stat("per_class_loss", "class", "loss", "The loss of each class; nan where the class is invalid."),
+    Stat("valid", "class", "0 or 1", "Whether the class had what the loss needs to be computed."),
+    Stat("nonfinite_count", "scalar", "logits", "NaN and infinite logits in this batch, over all ranks gathered."),
+    # The pool
+    Stat("pool_size", "scalar", "rows", "Rows that the loss ranked: the live batch and the queue."),
+    Stat("pool_pos_count", "class", "rows", "Positives of the class in the pool."),
+    Stat("pool_neg_count", "class", "rows", "Negatives of the class in the pool."),
+    Stat("live_pos_count", "class", "rows", "Positives of the class in the live batch."),
+    Stat("live_neg_count", "class", "rows", "Negatives of the class in the live batch."),
+    Stat(
+        "grad_pos_count",
+        "class",
+        "rows",
+        "Live positives that carry gradient: their slope is at least 1 % of the largest possible.",
+    ),
+    Stat("queue_fill", "scalar", "share, 0-1", "How full the memory queue is."),
+    Stat("queue_age", "scalar", "steps", "Steps since the oldest row of the queue was written."),
+    # Temperature against scores
+    Stat("temperature", "scalar", "logits, or multiples of the scale", "The temperature as configured or scheduled."),
+    Stat("tau_eff", "class", "logits", "The temperature in raw logit units, after any scaling by the scores' spread."),
+    Stat(
+        "saturation",
+        "class",
+        "share, 0-1",
+        "Share of the pool's positives that carry less than 1 % of the largest possible slope.",
+    ),
+    Stat("score_iqr", "class", "logits", "Interquartile range of the pool's scores.", Detail.SCORES),
+    Stat("score_std", "class", "logits", "Standard deviation of the pool's scores.", Detail.SCORES),
+    Stat("score_min", "class", "logits", "Smallest score in the pool.", Detail.SCORES),
+    Stat("score_max", "class", "logits", "Largest score in the pool.", Detail.SCORES),
+    Stat(
+        "pos_score_quantiles",
+        "class x quantile",
+        "logits",
+        "Quantiles of the positives' scores in the pool, at QUANTILE_LEVELS.",
+        Detail.SCORES,
+    ),
+    Stat(
+        "neg_score_quantiles",
+        "class x quantile",
+        "logits",
+        "Quantiles of the negatives' scores in the pool, at QUANTILE_LEVELS.",
+        Detail.SCORES,
+    ),
+    Stat(
+        "pool_auroc",
+        "class",
+        "share, 0-1",
+        "Area under the ROC curve of the pool: the share of positive-negative pairs in the right order.",
+        Detail.SCORES,
+    ),
+    Stat(
+        "live_score_quantiles",
+        "class x quantile",
+        "logits",
+        "Quantiles of the live batch's scores, at QUANTILE_LEVELS.",
+        Detail.SCORES,
+    ),
+    Stat(
+        "queue_score_quantiles",
+        "class x quantile",
+        "logits",
+        "Quantiles of the queued scores, at QUANTILE_LEVELS.",
+        Detail.SCORES,
+    ),
+    # Thresholds
+    Stat("threshold", "class", "logits", "Recall at quantile: the score threshold θ."),
+    Stat("above_threshold_count", "class", "rows", "Recall at quantile: pooled positives at or above θ."),
+    Stat("t_alpha", "class", "logits", "Partial AUC: upper edge of the band, at false positive rate α."),
+    Stat("t_beta", "class", "logits", "Partial AUC: lower edge of the band, at false positive rate β."),
+    Stat("band_neg_count", "class", "rows", "Partial AUC: iid negatives with a score inside the band."),
+    Stat("iid_neg_count", "class", "rows", "Partial AUC: iid negatives in the pool, which set the band."),
+    Stat("pauc_var", "class", "loss²", "Partial AUC: sampling variance of the class's loss."),
+    # Likelihood losses: focal, cross-entropy
+    Stat("pos_loss_share", "class", "share, 0-1", "Share of the class's summed loss that its positives carry."),
+    Stat(
+        "easy_share",
+        "class",
+        "share, 0-1",
+        "Share of rows whose true label has a probability above 0.9, so that focal all but ignores them.",
+    ),
+    Stat("mean_p_true_pos", "class", "probability", "Mean predicted probability of the class over its positives."),
+    Stat("mean_p_true_neg", "class", "probability", "Mean predicted probability of not being the class over its negatives."),
+    Stat("predicted_pos_count", "class", "rows", "Live rows that the default decision (p ≥ 0.5, or argmax) gives to the class."),
+    Stat("true_pos_count", "class", "rows", "Live positives that the default decision finds."),
+    # The warmup wrapper
+    Stat("phase", "scalar", "0, 1 or 2", "Warmup wrapper: 0 in warmup, 1 in the blend, 2 in the main phase."),
+    Stat("main_weight", "scalar", "share, 0-1", "Warmup wrapper: weight of the main loss."),
+    # Histograms
+    Stat("pos_score_hist", "class x bin", "rows", "Histogram of the positives' scores in the pool.", Detail.HISTOGRAMS),
+    Stat("neg_score_hist", "class x bin", "rows", "Histogram of the negatives' scores in the pool.", Detail.HISTOGRAMS),
+    Stat(
+        "score_hist_edges",
+        "class x edge",
+        "logits",
+        "Edges of the two histograms, HISTOGRAM_BINS + 1 of them; the end bins also count what lies beyond.",
+        Detail.HISTOGRAMS,
+    ),
+)
+
+STATS: Mapping[str, Stat] = {stat.name: stat for stat in CATALOGUE}
+
+
+class Diagnosable(nn.Module):
+    """A loss that can be listened to. Base of every loss of this package."""
+
+    #: Stable name of the loss in logs and findings, such as ``"smooth_ap"``.
+    kind: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._diagnostics_hooks: OrderedDict[int, tuple[DiagnosticsHook, Callable[[], Detail] | None]] = (
+            OrderedDict()
+        )
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The loss's settings as they are now, ready for JSON; keys are constructor parameters."""
+        raise NotImplementedError(f"{type(self).__name__} must say how it is configured")
+
+    def register_diagnostics_hook(
+        self, hook: DiagnosticsHook, *, wants: Callable[[], Detail] | None = None
+    ) -> RemovableHandle:
+        """Call ``hook(module, stats)`` after forwards, with detached statistics on the loss's device.
+
+        Args:
+            hook: Receives this module and a ``dict[str, Tensor]`` with names from `CATALOGUE`.
+            wants: Asked before each forward how much detail the hook wants; `Detail.NOTHING` skips the
+                forward at no cost. Without it, every forward is reported in full.
+
+        Returns:
+            A handle whose ``remove()`` ends the reports.
+        """
+        handle = RemovableHandle(self._diagnostics_hooks)
+        self._diagnostics_hooks[handle.id] = (hook, wants)
+        return handle
+
+    def _listeners(self) -> tuple[Detail, list[DiagnosticsHook]]:
+        """The highest level of detail wanted from this forward, and who wants any."""
+        wanted, listeners = Detail.NOTHING, []
+        for hook, wants in self._diagnostics_hooks.values():
+            detail = Detail.HISTOGRAMS if wants is None else wants()
+            if detail is not Detail.NOTHING:
+                wanted = max(wanted, detail)
+                listeners.append(hook)
+        return wanted, listeners
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Listeners belong to the process that registered them, not to the loss: a pickled or deep-copied
+        # loss starts without any, so that a watched model can still be saved.
+        return {**self.__dict__, "_diagnostics_hooks": OrderedDict()}
