@@ -75,25 +75,24 @@ class Checkup:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far: open ones first, the gravest and earliest first among them."""
-        found = [entry.finding for entry in self._open.values()] + self._closed
-        explained = {
-            (f.loss, f.class_index, rule.code)
-            for rule in self.rules
-            for f in found
-            if f.status == "open" and f.code in rule.explained_by
-        }
+        causes = {rule.code: rule.explained_by for rule in self.rules}
+        held = {(f.loss, f.class_index, f.code) for f in (entry.finding for entry in self._open.values())}
+
+        def explained(finding: Finding) -> Finding:
+            codes = (c for c in causes[finding.code] if (finding.loss, finding.class_index, c) in held)
+            return replace(finding, explained_by=tuple(codes))
 
         def order(finding: Finding) -> tuple[Any, ...]:
-            consequence = (finding.loss, finding.class_index, finding.code) in explained
             return (
                 finding.status != "open",
                 -SEVERITIES.index(finding.severity),
-                consequence,
+                bool(finding.explained_by),
                 finding.step,
                 finding.code,
                 finding.class_index or 0,
             )
 
+        found = [explained(entry.finding) for entry in self._open.values()] + self._closed
         return tuple(sorted(found, key=order))
 
     def diagnosis(self, *, source: str = "", notes: Sequence[str] = ()) -> Diagnosis:

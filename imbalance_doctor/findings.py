@@ -51,6 +51,11 @@ class Finding:
     evidence: Mapping[str, float] = field(default_factory=dict)
     #: The remedy as data, ``{"parameter": ..., "from": ..., "to": ...}``, where a setting carries it.
     prescription: Mapping[str, Any] | None = None
+    #: Codes of the open findings on the same loss and class that bring this one about.
+    explained_by: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "explained_by", tuple(self.explained_by))  # JSON knows no tuples
 
     @property
     def where(self) -> str:
@@ -69,7 +74,7 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain data, ready for JSON."""
-        return asdict(self)
+        return {**asdict(self), "explained_by": list(self.explained_by)}
 
     def resolved(self, step: int) -> Finding:
         """The same finding, no longer seen at `step`."""
