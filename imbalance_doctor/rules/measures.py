@@ -1,0 +1,170 @@
+"""What several rules measure on a window. Every function is vectorised over classes and safe on nan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_doctor.history import Series, Window
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+#: Records that "now" is averaged over: 200 steps at the default of one record in 10. A mean over 20
+#: records of a Poisson count of 10 has a standard error of 0.7 at the most, so that a threshold is not
+#: crossed by one poor batch, and a fault planted at the start is in the majority within 100 steps.
+RECENT = 20
+
+#: A pool is taken as it is from this share of its full size; below, its counts are projected.
+ALMOST_FULL = 0.95
+
+
+def recent(window: Window, name: str, count: int = RECENT) -> Floats:
+    """The newest values of a statistic, [T] or [T, C]."""
+    return window.series(name).values[-count:]
+
+
+def mean(values: Floats) -> Floats:
+    """The mean over records of what is finite; nan where nothing is. [T, ...] to [...]."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis=0)
+    total = np.where(finite, values, 0.0).sum(axis=0)
+    result: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return result
+
+
+def median(values: Floats) -> Floats:
+    """The middle of the finite values over records, the lower one of two. [T, C] to [C]."""
+    ordered = np.sort(np.where(np.isfinite(values), values, np.inf), axis=0)
+    last = np.maximum(np.isfinite(ordered).sum(axis=0) - 1, 0)
+    middle = np.take_along_axis(ordered, (last // 2)[None], axis=0)[0]
+    result: Floats = np.where(np.isfinite(middle), middle, np.nan)
+    return result
+
+
+def steps_spanned(series: Series) -> int:
+    """Training steps from the first to the newest entry of a series."""
+    return int(series.steps[-1] - series.steps[0]) if len(series) else 0
+
+
+def round_up(value: float) -> int:
+    """The value rounded up to two significant digits, as a size that one would type."""
+    if value <= 10:
+        return max(1, math.ceil(value))
+    unit = 10 ** (math.floor(math.log10(value)) - 1)
+    return int(math.ceil(value / unit - 1e-9) * unit)
+
+
+def round_to(value: float, digits: int = 2) -> float:
+    """The value rounded to a few significant digits."""
+    return float(f"{value:.{digits}g}")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The size that the pool of one loss has now, and the size it will have with a full queue."""
+
+    #: Rows ranked now and rows with a full queue, in this window's mean over recent records.
+    size: float
+    full_size: float
+    #: Live rows of a batch, over all ranks gathered.
+    batch: float
+    queue_size: int
+    #: Whether `max_pool_size` decides how many rows are ranked.
+    capped: bool
+    #: Share of the full pool at each of the recent records, [T].
+    share: Floats
+
+    @property
+    def filling(self) -> bool:
+        """Whether the newest pool is still well short of its full size."""
+        return bool(self.share[-1] < ALMOST_FULL)
+
+
+def pool(window: Window) -> Pool:
+    """The pool of a ranking loss; needs `pool_size`, `live_pos_count` and `live_neg_count`."""
+    sizes = recent(window, "pool_size")
+    live = recent(window, "live_pos_count")[:, 0] + recent(window, "live_neg_count")[:, 0]
+    batch = float(live.sum() / len(live))
+    queue_size = int(window.config("queue_size") or 0)
+    cap = window.config("max_pool_size")
+    full = batch + queue_size
+    capped = cap is not None and cap < full
+    full = float(cap) if capped else full
+    share = sizes / max(full, 1.0)
+    return Pool(float(sizes.sum() / len(sizes)), full, batch, queue_size, capped, share)
+
+
+def pooled_count(window: Window, name: str, pool: Pool) -> Floats:
+    """Rows of a kind in the pool, [C]: the recent mean, or the most that a queue still filling can promise.
+
+    While the queue fills, the newest count is scaled to the full pool after two standard errors of a
+    Poisson count (and two rows, for a count of zero) are added: what this estimate calls few will be few.
+    """
+    counts = recent(window, name)
+    if pool.filling:
+        newest = counts[-1]
+        promised: Floats = (newest + 2.0 * np.sqrt(newest) + 2.0) / max(float(pool.share[-1]), 1e-9)
+        return promised
+    filled = pool.share >= ALMOST_FULL
+    result: Floats = counts[filled].sum(axis=0) / filled.sum()
+    return result
+
+
+def without_positives(window: Window, pool: Pool) -> Bools:
+    """Classes that the pool holds no positive of, record after record, [C].
+
+    At least half of the recent records with a pool at least half full have none. A pool with room for 10
+    positives has none in its first half with a probability of exp(-5), below one per cent.
+    """
+    counts = recent(window, "pool_pos_count")
+    examined = pool.share >= 0.5
+    if examined.sum() < 3:
+        return np.zeros(counts.shape[1], dtype=np.bool_)
+    absent: Bools = (counts[examined] == 0).mean(axis=0) >= 0.5
+    return absent
+
+
+def positive_rates(window: Window) -> Floats:
+    """Share of positives of each class among the live rows, [C], over the whole window; 0 where unseen."""
+    positives = window.series("live_pos_count").values.sum(axis=0)
+    negatives = window.series("live_neg_count").values.sum(axis=0)
+    pooled = recent(window, "pool_pos_count", 1)[0] / max(float(recent(window, "pool_size", 1)[0]), 1.0)
+    result: Floats = np.where(positives > 0, positives / np.maximum(positives + negatives, 1.0), pooled)
+    return result
+
+
+def queue_for(rows: float, pool: Pool) -> int:
+    """The `queue_size` with which the pool holds this many rows."""
+    return round_up(max(rows - pool.batch, 1.0))
+
+
+def classes_of(mask: Bools) -> list[int]:
+    """The indices of the classes that a mask marks."""
+    return [int(index) for index in np.flatnonzero(mask)]
+
+
+def spread_in_temperatures(window: Window) -> Floats:
+    """How many temperatures wide the pool's scores are, [T, C] over recent records: IQR / tau.
+
+    The standard deviation stands in where more than half of the scores are tied and the IQR is 0.
+    """
+    taus = recent(window, "tau_eff")
+    iqr, std = recent(window, "score_iqr", len(taus)), recent(window, "score_std", len(taus))
+    spread = np.where(iqr > 0.0, iqr, std)
+    records = min(len(spread), len(taus))
+    ratio: Floats = spread[-records:] / np.maximum(taus[-records:], 1e-30)
+    return ratio
+
+
+def uninformative_loss(window: Window) -> Floats:
+    """What the loss is worth when all scores are tied, [T, C]: all that is known then is the counts."""
+    positives = recent(window, "pool_pos_count")
+    if window.kind != "smooth_ap":
+        return np.full(positives.shape, 0.5)
+    rows = positives + recent(window, "pool_neg_count")
+    result: Floats = 1.0 - (positives + 1.0) / (rows + 1.0)
+    return result

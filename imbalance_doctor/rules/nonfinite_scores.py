@@ -1,0 +1,92 @@
+"""IMB001: NaN or infinity in the logits or in the loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import recent
+
+
+@dataclass(frozen=True)
+class NonfiniteScores(Rule):
+    """NaN or infinity has reached the loss; one such step is enough to destroy the weights.
+
+    ## Symptom
+    `nonfinite_count` is above zero, or the loss itself is NaN or infinite. In a run without a gradient
+    scaler every weight is NaN after the next optimizer step, and all later steps are lost.
+
+    ## Cause
+    An exploded step (learning rate too high, no clipping), an input row that holds NaN or infinity, or
+    an overflow in half precision, where 65,504 is the largest number.
+
+    ## Remedy
+    If every logit is NaN, the weights are gone: go back to the last checkpoint, lower the learning rate
+    and clip gradients. If only some are, find those input rows. Under fp16 use bf16 or a gradient scaler,
+    which skips such steps. The memory queue needs no care: non-finite rows never enter it.
+
+    ## Evidence
+    `nonfinite_count > 0` or a non-finite `loss`, in the newest record. One is enough: there is no
+    ordinary number of NaNs. A loss that is NaN because no class could be computed
+    (`reduction="none"`, every `valid` 0) is not counted.
+
+    ## Known problems
+    Only recorded steps are seen. A NaN between two records shows at the next one if it destroyed the
+    weights, and goes unnoticed if a gradient scaler skipped the step, which did no harm.
+
+    ## References
+    Micikevicius et al., *Mixed Precision Training*, ICLR 2018 (overflow and loss scaling).
+    """
+
+    code: ClassVar[str] = "IMB001"
+    name: ClassVar[str] = "nonfinite-scores"
+    severity: ClassVar[Severity] = "error"
+    kinds: ClassVar[frozenset[str]] = ANY
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    min_records: ClassVar[int] = 1
+
+    symptom: ClassVar[str] = (
+        "{nonfinite_logits:,.0f} logits of the newest batch are NaN or infinite; "
+        "so were some in {sick_records:.0f} of the last {records:.0f} records."
+    )
+    cause: ClassVar[str] = (
+        "an exploded step (learning rate, no gradient clipping), input rows that hold NaN or infinity, "
+        "or an overflow in half precision."
+    )
+    remedy: ClassVar[str] = (
+        "go back to the last checkpoint if the weights are NaN; lower the learning rate and clip "
+        "gradients; look for NaN in the input; under fp16 use bf16 or a gradient scaler. "
+        "Non-finite rows have not entered the memory queue."
+    )
+
+    loss_symptom: ClassVar[str] = (
+        "the loss is NaN or infinite although every logit is finite; "
+        "so it was in {sick_records:.0f} of the last {records:.0f} records."
+    )
+    loss_cause: ClassVar[str] = (
+        "an overflow inside the loss (half precision, logits beyond its range), a NaN in targets or "
+        "weights, or a batch with no valid row."
+    )
+
+    def examine(self, window: Window) -> Verdict:
+        """Look at the newest record only."""
+        losses = recent(window, "loss")
+        counts = recent(window, "nonfinite_count") if window.has("nonfinite_count") else np.zeros(1)
+        if np.isfinite(losses[-1]) and counts[-1] == 0:
+            return []
+        if counts[-1] == 0 and window.has("valid") and not recent(window, "valid", 1).any():
+            return []
+        sick = max(int((~np.isfinite(losses)).sum()), int((counts > 0).sum()))
+        values = {
+            "nonfinite_logits": float(counts[-1]),
+            "sick_records": float(sick),
+            "records": float(len(losses)),
+        }
+        if counts[-1] == 0:
+            return [Evidence(values, symptom=self.loss_symptom, cause=self.loss_cause)]
+        return [Evidence(values)]

@@ -1,0 +1,85 @@
+"""IMB304: the threshold of Recall@Quantile rests on one or a few rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import classes_of, pool, queue_for, without_positives
+
+
+@dataclass(frozen=True)
+class UnderresolvedQuantile(Rule):
+    """The pool has too few rows above the quantile: one row decides the threshold.
+
+    ## Symptom
+    The pool's size times `quantile` is below 10. With less than 1, the threshold is the highest score of
+    the pool, whatever the quantile says.
+
+    ## Cause
+    The pool (live batch and queue) is small for so high a quantile.
+
+    ## Remedy
+    A `queue_size` with which 20 rows lie above the threshold (printed), or a larger quantile.
+
+    ## Evidence
+    (batch + queue_size) x quantile, with the queue taken as full. The relative sampling error of the
+    share above a threshold is one over the root of this number: 100 % at 1, 32 % at 10, 22 % at 20.
+
+    ## Known problems
+    With a quantile at or above the positive rate this comes together with few positives in the pool
+    (IMB003), which is then the cause.
+
+    ## References
+    David & Nagaraja, *Order Statistics*, 2003 (variance of a sample quantile).
+    """
+
+    code: ClassVar[str] = "IMB304"
+    name: ClassVar[str] = "underresolved-quantile"
+    severity: ClassVar[Severity] = "warning"
+    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
+    requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB003")
+
+    symptom: ClassVar[str] = (
+        "only {rows_above:.2g} of {pool_size:,.0f} pooled rows lie above the threshold at quantile "
+        "{quantile:.3g}, and decide where it is."
+    )
+    cause: ClassVar[str] = "the pool is too small for so high a quantile."
+    remedy: ClassVar[str] = (
+        "{wanted_rows:.0f} rows above the threshold need queue_size ≈ {queue_size:,.0f} "
+        "(now {queue_size_now:,.0f}); or a larger quantile."
+    )
+
+    #: Fewer rows above the threshold are a warning.
+    few: float = 10.0
+    #: Fewer are an error: the threshold is the maximum of the pool.
+    none: float = 1.0
+    #: Rows above the threshold with the prescribed queue.
+    wanted_rows: float = 20.0
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare the size of the full pool with the quantile."""
+        now = pool(window)
+        quantile = float(window.config("quantile", 1.0))
+        above = now.full_size * quantile
+        if above >= self.few:
+            return []
+        to = queue_for(self.wanted_rows / quantile, now)
+        values = {
+            "rows_above": above,
+            "pool_size": now.full_size,
+            "quantile": quantile,
+            "wanted_rows": self.wanted_rows,
+            "queue_size": float(to),
+            "queue_size_now": float(now.queue_size),
+        }
+        severity: Severity = "error" if above < self.none else "warning"
+        prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+        return [
+            Evidence(values, index, severity=severity, prescription=prescription)
+            for index in classes_of(~without_positives(window, now))
+        ]
