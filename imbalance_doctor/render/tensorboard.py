@@ -1,0 +1,272 @@
+"""TensorBoard panels of a run: scalars, score histograms, findings as text, and charts that show them together.
+
+Everything is bounded, however long the run and however many its classes: beyond `MOST_CLASSES` classes the
+lowest, median and highest value of each statistic stand for all, with lines of their own for the rarest
+classes and for those with findings; beyond `FULL_RATE` records every second one is drawn, then every fourth.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imbalance_doctor.findings import Finding
+from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
+from imbalance_doctor.render.numbers import clean, number, prescription, step
+from losses.diagnostics import QUANTILE_LEVELS
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+#: Classes that get lines of their own: TensorBoard draws a chart for each statistic and class.
+MOST_CLASSES = 12
+#: Records after which every second one is drawn, then every fourth, and so on. TensorBoard itself shows
+#: 1,000 points of a line.
+FULL_RATE = 1000
+#: Findings listed in the text that sums them up.
+MOST_FINDINGS = 50
+
+#: Statistics by the group that shows them. What is not listed is in the run log only.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "1 loss": ("loss", "per_class_loss", "nonfinite_count"),
+    "2 positives": ("pool_pos_count", "live_pos_count", "grad_pos_count", "saturation", "pos_loss_share"),
+    "3 scores": ("pool_auroc", "score_iqr", "mean_p_true_pos", "mean_p_true_neg", "easy_share"),
+    "4 temperature": ("temperature", "tau_eff"),
+    "5 threshold": ("threshold", "t_alpha", "t_beta", "band_neg_count", "iid_neg_count"),
+    "6 pool": ("pool_size", "queue_fill", "queue_age"),
+    "7 schedule": ("phase", "main_weight"),
+}
+
+#: Charts that show several lines together: title, and what the tags of its lines match.
+CHARTS: Mapping[str, str] = {
+    "Positives": r"2 positives/(pool|live|grad)_pos_count",
+    "Temperature and spread of scores": r"(3 scores/score_iqr|4 temperature/tau_eff)",
+    "Threshold and scores": r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_(positive|negative))",
+}
+EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
+
+_MEDIAN = QUANTILE_LEVELS.index(0.5)
+_OF_ALL = {"lowest": np.nanmin, "median": np.nanmedian, "highest": np.nanmax}
+
+
+class TensorBoardPanels:
+    """Draws records and findings as they come.
+
+    Args:
+        target: A log directory, or the user's own writer, which is flushed and left open.
+    """
+
+    def __init__(self, target: str | Path | SummaryWriter) -> None:
+        self._owned = isinstance(target, (str, Path))
+        self._writer: Any
+        if isinstance(target, (str, Path)):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(target))
+        else:
+            self._writer = target
+        self._records: dict[str, int] = {}
+        self._classes: dict[str, list[int]] = {}
+        self._findings: dict[tuple[str, str, int | None], Finding] = {}
+        self._charts: dict[str, Any] = {}
+
+    def write(self, record: StepRecord | EvalRecord, info: RunInfo) -> None:
+        """Draw one record."""
+        if isinstance(record, EvalRecord):
+            self._write_eval(record, info)
+            return
+        drawn = self._records[record.loss] = self._records.get(record.loss, -1) + 1
+        if drawn % (1 << (drawn // FULL_RATE).bit_length()):
+            return
+        self._choose_classes(record, info)
+        for group, names in GROUPS.items():
+            for name in names:
+                if name in record.stats:
+                    self._write_values(f"{record.loss} {group}/{name}", record.stats[name], record, info)
+        for name, value in record.metrics.items():
+            self._writer.add_scalar(f"{record.loss} 8 logged/{name}", value, record.step)
+        self._write_scores(record, info)
+
+    def write_finding(self, finding: Finding) -> None:
+        """Add a finding, or show that one was resolved."""
+        key = finding.code, finding.loss, finding.class_index
+        self._findings[key] = finding
+        chosen = self._classes.get(finding.loss)
+        if chosen is not None and finding.class_index is not None and len(chosen) < MOST_CLASSES:
+            self._classes[finding.loss] = sorted({*chosen, finding.class_index})
+        at = finding.step if finding.status == "open" else finding.last_step
+        self._writer.add_text(f"findings/{finding.code} {finding.name}", _page(finding), at)
+        self._writer.add_text("findings/all", _summary(list(self._findings.values())), at)
+        is_open = sum(entry.status == "open" for entry in self._findings.values())
+        self._writer.add_scalar("findings/open", is_open, at)
+
+    def close(self) -> None:
+        """Write what is left; close the writer if it is our own."""
+        if self._owned:
+            self._writer.close()
+        else:
+            self._writer.flush()
+
+    # --- which classes ----------------------------------------------------------------------------------
+
+    def _choose_classes(self, record: StepRecord, info: RunInfo) -> None:
+        """Once for each loss: all classes, or the rarest ones, with room left for those with findings."""
+        classes = _classes(record.stats)
+        if record.loss in self._classes or not classes:
+            return
+        if classes <= MOST_CLASSES:
+            self._classes[record.loss] = list(range(classes))
+        else:
+            counts = record.stats.get("pool_pos_count", np.arange(classes))
+            self._classes[record.loss] = sorted(
+                np.argsort(counts, kind="stable")[: MOST_CLASSES // 2].tolist()
+            )
+            self._writer.add_text("about/classes", _left_out(classes), record.step)
+        labels = [_label(c, classes, info) for c in self._classes[record.loss]]
+        self._lay_out(record, labels if classes <= MOST_CLASSES else [f"{name} of all" for name in _OF_ALL])
+
+    def _lay_out(self, record: StepRecord, labels: list[str]) -> None:
+        """Charts with several lines each; the newest layout of a writer is the one that is shown."""
+        for title, pattern in CHARTS.items():
+            names = [name for names in GROUPS.values() for name in names if name in record.stats]
+            if not any(re.search(pattern, f"{group}/{name}") for group in GROUPS for name in names):
+                continue
+            category = self._charts.setdefault(f"{record.loss}: {title}", {})
+            for label in labels:
+                tag = f"{re.escape(record.loss)} {pattern}{re.escape('/' + label) if label else ''}$"
+                category[label or title] = ["Multiline", [tag]]
+        self._charts["Validation"] = {
+            label or "validation": [
+                "Multiline",
+                [EVAL_CHART + (re.escape("/" + label) if label else "") + "$"],
+            ]
+            for label in labels
+        }
+        self._writer.add_custom_scalars(self._charts)
+
+    # --- values -----------------------------------------------------------------------------------------
+
+    def _write_values(self, tag: str, values: Array, record: StepRecord, info: RunInfo) -> None:
+        if values.ndim == 0:
+            self._writer.add_scalar(tag, float(values), record.step)
+        elif values.ndim == 1:
+            for label, value in self._chosen(values, self._classes.get(record.loss, []), info):
+                self._writer.add_scalar(f"{tag}/{label}" if label else tag, value, record.step)
+
+    def _write_eval(self, record: EvalRecord, info: RunInfo) -> None:
+        for name, values in record.metrics.items():
+            classes = max(
+                self._classes.values(), key=len, default=list(range(min(len(values), MOST_CLASSES)))
+            )
+            for label, value in self._chosen(values, classes, info):
+                tag = f"validation/{name}"
+                self._writer.add_scalar(f"{tag}/{label}" if label else tag, value, record.step)
+
+    def _chosen(self, values: Array, classes: list[int], info: RunInfo) -> Iterator[tuple[str, float]]:
+        """Label and value of the classes that are drawn, and of all together where some are not."""
+        for c in classes:
+            if c < len(values) and not math.isnan(values[c]):
+                yield _label(c, len(values), info), float(values[c])
+        if len(values) > MOST_CLASSES and not np.isnan(values).all():
+            for name, of_all in _OF_ALL.items():
+                yield f"{name} of all", float(of_all(values))
+
+    def _write_scores(self, record: StepRecord, info: RunInfo) -> None:
+        stats = record.stats
+        for side in ("positive", "negative"):
+            quantiles = stats.get(f"{side[:3]}_score_quantiles")
+            if quantiles is not None:
+                tag = f"{record.loss} 3 scores/median_{side}"
+                self._write_values(tag, quantiles[:, _MEDIAN], record, info)
+            counts, edges = stats.get(f"{side[:3]}_score_hist"), stats.get("score_hist_edges")
+            if counts is None or edges is None:
+                continue
+            for c in self._classes.get(record.loss, []):
+                label = _label(c, len(counts), info)
+                tag = f"{record.loss} scores of {side}s" + (f"/{label}" if label else "")
+                self._write_histogram(tag, counts[c], edges[c], record.step)
+
+    def _write_histogram(self, tag: str, counts: Array, edges: Array, at: int) -> None:
+        filled = np.flatnonzero(counts > 0)
+        if not len(filled) or not np.isfinite(edges).all():
+            return
+        bins, centres = counts.astype(np.float64), (edges[1:] + edges[:-1]).astype(np.float64) / 2
+        self._writer.add_histogram_raw(
+            tag,
+            # TensorBoard takes these two as the outer edges of the first and last bin that hold anything.
+            min=float(edges[filled[0]]),
+            max=float(edges[filled[-1] + 1]),
+            num=int(bins.sum()),
+            sum=float((bins * centres).sum()),
+            sum_squares=float((bins * centres**2).sum()),
+            bucket_limits=edges[1:].astype(np.float64).tolist(),
+            bucket_counts=bins.tolist(),
+            global_step=at,
+        )
+
+
+def _classes(stats: Mapping[str, Array]) -> int:
+    return max((value.shape[0] for value in stats.values() if value.ndim), default=0)
+
+
+def _label(index: int, classes: int, info: RunInfo) -> str:
+    """What a class is called at the end of a tag; nothing where there is only one without a name."""
+    name = info.class_name(index, classes)
+    if classes == 1:
+        return _segment(name) if name else ""
+    return f"{index} {_segment(name)}" if name else f"class {index}"
+
+
+def _segment(name: str) -> str:
+    return clean(name).replace("/", "_")
+
+
+def _left_out(classes: int) -> str:
+    return (
+        f"{classes:,} classes: lines are drawn for the {MOST_CLASSES // 2} with the fewest positives in the first "
+        f"record and for those with findings, up to {MOST_CLASSES} in all. *lowest*, *median* and *highest of "
+        "all* stand for the others. The run log and the HTML report hold every class."
+    )
+
+
+def _page(finding: Finding) -> str:
+    """A finding as Markdown."""
+    lines = [
+        f"**{finding.severity} {finding.code} {finding.name}**, {_markdown(finding.where)}, "
+        + (
+            f"since step {step(finding.step)}"
+            if finding.status == "open"
+            else f"resolved: from step {step(finding.step)} to {step(finding.last_step)}"
+        ),
+        f"**Symptom:** {_markdown(finding.symptom)}",
+        f"**Cause:** {_markdown(finding.cause)}",
+        f"**Remedy:** {_markdown(finding.remedy)}",
+    ]
+    if finding.prescription:
+        lines.append(f"**Change:** {_markdown(prescription(finding.prescription))}")
+    if finding.evidence:
+        lines.append("**Evidence:** " + ", ".join(f"{k} = {number(v)}" for k, v in finding.evidence.items()))
+    return "\n\n".join(lines)
+
+
+def _summary(findings: list[Finding]) -> str:
+    """All findings as a Markdown table, open ones first."""
+    findings = sorted(findings, key=lambda f: (f.status != "open", f.step, f.code))
+    rows = ["| state | severity | finding | where | since step | symptom |", "|---|---|---|---|---|---|"]
+    rows += [
+        f"| {f.status} | {f.severity} | {f.code} {f.name} | {_markdown(f.where)} | {step(f.step)} "
+        f"| {_markdown(f.symptom)} |"
+        for f in findings[:MOST_FINDINGS]
+    ]
+    left = len(findings) - MOST_FINDINGS
+    return "\n".join(rows) + (f"\n\nand {left:,} more" if left > 0 else "")
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", escape(clean(text), quote=False))
