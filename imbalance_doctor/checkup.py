@@ -62,8 +62,7 @@ class Checkup:
         self.history.add(record)
         changed: list[Finding] = []
         if isinstance(record, StepRecord):
-            # A warmup wrapper has a track for each phase; only those that this record fed are current.
-            current = [w for w in self.history.windows(record.loss) if w.step == record.step]
+            current = list(self.history.windows(record.loss))
             for window in current:
                 changed += self._examine(window, everything=_due(window.records))
             changed += self._leave_phase(record, {window.kind for window in current})

@@ -156,6 +156,8 @@ class History:
         self._losses: dict[str, LossInfo] = {}
         self._tracks: dict[tuple[str, str], _Track] = {}
         self._infos: dict[tuple[str, str], LossInfo] = {}
+        #: The kinds that each loss's newest record fed.
+        self._current: dict[str, set[str]] = {}
         self._evals = _Track(EVAL_WINDOW)
 
     def add(self, record: Record) -> None:
@@ -173,14 +175,20 @@ class History:
             assert isinstance(record, EndRecord)
 
     def windows(self, loss: str | None = None) -> Iterator[Window]:
-        """One window for each loss and each kind of statistics that it reported."""
-        for key, track in self._tracks.items():
-            if loss in (None, key[0]):
-                yield Window(self.run, self._infos[key], track.step, track.records, track, self._evals)
+        """One window for each loss (or for one) and each kind of statistics in its newest record.
+
+        A warmup wrapper has a track for each phase; that of a phase which is over is not shown.
+        """
+        for (name, kind), track in self._tracks.items():
+            if loss in (None, name) and kind in self._current[name]:
+                info = self._infos[name, kind]
+                yield Window(self.run, info, track.step, track.records, track, self._evals)
 
     def _add_step(self, record: StepRecord) -> None:
         loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))
+        self._current[record.loss] = set()
         for info, stats in _routed(loss, record.stats):
+            self._current[record.loss].add(info.kind)
             key = (info.name, info.kind)
             self._infos[key] = info
             self._tracks.setdefault(key, _Track(WINDOW)).append(record.step, stats)

@@ -1,0 +1,221 @@
+"""The command line: `imbalance-doctor`, `python -m imbalance_doctor`, or `main(argv)`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imbalance_doctor.diagnose import diagnose
+from imbalance_doctor.findings import SEVERITIES, Diagnosis, at_least
+from imbalance_doctor.rules import all_rules, find_rule
+from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.runlog import LogError
+
+#: Nothing at or above ``--fail-on``.
+EXIT_OK = 0
+#: Findings at or above ``--fail-on``.
+EXIT_FINDINGS = 1
+#: Wrong usage, or input that cannot be read: one line on stderr.
+EXIT_USAGE = 2
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(package_name="imbalance-doctor")
+def cli() -> None:
+    """Tells you why a PyTorch model on rare positives does not learn.
+
+    \b
+    New here?                     imbalance-doctor demo
+    A run that you logged         imbalance-doctor report runs/fraud-01
+    The same, as a page           imbalance-doctor report runs/fraud-01 --format html
+    What a finding means          imbalance-doctor explain empty-band
+    """
+
+
+def _text(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.terminal import as_text
+
+    return as_text(diagnosis)
+
+
+def _json(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.json import as_json
+
+    return as_json(diagnosis)
+
+
+def _html(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.html import as_page
+
+    return as_page(diagnosis, run)
+
+
+FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _json, "html": _html}
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write here. HTML goes to RUN/report.html by default, the others to stdout.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice([*SEVERITIES, "never"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 if a finding of this severity or above is open.",
+)
+@click.option("--select", metavar="CODES", help="Only these rules: codes, names or prefixes, e.g. IMB4,few-positives-in-pool.")
+@click.option("--ignore", metavar="CODES", help="Leave these rules out.")
+def report(run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None) -> int:
+    """Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
+
+    RUN is a run directory or one of its log files. A run that is still being written, or that was
+    killed, can be read too.
+
+    \b
+    imbalance-doctor report runs/fraud-01
+    imbalance-doctor report runs/fraud-01 --format html
+    imbalance-doctor report runs/fraud-01 --format json --fail-on warning > diagnosis.json
+    """
+    loaded = load_run(run)
+    diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore))
+    if form == "html" and output is None:
+        output = (run if run.is_dir() else run.parent) / "report.html"
+    if output is not None:
+        _write(output, FORMATS[form](diagnosis, loaded))
+        click.echo(f"wrote {output}", err=True)
+    elif form == "text":
+        _print(diagnosis)
+    else:
+        click.echo(FORMATS[form](diagnosis, loaded))
+    return _exit_code(diagnosis, fail_on)
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def rules(form: str) -> int:
+    """List the rules: code, name, severity, and the symptom each looks for."""
+    catalogue = [
+        {
+            "code": rule.code,
+            "name": rule.name,
+            "severity": rule.severity,
+            "losses": sorted(rule.kinds),
+            "summary": _summary(type(rule)),
+        }
+        for rule in all_rules()
+    ]
+    if form == "json":
+        click.echo(json.dumps(catalogue, indent=2))
+        return EXIT_OK
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("code", "name"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("severity")
+    table.add_column("what it says", ratio=1)
+    for entry in catalogue:
+        table.add_row(*(str(entry[key]) for key in ("code", "name", "severity", "summary")))
+    _print(table)
+    return EXIT_OK
+
+
+@cli.command(context_settings=CONTEXT)
+@click.argument("rule")
+def explain(rule: str) -> int:
+    """Explain a rule, by code (IMB401) or name (empty-band): symptom, cause, remedy, evidence, limits."""
+    found = find_rule(rule)
+    click.echo(f"{found.code} {found.name} ({found.severity})\n")
+    click.echo(inspect.getdoc(found) or found.symptom)
+    return EXIT_OK
+
+
+@cli.command(context_settings=CONTEXT)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo-runs"),
+    show_default=True,
+    help="Where the runs, reports and TensorBoard files go.",
+)
+@click.option("--quick", is_flag=True, help="Shorter runs: the findings are the same, the metrics noisier.")
+def demo(out: Path, quick: bool) -> int:
+    """Train on rare digits with two planted faults; watch them diagnosed live, treated, and cured.
+
+    Needs scikit-learn for its data: pip install "imbalance-doctor[demo]".
+    """
+    from imbalance_doctor.demo import run_demo
+
+    return run_demo(out, quick=quick)
+
+
+def _codes(text: str | None) -> list[str] | None:
+    return None if text is None else [code for code in text.replace(",", " ").split() if code]
+
+
+def _exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
+    if fail_on == "never":
+        return EXIT_OK
+    floor = next(severity for severity in SEVERITIES if severity == fail_on)
+    return EXIT_FINDINGS if any(at_least(f.severity, floor) for f in diagnosis.open) else EXIT_OK
+
+
+def _summary(rule: type) -> str:
+    return (inspect.getdoc(rule) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code instead of ending the process."""
+    try:
+        result = cli.main(
+            args=None if argv is None else list(argv), prog_name="imbalance-doctor", standalone_mode=False
+        )
+        return result if isinstance(result, int) else EXIT_OK
+    except click.exceptions.Abort:
+        click.echo("imbalance-doctor: interrupted", err=True)
+        return 130  # 128 + SIGINT, what shells expect
+    except click.ClickException as error:
+        hint = " (--help shows how)" if isinstance(error, click.UsageError) else ""
+        click.echo(f"imbalance-doctor: {error.format_message()}{hint}", err=True)
+        return EXIT_USAGE
+    except BrokenPipeError:  # the reader of our pipe has left, as `head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
+        return EXIT_OK
+    except (LogError, ValueError, OSError) as error:
+        click.echo(f"imbalance-doctor: {' '.join(str(error).split())}", err=True)
+        return EXIT_USAGE
+
+
+def entry_point() -> None:
+    """What the console script calls."""
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Diagnosis of a whole run, after it or while it is still being written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.findings import Diagnosis
+from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.run import Run, RunPath, load_run
+from imbalance_doctor.selection import choose_rules
+
+
+def diagnose(
+    run: Run | RunPath,
+    *,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+    rules: Sequence[Rule] | None = None,
+) -> Diagnosis:
+    """Examine a run with the rules that examined it live, unless told otherwise.
+
+    Args:
+        run: A run directory, a log file, or a `Run`.
+        select: Codes, names or prefixes (``"IMB4"``) of the only rules to apply.
+        ignore: Codes, names or prefixes of rules to leave out.
+        rules: The rules themselves, with thresholds of your own.
+
+    Raises:
+        LogError: The run cannot be read.
+        ValueError: `select` or `ignore` names no rule.
+    """
+    run = run if isinstance(run, Run) else load_run(run)
+    live = run.info.rules
+    chosen = choose_rules(
+        rules,
+        select=live.get("select") if select is None else select,
+        ignore=live.get("ignore") if ignore is None else ignore,
+        thresholds=live.get("thresholds") if rules is None else None,
+    )
+    checkup = Checkup(run.info, chosen)
+    for record in run.records:
+        checkup.feed(record)
+    return checkup.diagnosis(source=run.source, notes=run.notes)

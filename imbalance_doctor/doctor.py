@@ -1,0 +1,369 @@
+"""`Doctor`: watches the losses of a training loop, records, examines, and speaks up."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import nn
+
+from imbalance_doctor import metrics as evaluation
+from imbalance_doctor.announce import OnFinding, announcer
+from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.findings import Diagnosis, Finding
+from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.records import (
+    EndRecord,
+    EvalRecord,
+    Record,
+    RunInfo,
+    StepRecord,
+    TreatmentRecord,
+    WatchRecord,
+)
+from imbalance_doctor.recorder import Watcher
+from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.runlog import LogWriter, encode, encode_finding, header, log_path
+from imbalance_doctor.selection import changed_thresholds, choose_rules
+from imbalance_doctor.treatment import apply
+from losses.diagnostics import Detail
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from imbalance_doctor.render.tensorboard import TensorBoardPanels
+
+TensorBoardTarget: TypeAlias = "None | bool | str | Path | SummaryWriter"
+
+#: Histograms recorded over a run of known length: as many as a slider or a row of small panels shows.
+HISTOGRAMS_A_RUN = 40
+#: Records from one histogram to the next where the length is unknown.
+HISTOGRAM_EVERY = 10
+
+
+class Doctor:
+    """Monitors the losses of one training run.
+
+    It never ends a run that would have gone on: a part of it that fails (a full disk, a rule that raises)
+    warns once and is switched off. Only ``on_finding="raise"`` raises.
+
+    Args:
+        run_dir: Where the run log goes (see `load_run`). None keeps everything in memory.
+        every: Steps from one record to the next.
+        total_steps: Length of the run, where known: some rules judge by the share of it that is over.
+        population_positive_rate: Share of positives where the model will be used; one number for a binary
+            task, one for each class otherwise.
+        class_names: Names of the classes, for findings and reports.
+        select: Codes, names or code prefixes of the only rules to apply.
+        ignore: Codes, names or code prefixes of rules to leave out.
+        on_finding: ``"warn"`` (an `ImbalanceWarning` for warnings and errors), ``"log"`` (the logger
+            ``imbalance_doctor``), ``"raise"`` (an `ImbalanceError` for errors), or a callable that is given
+            each `Finding`.
+        tensorboard: True to write TensorBoard files into `run_dir`, a directory, or a ``SummaryWriter``.
+        rules: Rules with thresholds of your own; each replaces the one of the same code.
+
+    Raises:
+        ValueError: An argument is out of range, or `select` or `ignore` names no rule.
+
+    Example:
+        >>> with Doctor("runs/fraud-01", total_steps=20_000) as doctor:
+        ...     doctor.watch(loss_fn)
+        ...     for x, y in loader:
+        ...         loss = loss_fn(model(x), y)
+        ...         loss.backward(); optimizer.step(); optimizer.zero_grad()
+        ...         doctor.step()
+        >>> print(doctor.diagnosis)
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path | None,
+        *,
+        every: int = 10,
+        total_steps: int | None = None,
+        population_positive_rate: float | Sequence[float] | None = None,
+        class_names: Sequence[str] | None = None,
+        select: Sequence[str] | None = None,
+        ignore: Sequence[str] | None = None,
+        on_finding: OnFinding = "warn",
+        tensorboard: TensorBoardTarget = None,
+        rules: Sequence[Rule] | None = None,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f"expected every to be a number of steps, at least 1; got {every}")
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
+        if tensorboard is True and run_dir is None:
+            raise ValueError(
+                "tensorboard=True writes into run_dir, which is None; give a run_dir or a TensorBoard directory"
+            )
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.every = every
+        self._announce = announcer(on_finding)
+        chosen = choose_rules(rules, select=select, ignore=ignore)
+        rank, world_size = _process()
+        self._info = RunInfo(
+            every=every,
+            total_steps=total_steps,
+            population_positive_rate=_rates(population_positive_rate),
+            class_names=None if class_names is None else tuple(class_names),
+            rank=rank,
+            world_size=world_size,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            versions={"python": platform.python_version(), "torch": str(torch.__version__)},
+            rules={
+                "select": None if select is None else list(select),
+                "ignore": None if ignore is None else list(ignore),
+                "thresholds": changed_thresholds(chosen),
+            },
+        )
+        self._checkup = Checkup(self._info, chosen)
+        self._failed_rules: set[str] = set()
+        self._watchers: dict[str, Watcher] = {}
+        self._records: list[Record] = []  # the run itself, where there is no run_dir
+        self._log: LogWriter | None = None
+        self._panels: TensorBoardPanels | None = None
+        self._tensorboard = tensorboard
+        self._steps = 0  # calls of `step`, which is what the schedule counts
+        self._recorded = 0
+        self._step: int | None = None  # the newest step's number
+        self._closed = False
+        self._statistics = Guard("the statistics of a watched loss", "it is no longer recorded")
+        self._transfer = Guard("reading the statistics", "nothing more is recorded")
+        self._logging = Guard("the run log", "what was written stays, nothing more is logged")
+        self._examining = Guard("the checkup", "rules are no longer applied")
+        self._drawing = Guard("TensorBoard", "its panels are no longer written")
+        self._evaluating = Guard("log_eval", "validation metrics are no longer recorded")
+
+    # --- watching ---------------------------------------------------------------------------------------
+
+    def watch(self, loss_fn: nn.Module, name: str | None = None) -> None:
+        """Listen to a loss: one of `losses`, a plain torch loss, or any module called ``(logits, targets)``.
+
+        Args:
+            loss_fn: The loss.
+            name: What to call it in findings; its kind by default.
+
+        Raises:
+            TypeError: `loss_fn` is not a module.
+            ValueError: The name is taken, or the loss is watched already.
+        """
+        if not isinstance(loss_fn, nn.Module):
+            raise TypeError(
+                f"expected a loss module; got {type(loss_fn).__name__}. Wrap a function in an nn.Module "
+                "whose forward takes (logits, targets)"
+            )
+        if any(watcher.module is loss_fn for watcher in self._watchers.values()):
+            raise ValueError("this loss is watched already")
+        if name is not None and name in self._watchers:
+            raise ValueError(f"a loss is watched as {name!r} already; give another name")
+        kind = str(getattr(loss_fn, "kind", type(loss_fn).__name__))
+        base = name or kind
+        while base in self._watchers:
+            base = f"{kind}_{len(self._watchers) + 1}"
+        watcher = Watcher(base, loss_fn, self._wants, self._statistics)
+        self._watchers[base] = watcher
+        if self._step is not None:  # others are written with the header, at the first step
+            self._take_in(WatchRecord(self._step, watcher.info))
+
+    def _wants(self) -> Detail:
+        if self._closed or self._steps % self.every:
+            return Detail.NOTHING
+        total = self._info.total_steps
+        between = max(1, total // self.every // HISTOGRAMS_A_RUN) if total else HISTOGRAM_EVERY
+        return Detail.HISTOGRAMS if self._recorded % between == 0 else Detail.SCORES
+
+    # --- the loop ---------------------------------------------------------------------------------------
+
+    def step(self, step: int | None = None, **metrics: float) -> list[Finding]:
+        """Say that a training step is over.
+
+        Args:
+            step: Its number; counted from 0 by default. Give it when a run resumes: records of an earlier
+                session from this step on are superseded.
+            metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``.
+
+        Returns:
+            Findings that this step opened or made graver.
+
+        Raises:
+            ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
+        """
+        number = self._number(step)
+        due = self._steps % self.every == 0
+        self._steps += 1
+        first = self._step is None
+        self._step = number
+        if first:
+            self._start(number)
+        if not due or self._closed:
+            return []
+        self._recorded += 1
+        changed: list[Finding] = []
+        values = {name: float(value) for name, value in metrics.items()}
+        for watcher in self._watchers.values():
+            stats = self._transfer(watcher.take)
+            if stats:
+                changed += self._take_in(StepRecord(number, watcher.name, stats, values))
+        return self._speak(changed)
+
+    def log_eval(self, scores: Any, targets: Any, step: int | None = None, *, budget: float | None = None) -> None:
+        """Record validation metrics per class: AP, AUROC, recall and partial AUC at a budget, calibration.
+
+        Args:
+            scores: Logits, ``[N]`` or ``[N, 1]`` (binary) or ``[N, C]``.
+            targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label.
+            step: The step they belong to; the newest by default.
+            budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
+                of the first watched loss that has one (its quantile or beta), else 1 %.
+        """
+        chosen = self._budget() if budget is None else budget
+        values = self._evaluating(evaluation.evaluate, scores, targets, budget=chosen)
+        if values is not None:
+            number = step if step is not None else (self._step if self._step is not None else 0)
+            if self._step is None:
+                self._step = number
+                self._start(number)
+            self._speak(self._take_in(EvalRecord(number, values)))
+
+    def treat(self, finding: Finding) -> TreatmentRecord:
+        """Apply a finding's prescription to the running loss, and log that it was.
+
+        Raises:
+            ValueError: The finding prescribes no setting, or its loss is not watched.
+        """
+        watcher = self._watchers.get(finding.loss)
+        if watcher is None:
+            raise ValueError(f"{finding.code} is about {finding.loss!r}, which this doctor does not watch")
+        before, after = apply(finding, watcher.module)
+        assert finding.prescription is not None  # or `apply` had raised
+        record = TreatmentRecord(
+            self._step or 0, watcher.info, finding.code, finding.prescription["parameter"], before, after
+        )
+        self._take_in(record)
+        return record
+
+    def close(self, *, complete: bool = True) -> None:
+        """End the monitoring: a last examination, and the end of the log. A second call does nothing.
+
+        Args:
+            complete: Whether the run ended in good order.
+        """
+        if self._closed:
+            return
+        changed = self._take_in(EndRecord(self._step)) if complete and self._step is not None else []
+        self._closed = True
+        for watcher in self._watchers.values():
+            watcher.remove()
+        if self._log is not None:
+            self._logging(self._log.close)
+        if self._panels is not None:
+            self._drawing(self._panels.close)
+        self._speak(changed)
+
+    def __enter__(self) -> Doctor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(complete=kind is None)
+
+    # --- results ----------------------------------------------------------------------------------------
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every finding so far, open ones first."""
+        return self._checkup.findings
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """The state of every rule now."""
+        parts = (self._statistics, self._transfer, self._logging, self._examining, self._drawing)
+        notes = [f"{part.part} failed: {part.failure}; {part.lost}" for part in parts if part.failure]
+        return self._checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
+
+    @property
+    def run(self) -> Run:
+        """The run so far: tables of its statistics, evaluations and histograms."""
+        return Run(self._info, list(self._records)) if self.run_dir is None else load_run(self.run_dir)
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _number(self, step: int | None) -> int:
+        if step is not None:
+            return int(step)
+        return 0 if self._step is None else self._step + 1
+
+    def _start(self, step: int) -> None:
+        """The first step is known: write the header, and put the losses on record."""
+        self._info = RunInfo(**{**vars(self._info), "start_step": step})
+        if self.run_dir is not None:
+            self._log = self._logging(LogWriter, log_path(self.run_dir, self._info.rank))
+            if self._log is not None:
+                self._logging(self._log.write, header(self._info))
+        if self._tensorboard:
+            self._panels = self._drawing(_panels, self._tensorboard, self.run_dir)
+        for watcher in self._watchers.values():
+            self._take_in(WatchRecord(step, watcher.info))
+
+    def _take_in(self, record: Record) -> list[Finding]:
+        """Log, examine and draw one record; the findings that it opened, made graver or resolved."""
+        if self.run_dir is None:
+            self._records.append(record)
+        elif self._log is not None:
+            self._logging(lambda log: log.write(*encode(record)), self._log)
+        changed = self._examining(self._checkup.feed, record) or []
+        for code in self._checkup.failed.keys() - self._failed_rules:
+            self._failed_rules.add(code)
+            warn(f"imbalance-doctor: rule {code} failed ({self._checkup.failed[code]}) and is no longer applied.")
+        if self._log is not None and changed:
+            self._logging(self._log.write, *(encode_finding(finding) for finding in changed))
+        if self._panels is not None:
+            if isinstance(record, (StepRecord, EvalRecord)):
+                self._drawing(self._panels.write, record, self._info)
+            for finding in changed:
+                self._drawing(self._panels.write_finding, finding)
+        return changed
+
+    def _speak(self, changed: Sequence[Finding]) -> list[Finding]:
+        opened = [finding for finding in changed if finding.status == "open"]
+        for finding in opened:
+            self._announce(finding)
+        return opened
+
+    def _budget(self) -> float:
+        for watcher in self._watchers.values():
+            config = watcher.info.config
+            config = {**config, **(config.get("main_loss") or {})}
+            for name in ("quantile", "beta"):
+                if config.get(name):
+                    return float(config[name])
+        return evaluation.DEFAULT_BUDGET
+
+
+def _process() -> tuple[int, int]:
+    """Rank and world size of this process."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
+    rates = None if rate is None else (rate,) if isinstance(rate, (int, float)) else tuple(rate)
+    if rates is not None and not all(0 < value < 1 for value in rates):
+        raise ValueError(f"expected population_positive_rate between 0 and 1; got {rate}")
+    return rate if isinstance(rate, (int, float)) else rates
+
+
+def _panels(target: TensorBoardTarget, run_dir: Path | None) -> TensorBoardPanels:
+    from imbalance_doctor.render.tensorboard import TensorBoardPanels
+
+    return TensorBoardPanels(run_dir if target is True else target)

@@ -1,0 +1,50 @@
+"""A monitor never ends a training run: whatever fails in it costs one warning and that part of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from imbalance_doctor.findings import ImbalanceWarning
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+#: Folders whose frames are not the user's: ours, and torch's module calls in between.
+_FOREIGN = (_PACKAGE, os.sep + "torch" + os.sep)
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's code that led here."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and any(part in frame.f_code.co_filename for part in _FOREIGN):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, ImbalanceWarning, stacklevel=level - 1)
+
+
+class Guard:
+    """Runs one part of the monitor until it fails, then says so once and runs it no more.
+
+    Args:
+        part: What it is, as users know it: ``"the run log"``.
+        lost: What is no longer done, as a clause.
+    """
+
+    def __init__(self, part: str, lost: str) -> None:
+        self.part, self.lost = part, lost
+        self.failure: str | None = None
+
+    def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The result of ``work(*args, **kwargs)``, or None if it failed now or before."""
+        if self.failure is not None:
+            return None
+        try:
+            return work(*args, **kwargs)
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            warn(f"imbalance-doctor: {self.part} failed ({self.failure}); {self.lost}. Training goes on.")
+            return None

@@ -1,0 +1,162 @@
+"""A run as read from disk (or kept in memory): records in order, tables for people who use pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from imbalance_doctor.findings import Finding
+from imbalance_doctor.records import (
+    EvalRecord,
+    LossInfo,
+    Record,
+    RunInfo,
+    StepRecord,
+    TreatmentRecord,
+    WatchRecord,
+)
+from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, read_log
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RunPath: TypeAlias = "str | Path"
+
+
+@dataclass
+class Run:
+    """Everything that is known of a run.
+
+    Attributes:
+        info: The header of its newest session.
+        records: Its records, in order, superseded ones left out.
+        live_findings: What was raised while it ran.
+        source: Where it was read from.
+        notes: What a reader should know of the log, such as a torn line.
+    """
+
+    info: RunInfo
+    records: Sequence[Record] = field(repr=False)
+    live_findings: Sequence[Finding] = ()
+    source: str = "this process"
+    notes: Sequence[str] = ()
+
+    @property
+    def losses(self) -> dict[str, LossInfo]:
+        """The watched losses by name, with their newest settings."""
+        found = {}
+        for record in self.records:
+            if isinstance(record, (WatchRecord, TreatmentRecord)):
+                found[record.loss.name] = record.loss
+        return found
+
+    @property
+    def treatments(self) -> list[TreatmentRecord]:
+        """Settings that were changed while it ran."""
+        return [record for record in self.records if isinstance(record, TreatmentRecord)]
+
+    def steps(self, loss: str | None = None) -> list[StepRecord]:
+        """The step records, of one loss or of all."""
+        return [r for r in self.records if isinstance(r, StepRecord) and loss in (None, r.loss)]
+
+    @property
+    def evaluations(self) -> list[EvalRecord]:
+        """The evaluation records."""
+        return [record for record in self.records if isinstance(record, EvalRecord)]
+
+    @property
+    def stats(self) -> pd.DataFrame:
+        """Statistics, one row for each step, loss and class; scalars are repeated in each class's row.
+
+        Statistics with a further dimension (quantiles, histograms) are left out: quantiles are in
+        `quantiles`, histograms in `histograms`.
+        """
+        return _table(
+            ({"step": r.step, "loss_name": r.loss}, {**r.stats, **_scalars(r.metrics)}) for r in self.steps()
+        )
+
+    @property
+    def stats_long(self) -> pd.DataFrame:
+        """The same statistics with columns ``step, loss_name, class, stat, value``."""
+        table = self.stats
+        if table.empty:
+            return table
+        return table.melt(id_vars=["step", "loss_name", "class"], var_name="stat").dropna(
+            subset="value", ignore_index=True
+        )
+
+    @property
+    def evals(self) -> pd.DataFrame:
+        """Validation metrics, one row for each evaluation and class."""
+        return _table(({"step": r.step}, r.metrics) for r in self.evaluations)
+
+    @property
+    def histograms(self) -> pd.DataFrame:
+        """Score histograms, one row for each step, loss, class and bin."""
+        import pandas as pd
+
+        rows = []
+        for record in self.steps():
+            if not all(name in record.stats for name in HISTOGRAM_STATS):
+                continue
+            positive, negative, edges = (record.stats[name] for name in HISTOGRAM_STATS)
+            for c in range(len(positive)):
+                rows.append(
+                    pd.DataFrame(
+                        {
+                            "step": record.step,
+                            "loss_name": record.loss,
+                            "class": c,
+                            "left": edges[c, :-1],
+                            "right": edges[c, 1:],
+                            "positives": positive[c],
+                            "negatives": negative[c],
+                        }
+                    )
+                )
+        return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def _scalars(metrics: Any) -> dict[str, np.ndarray[Any, Any]]:
+    return {name: np.float32(value).reshape(()) for name, value in metrics.items()}
+
+
+def _table(rows: Iterable[tuple[dict[str, Any], Any]]) -> pd.DataFrame:
+    """Wide table from per-class arrays ``[C]`` and scalars; deeper arrays are left out."""
+    import pandas as pd
+
+    flat = []
+    for keys, values in rows:
+        columns = {name: value for name, value in values.items() if value.ndim < 2}
+        classes = max((len(value) for value in columns.values() if value.ndim == 1), default=1)
+        for c in range(classes):
+            row = {**keys, "class": c}
+            for name, value in columns.items():
+                row[name] = float(value) if value.ndim == 0 else float(value[c]) if c < len(value) else np.nan
+            flat.append(row)
+    return pd.DataFrame(flat)
+
+
+def load_run(run: RunPath) -> Run:
+    """Read a run: a run directory or one of its log files.
+
+    Raises:
+        LogError: There is nothing to read, or it cannot be read; the message says what and where.
+    """
+    path = Path(run)
+    if not path.exists():
+        raise LogError(f"{path}: no such file or directory; give a run directory or a log file")
+    files = sorted(path.glob("diagnostics-rank*.jsonl")) if path.is_dir() else [path]
+    if not files:
+        raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")
+    log = read_log(files[0])
+    notes = []
+    if log.torn_lines:
+        notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
+    if log.sessions > 1:
+        notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
+    return Run(log.info, log.records, log.live_findings, str(path), notes)

@@ -1,0 +1,293 @@
+"""The run log: append-only JSON Lines, one self-describing object a line, one file per writing process.
+
+Each session of a run starts with a header (``"kind": "run"``); a resumed run appends a new header, and its
+steps supersede older ones from its first step on. Numbers are written as the shortest decimal text that
+reads back to the same float32. Lines are handed to the operating system whole, one write each, so that a
+killed process leaves at most one torn line, which the reader skips and counts.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from imbalance_doctor.findings import Finding
+from imbalance_doctor.records import (
+    Array,
+    EndRecord,
+    EvalRecord,
+    LossInfo,
+    Record,
+    RunInfo,
+    StepRecord,
+    TreatmentRecord,
+    WatchRecord,
+    as_array,
+)
+
+#: Version of the format, in every header.
+#: 1: the first one.
+SCHEMA = 1
+
+#: Statistics that go into a line of their own (``"kind": "histogram"``), because they are large and rare.
+HISTOGRAM_STATS = ("pos_score_hist", "neg_score_hist", "score_hist_edges")
+
+
+class LogError(ValueError):
+    """A log that cannot be read; the message names the file and, where there is one, the line."""
+
+
+def log_path(run_dir: Path, rank: int) -> Path:
+    """Where the process of a rank writes."""
+    return run_dir / f"diagnostics-rank{rank}.jsonl"
+
+
+# --- records to lines -------------------------------------------------------------------------------
+
+
+def _number(value: np.float32) -> float | int | str | None:
+    number = float(value)
+    if math.isnan(number):
+        return None
+    if math.isinf(number):
+        return "inf" if number > 0 else "-inf"
+    if number.is_integer() and abs(number) < 2**24:
+        return int(number)
+    return float(str(np.float32(value)))
+
+
+def _numbers(values: Array) -> Any:
+    if values.ndim == 0:
+        return _number(values[()])
+    return [_numbers(row) for row in values] if values.ndim > 1 else [_number(value) for value in values]
+
+
+def _array(values: Any) -> Array:
+    def parse(value: Any) -> Any:
+        if isinstance(value, list):
+            return [parse(item) for item in value]
+        return math.nan if value is None else float(value)
+
+    return as_array(parse(values))
+
+
+def header(info: RunInfo) -> dict[str, Any]:
+    """The first line of a session."""
+    return {"kind": "run", "schema": SCHEMA, **asdict(info)}
+
+
+def encode(record: Record) -> list[dict[str, Any]]:
+    """A record as the objects that hold it, one a line."""
+    if isinstance(record, StepRecord):
+        histogram = {name: record.stats[name] for name in HISTOGRAM_STATS if name in record.stats}
+        stats = {name: _numbers(value) for name, value in record.stats.items() if name not in histogram}
+        line: dict[str, Any] = {"kind": "step", "step": record.step, "loss": record.loss, "stats": stats}
+        if record.metrics:
+            line["metrics"] = {name: _number(np.float32(value)) for name, value in record.metrics.items()}
+        if not histogram:
+            return [line]
+        stats_of = {name: _numbers(value) for name, value in histogram.items()}
+        # Before its step line, so that a reader has both when it reaches the step.
+        return [{"kind": "histogram", "step": record.step, "loss": record.loss, "stats": stats_of}, line]
+    if isinstance(record, EvalRecord):
+        metrics = {name: _numbers(value) for name, value in record.metrics.items()}
+        return [{"kind": "eval", "step": record.step, "metrics": metrics}]
+    if isinstance(record, WatchRecord):
+        return [{"kind": "run", "event": "watch", "step": record.step, "loss": asdict(record.loss)}]
+    if isinstance(record, TreatmentRecord):
+        return [{"kind": "finding", "event": "treated", **asdict(record)}]
+    return [{"kind": "end", "step": record.step}]
+
+
+def encode_finding(finding: Finding) -> dict[str, Any]:
+    """A finding as it stood when it opened, grew graver or was resolved."""
+    event = "resolved" if finding.status == "resolved" else "opened"
+    return {"kind": "finding", "event": event, "finding": finding.to_dict()}
+
+
+class LogWriter:
+    """Appends to one log file.
+
+    Args:
+        path: The file; its folder is made.
+        opener: How to open it, for tests that need a disk to fill up.
+
+    Raises:
+        OSError: The folder or file cannot be made, or, from `write`, the disk is full.
+    """
+
+    def __init__(self, path: Path, opener: Callable[..., IO[bytes]] = open) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torn = path.exists() and not _ends_with_newline(path)
+        # Unbuffered: each line is with the operating system when `write` returns, so that a killed
+        # process loses nothing that it had reported.
+        self._file = opener(path, "ab", buffering=0)
+        if torn:  # a crash cut the last line; a new one must not be glued to it
+            self._file.write(b"\n")
+
+    def write(self, *lines: Mapping[str, Any]) -> None:
+        """Append objects, one a line, in a single write."""
+        text = "".join(json.dumps(line, separators=(",", ":"), default=_plain) + "\n" for line in lines)
+        self._file.write(text.encode())
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        self._file.close()
+
+
+def _plain(value: Any) -> Any:
+    """Settings may hold NumPy scalars, paths or dtypes: written as numbers or as text."""
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return True
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+# --- lines to records -------------------------------------------------------------------------------
+
+
+@dataclass
+class Log:
+    """One log file as read: the newest header, the records that count, and what was raised live."""
+
+    path: Path
+    info: RunInfo
+    records: list[Record] = field(default_factory=list)
+    live_findings: list[Finding] = field(default_factory=list)
+    torn_lines: int = 0
+    sessions: int = 0
+
+
+def read_log(path: Path) -> Log:
+    """Read one log file.
+
+    Raises:
+        LogError: It cannot be read, is empty, is no run log, or is of a newer schema; a line in its
+            middle cannot be understood.
+    """
+    log: Log | None = None
+    histograms: dict[tuple[int, str], dict[str, Array]] = {}
+    for number, line, last in _lines(path):
+        try:
+            item = json.loads(line)
+        except ValueError:
+            # A crash tears the last line of a session: at the end of the file or before a new header.
+            if log is not None and (last or _starts_session(path, number + 1)):
+                log.torn_lines += 1
+                continue
+            raise LogError(f"{path}:{number}: not a run log: this line is not JSON: {line[:60]!r}") from None
+        if not isinstance(item, dict) or "kind" not in item:
+            raise LogError(f'{path}:{number}: not a run log: expected an object with "kind", got {line[:60]!r}')
+        if log is None and not _is_header(item):
+            raise LogError(f'{path}:{number}: not a run log: the first line must be of kind "run", got {item["kind"]!r}')
+        try:
+            log = _take(log, item, path, histograms)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, LogError):
+                raise LogError(f"{path}:{number}: {error}") from None
+            raise LogError(f"{path}:{number}: malformed {item['kind']!r} line ({type(error).__name__}: {error})") from error
+    if log is None:
+        raise LogError(f"{path}: the file is empty; a run log starts with a header line")
+    return log
+
+
+def _is_header(item: Mapping[str, Any]) -> bool:
+    return item.get("kind") == "run" and "schema" in item
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str, bool]]:
+    """Numbered lines, each with whether it is the last one, blank ones left out."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            previous: tuple[int, str] | None = None
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                if previous is not None:
+                    yield *previous, False
+                previous = number, line.rstrip("\n")
+            if previous is not None:
+                yield *previous, True
+    except OSError as error:
+        raise LogError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _starts_session(path: Path, number: int) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for current, line in enumerate(file, start=1):
+            if current >= number and line.strip():
+                try:
+                    return _is_header(json.loads(line))
+                except (ValueError, AttributeError):
+                    return False
+    return False
+
+
+def _take(
+    log: Log | None, item: dict[str, Any], path: Path, histograms: dict[tuple[int, str], dict[str, Array]]
+) -> Log:
+    kind = item["kind"]
+    if _is_header(item):
+        info = _run_info(item)
+        if log is None:
+            log = Log(path, info)
+        else:
+            log.info = info
+            log.records = [record for record in log.records if _kept(record, info.start_step)]
+            log.live_findings = [f for f in log.live_findings if f.step < info.start_step]
+        log.sessions += 1
+        return log
+    assert log is not None
+    if kind == "run":
+        log.records.append(WatchRecord(item["step"], LossInfo(**item["loss"])))
+    elif kind == "histogram":
+        histograms[item["step"], item["loss"]] = {k: _array(v) for k, v in item["stats"].items()}
+    elif kind == "step":
+        stats = {name: _array(value) for name, value in item["stats"].items()}
+        stats.update(histograms.pop((item["step"], item["loss"]), {}))
+        metrics = {name: float(_array(value)) for name, value in item.get("metrics", {}).items()}
+        log.records.append(StepRecord(item["step"], item["loss"], stats, metrics))
+    elif kind == "eval":
+        log.records.append(EvalRecord(item["step"], {k: _array(v) for k, v in item["metrics"].items()}))
+    elif kind == "finding" and item["event"] == "treated":
+        names = ("step", "code", "parameter", "before", "after")
+        log.records.append(
+            TreatmentRecord(loss=LossInfo(**item["loss"]), **{name: item[name] for name in names})
+        )
+    elif kind == "finding":
+        log.live_findings.append(Finding(**item["finding"]))
+    elif kind == "end":
+        log.records.append(EndRecord(item["step"]))
+    # Kinds of a later minor version are passed over: the schema number speaks of what must be understood.
+    return log
+
+
+def _kept(record: Record, start: int) -> bool:
+    """Whether a record from before survives a session that starts at `start`."""
+    return record.step < start and not isinstance(record, EndRecord)
+
+
+def _run_info(item: dict[str, Any]) -> RunInfo:
+    if item["schema"] > SCHEMA:
+        raise LogError(
+            f"schema {item['schema']} is newer than this version of imbalance-doctor reads "
+            f"({SCHEMA}); upgrade imbalance-doctor"
+        )
+    fields = {k: v for k, v in item.items() if k in RunInfo.__dataclass_fields__}
+    for name in ("class_names", "population_positive_rate"):
+        if isinstance(fields.get(name), list):
+            fields[name] = tuple(fields[name])
+    return RunInfo(**fields)

@@ -1,0 +1,80 @@
+"""Which rules apply, and with which thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+from imbalance_doctor.rules import all_rules, rule_types
+from imbalance_doctor.rules.base import Rule
+
+
+def choose_rules(
+    rules: Sequence[Rule] | None = None,
+    *,
+    select: Iterable[str] | None = None,
+    ignore: Iterable[str] | None = None,
+    thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+) -> tuple[Rule, ...]:
+    """The rules to apply.
+
+    Args:
+        rules: Rules with thresholds of the user's; they replace those of the same code.
+        select: Codes, names or code prefixes to keep; all by default.
+        ignore: Codes, names or code prefixes to leave out.
+        thresholds: Fields to change, by rule code, as `changed_thresholds` gives them.
+
+    Raises:
+        ValueError: A selector names no rule, or a threshold does not exist.
+    """
+    chosen = {rule.code: rule for rule in all_rules()}
+    for code, values in (thresholds or {}).items():
+        if code in chosen:  # a rule of the user's own is not known to a report from the log
+            chosen[code] = with_thresholds(type(chosen[code]), values)
+    chosen.update({rule.code: rule for rule in rules or ()})
+    kept = _matching(chosen.values(), select) if select is not None else set(chosen)
+    kept -= _matching(chosen.values(), ignore) if ignore is not None else set()
+    return tuple(rule for code, rule in sorted(chosen.items()) if code in kept)
+
+
+def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
+    """A rule with some of its thresholds changed.
+
+    Raises:
+        ValueError: The rule has no such threshold.
+    """
+    known = [f.name for f in fields(rule)]
+    for name in values:
+        if name not in known:
+            raise ValueError(
+                f"{rule.code} {rule.name} has no threshold {name!r}; it has {', '.join(known) or 'none'}"
+            )
+    return rule(**values)
+
+
+def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
+    """The thresholds that differ from their defaults, by rule code; for the header of the log."""
+    changed = {}
+    for rule in rules:
+        default = type(rule)()
+        values = {f.name: getattr(rule, f.name) for f in fields(rule)}
+        different = {k: v for k, v in values.items() if v != getattr(default, k)}
+        if different and type(rule) in rule_types():
+            changed[rule.code] = different
+    return changed
+
+
+def _matching(rules: Iterable[Rule], selectors: Iterable[str]) -> set[str]:
+    rules = list(rules)
+    found: set[str] = set()
+    for selector in selectors:
+        wanted = selector.strip().lower()
+        hits = {r.code for r in rules if r.name == wanted or (wanted and r.code.lower().startswith(wanted))}
+        if not hits:
+            raise ValueError(
+                f"{selector!r} selects no rule; give a code (IMB401), a name (empty-band) or a "
+                "code prefix (IMB4); `imbalance-doctor rules` lists them"
+            )
+        found |= hits
+    return found

@@ -1,0 +1,39 @@
+"""Applies a finding's prescription to a running loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from imbalance_doctor.findings import Finding
+from losses.diagnostics import Diagnosable
+
+
+def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any]:
+    """Change the setting that the finding prescribes.
+
+    Returns:
+        The setting before and after.
+
+    Raises:
+        ValueError: The finding prescribes no setting, or this loss cannot change it while it runs.
+    """
+    if finding.prescription is None:
+        raise ValueError(
+            f"{finding.code} {finding.name} has no setting that carries its remedy; do it by hand: {finding.remedy}"
+        )
+    if not isinstance(loss_fn, Diagnosable):
+        raise ValueError(
+            f"{type(loss_fn).__name__} is no loss of this package, and its settings cannot be changed "
+            f"while it runs; do it by hand: {finding.remedy}"
+        )
+    parameter, after = finding.prescription["parameter"], finding.prescription["to"]
+    before = _setting(loss_fn, parameter)
+    loss_fn.reconfigure(**{parameter: after})
+    return before, _setting(loss_fn, parameter)
+
+
+def _setting(loss_fn: Diagnosable, parameter: str) -> Any:
+    config = loss_fn.config()
+    return config[parameter] if parameter in config else (config.get("main_loss") or {}).get(parameter)

@@ -1,0 +1,215 @@
+"""The life of a finding: opens once, grows graver, resolves once; skipped is not healthy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from imbalance_doctor.checkup import EAGER_RECORDS, EXAMINE_EVERY, RESOLVE_AFTER, Checkup
+from imbalance_doctor.findings import Skipped
+from imbalance_doctor.history import WINDOW, History
+from imbalance_doctor.records import (
+    EndRecord,
+    LossInfo,
+    RunInfo,
+    StepRecord,
+    TreatmentRecord,
+    WatchRecord,
+    as_array,
+)
+from imbalance_doctor.rules.base import Evidence, Rule
+
+
+@dataclass(frozen=True)
+class _Gauge(Rule):
+    """Fires on each class whose newest value is above 1, as an error above 10."""
+
+    code = "TST001"
+    name = "gauge-high"
+    severity = "warning"
+    kinds = frozenset({"smooth_ap"})
+    requires = ("score_iqr",)
+    min_records = 1
+    symptom = "{class_label} stands at {level:.1f}."
+    cause = "a test."
+    remedy = "lower it."
+
+    def examine(self, window):
+        newest = window.series("score_iqr").values[-1]
+        for c in np.flatnonzero(newest > 1):
+            level = float(newest[c])
+            yield Evidence({"level": level}, int(c), severity="error" if level > 10 else None)
+
+
+@dataclass(frozen=True)
+class _Broken(_Gauge.__base__):
+    """Raises."""
+
+    code = "TST002"
+    name = "broken"
+    severity = "error"
+    kinds = frozenset({"smooth_ap"})
+    requires = ()
+    min_records = 1
+    symptom = cause = remedy = ""
+
+    def examine(self, window):
+        raise ZeroDivisionError("no luck")
+
+
+@dataclass(frozen=True)
+class _Slow(Rule):
+    """Counts how often it is asked."""
+
+    code = "TST003"
+    name = "slow"
+    severity = "info"
+    kinds = frozenset({"smooth_ap"})
+    requires = ()
+    symptom = cause = remedy = ""
+
+    def examine(self, window):
+        calls.append(window.records)
+        return Skipped("counting")
+
+
+calls: list[int] = []
+LOSS = LossInfo("ap", "smooth_ap", {"queue_size": 64})
+
+
+def checkup(*rules, **run):
+    made = Checkup(RunInfo(**run), rules)
+    made.feed(WatchRecord(0, LOSS))
+    return made
+
+
+def levels(step, *values):
+    return StepRecord(step, "ap", {"score_iqr": as_array(values)})
+
+
+def test_a_lasting_fault_opens_once_and_resolves_once():
+    doctor = checkup(_Gauge())
+    changes = [doctor.feed(levels(step, 5)) for step in range(50)]
+    assert [f.status for change in changes for f in change] == ["open"]
+    assert doctor.findings[0].step == 0
+    assert doctor.findings[0].last_step == 49
+    changes = [doctor.feed(levels(step, 0)) for step in range(50, 100)]
+    assert [f.status for change in changes for f in change] == ["resolved"]
+    assert doctor.findings[0].last_step == 50 + RESOLVE_AFTER - 1
+    assert doctor.diagnosis().open == ()
+
+
+def test_one_quiet_record_does_not_close_a_finding():
+    doctor = checkup(_Gauge())
+    changes = [doctor.feed(levels(step, 5 * (step % RESOLVE_AFTER == 0))) for step in range(30)]
+    assert sum(map(len, changes)) == 1
+
+
+def test_each_class_has_its_own_finding_named_as_the_user_names_it():
+    doctor = checkup(_Gauge(), class_names=("a", "b", "c"))
+    doctor.feed(levels(0, 5, 0, 7))
+    assert [(f.class_index, f.class_name) for f in doctor.findings] == [(0, "a"), (2, "c")]
+    assert doctor.findings[1].symptom == "Class c stands at 7.0."
+
+
+def test_two_names_for_one_column_name_the_positive_class():
+    doctor = checkup(_Gauge(), class_names=("ok", "fraud"))
+    doctor.feed(StepRecord(0, "ap", {"score_iqr": as_array([5]), "pool_pos_count": as_array([1])}))
+    assert doctor.findings[0].class_name == "fraud"
+
+
+def test_a_finding_that_grows_graver_is_told_again_and_keeps_its_first_step():
+    doctor = checkup(_Gauge())
+    doctor.feed(levels(0, 5))
+    (graver,) = doctor.feed(levels(10, 50))
+    assert (graver.severity, graver.step) == ("error", 0)
+    assert doctor.feed(levels(20, 5)) == []  # and does not fade back
+    assert doctor.diagnosis().worst == "error"
+
+
+def test_missing_statistics_are_skipped_with_a_reason_and_not_healthy():
+    doctor = checkup(_Gauge())
+    doctor.feed(StepRecord(0, "ap", {"loss": as_array(1)}))
+    diagnosis = doctor.diagnosis()
+    assert [item.skipped for item in diagnosis.skipped] == ["score_iqr not recorded"]
+    assert diagnosis.healthy == ()
+    doctor.feed(levels(10, 0))
+    assert [item.code for item in doctor.diagnosis().healthy] == ["TST001"]
+
+
+def test_a_rule_that_raises_is_asked_once_and_reported():
+    doctor = checkup(_Broken(), _Gauge())
+    for step in range(5):
+        doctor.feed(levels(step, 5))
+    assert doctor.failed == {"TST002": "ZeroDivisionError: no luck"}
+    assert "no luck" in doctor.diagnosis().skipped[0].skipped
+    assert [f.code for f in doctor.findings] == ["TST001"]
+
+
+def test_windowed_rules_are_asked_at_a_lower_rate_once_the_window_is_long_and_at_the_end():
+    calls.clear()
+    doctor = checkup(_Slow())
+    for step in range(101):
+        doctor.feed(levels(step, 0))
+    eager = list(range(_Slow.min_records, EAGER_RECORDS + 1))
+    assert calls == eager + list(range(EAGER_RECORDS + EXAMINE_EVERY, 101, EXAMINE_EVERY))
+    doctor.feed(EndRecord(100))
+    assert calls[-1] == 101
+
+
+def test_a_treatment_starts_a_new_window():
+    doctor = checkup(_Gauge())
+    doctor.feed(levels(0, 5))
+    treated = LossInfo("ap", "smooth_ap", {"queue_size": 4096})
+    doctor.feed(TreatmentRecord(5, treated, "TST001", "queue_size", 64, 4096))
+    (window,) = doctor.history.windows()
+    assert window.records == 0
+    doctor.feed(levels(10, 0))
+    (window,) = doctor.history.windows()
+    assert window.config("queue_size") == 4096
+
+
+def test_the_window_is_bounded_and_in_order():
+    history = History(RunInfo())
+    history.add(WatchRecord(0, LOSS))
+    for step in range(5 * WINDOW + 3):
+        history.add(levels(step, step, -step))
+    (window,) = history.windows()
+    series = window.series("score_iqr")
+    assert len(series) == WINDOW
+    assert series.steps.tolist() == list(range(4 * WINDOW + 3, 5 * WINDOW + 3))
+    np.testing.assert_array_equal(series.values[:, 0], series.steps)
+
+
+def test_a_class_count_that_changes_starts_a_new_series():
+    history = History(RunInfo())
+    history.add(WatchRecord(0, LOSS))
+    history.add(levels(0, 1))
+    history.add(levels(1, 1, 2))
+    (window,) = history.windows()
+    assert window.series("score_iqr").values.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize(("phase", "kinds"), [(0, {"bce"}), (1, {"smooth_ap"}), (2, {"smooth_ap"})])
+def test_a_warmup_wrapper_is_the_loss_that_is_active(phase, kinds):
+    config = {"warmup_loss": {"kind": "bce"}, "main_loss": {"kind": "smooth_ap", "queue_size": 8}}
+    history = History(RunInfo())
+    history.add(WatchRecord(0, LossInfo("w", "warmup_wrapper", config)))
+    history.add(StepRecord(0, "w", {"phase": as_array(phase), "score_iqr": as_array([1])}))
+    windows = {window.kind: window for window in history.windows()}
+    assert windows.keys() == kinds | {"warmup_wrapper"}
+    assert windows["warmup_wrapper"].has("phase")
+    (active,) = kinds
+    assert windows[active].has("score_iqr")
+    if phase:
+        assert windows[active].config("queue_size") == 8
+
+
+def test_findings_about_a_phase_that_is_over_are_closed():
+    config = {"warmup_loss": {"kind": "smooth_ap"}, "main_loss": {"kind": "pauc_at_budget"}}
+    doctor = Checkup(RunInfo(), [_Gauge()])
+    doctor.feed(WatchRecord(0, LossInfo("w", "warmup_wrapper", config)))
+    doctor.feed(StepRecord(0, "w", {"phase": as_array(0), "score_iqr": as_array([5])}))
+    assert [f.status for f in doctor.findings] == ["open"]
+    (closed,) = doctor.feed(StepRecord(1, "w", {"phase": as_array(2), "score_iqr": as_array([5])}))
+    assert closed.status == "resolved"

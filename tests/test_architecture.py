@@ -1,0 +1,73 @@
+"""Imports point one way, and the light parts stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+#: What each part of imbalance_doctor may import from it. Order is the direction of the data.
+MAY_IMPORT = {
+    "records": set(),
+    "findings": {"render"},  # inside methods, when a diagnosis is shown
+    "metrics": {"records"},
+    "history": {"records"},
+    "rules": {"findings", "history", "records", "rules"},
+    "checkup": {"findings", "history", "records", "rules"},
+    "selection": {"rules"},
+    "runlog": {"findings", "records"},
+    "run": {"findings", "records", "runlog"},
+    "diagnose": {"checkup", "findings", "rules", "run", "selection"},
+    "render": {"findings", "history", "metrics", "records", "run", "render"},
+}
+HEAVY = {"pandas", "plotly", "rich", "tensorboard"}
+
+
+def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def parts() -> list[tuple[str, Path]]:
+    root = ROOT / "imbalance_doctor"
+    return [(path.relative_to(root).parts[0].removesuffix(".py"), path) for path in root.rglob("*.py")]
+
+
+@pytest.mark.parametrize(("part", "path"), parts(), ids=lambda value: getattr(value, "stem", value))
+def test_imports_point_one_way(part, path):
+    if part not in MAY_IMPORT:
+        return
+    ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("imbalance_doctor.")}
+    assert ours - {part} <= MAY_IMPORT[part]
+
+
+def test_losses_know_nothing_of_the_doctor():
+    for path in (ROOT / "losses").rglob("*.py"):
+        assert not any(name.startswith("imbalance_doctor") for name in imports_of(path)), path
+
+
+@pytest.mark.parametrize("part", ["records", "findings", "history", "rules", "checkup", "metrics"])
+def test_rules_and_what_they_stand_on_know_no_torch(part):
+    for name, path in parts():
+        if name == part:
+            assert not any(module.split(".")[0] == "torch" for module in imports_of(path)), path
+
+
+@pytest.mark.parametrize("package", ["losses", "imbalance_doctor", "imbalance_doctor.cli"])
+def test_importing_a_package_loads_nothing_heavy(package):
+    code = (
+        f"import sys, {package}; "
+        f"print(sorted({HEAVY!r} & set(name.split('.')[0] for name in sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
