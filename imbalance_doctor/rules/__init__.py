@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from functools import cache
 
@@ -51,3 +52,21 @@ def find_rule(code_or_name: str) -> type[Rule]:
             return rule
     known = ", ".join(f"{rule.code} {rule.name}" for rule in rule_types())
     raise ValueError(f"no rule is called {code_or_name!r}; there are {known}")
+
+
+def page_sections(rule: type[Rule]) -> dict[str, str]:
+    """A rule's page, by section title; its one-line verdict is under the empty title.
+
+    Empty where Python runs without docstrings (``-OO``).
+    """
+    sections: dict[str, str] = {}
+    title, lines = "", list[str]()
+    for line in (inspect.getdoc(rule) or "").splitlines():
+        if line.startswith("## "):
+            sections[title] = "\n".join(lines).strip()
+            title, lines = line[3:].strip(), []
+        else:
+            lines.append(line)
+    if rule.__doc__:
+        sections[title] = "\n".join(lines).strip()
+    return sections

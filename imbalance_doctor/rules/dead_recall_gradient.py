@@ -1,0 +1,116 @@
+"""IMB305: recall is not met, yet no positive is close enough to the threshold to be moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import (
+    Floats,
+    classes_of,
+    mean,
+    recent,
+    round_to,
+    spread_in_temperatures,
+)
+
+
+@dataclass(frozen=True)
+class DeadRecallGradient(Rule):
+    """Positives are missed, and none is within a few temperatures of the threshold: nothing is learnt.
+
+    ## Symptom
+    Recall in the pool is below 1 and the loss does not move, because `grad_pos_count` is 0 although
+    batches hold positives.
+
+    ## Cause
+    The slope of the loss at a positive is that of a sigmoid centred on the threshold: at 6 temperatures
+    from it, 1 % of the largest is left, at 10 a five-thousandth. A temperature that is small for the
+    spread of the scores leaves every positive outside.
+
+    ## Remedy
+    Raise the temperature to the printed value or use `tau_scale="iqr"`, so that the positives that are
+    missed come within reach; or begin with a warmup, so that they start near the threshold.
+
+    ## Evidence
+    Over the window, at least 20 live positives came by, none of them carried gradient, and a part of the
+    pooled positives is below the threshold.
+
+    ## Known problems
+    None known.
+
+    ## References
+    Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
+    """
+
+    code: ClassVar[str] = "IMB305"
+    name: ClassVar[str] = "dead-recall-gradient"
+    severity: ClassVar[Severity] = "error"
+    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
+    requires: ClassVar[tuple[str, ...]] = (
+        "live_pos_count", "grad_pos_count", "pool_pos_count", "above_threshold_count",
+        "tau_eff", "score_iqr", "score_std",
+    )  # fmt: skip
+    min_records: ClassVar[int] = 5
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB202")
+
+    symptom: ClassVar[str] = (
+        "{missed_percent:.0f} % of the positives of {class_label} are below the threshold, and of "
+        "{live_positives:.0f} live ones {carrying:.0f} carried gradient: nothing is learnt from them."
+    )
+    cause: ClassVar[str] = (
+        "no positive is within a few temperatures of the threshold; the scores are spread over "
+        "{spread_ratio:,.0f} temperatures of {tau:.2g}."
+    )
+    remedy: ClassVar[str] = (
+        'a temperature of about {tau_wanted:.2g}, or tau_scale="iqr", brings the missed positives within '
+        "reach; or a warmup with BCE or cross-entropy."
+    )
+
+    #: Live positives that must have come by.
+    positives: float = 20.0
+    #: Share of them that may carry gradient.
+    carrying: float = 0.01
+    #: Share of the pooled positives that must be below the threshold.
+    missed: float = 0.1
+    #: Spread over temperature that the remedy aims at.
+    wanted_ratio: float = 10.0
+
+    def examine(self, window: Window) -> Verdict:
+        """Find classes that miss positives and learn from none."""
+        live = window.series("live_pos_count").values.sum(axis=0)
+        carrying = window.series("grad_pos_count").values.sum(axis=0)
+        dead = (live >= self.positives) & (carrying <= self.carrying * live)
+        if not dead.any():
+            return []
+        above = mean(recent(window, "above_threshold_count"))
+        missed = 1.0 - above / mean(recent(window, "pool_pos_count")).clip(1e-9)
+        dead &= missed >= self.missed
+        return self._findings(window, live, carrying, missed, classes_of(dead))
+
+    def _findings(
+        self, window: Window, live: Floats, carrying: Floats, missed: Floats, classes: list[int]
+    ) -> Iterator[Evidence]:
+        ratio, taus = mean(spread_in_temperatures(window)), mean(recent(window, "tau_eff"))
+        temperature = float(window.config("temperature") or 0.0)
+        for index in classes:
+            wanted = round_to(temperature * float(ratio[index]) / self.wanted_ratio, 1)
+            prescription: dict[str, Any] | None = None
+            if wanted > temperature:
+                prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
+            yield Evidence(
+                {
+                    "missed_percent": 100.0 * float(missed[index]),
+                    "live_positives": float(live[index]),
+                    "carrying": float(carrying[index]),
+                    "spread_ratio": float(ratio[index]),
+                    "tau": float(taus[index]),
+                    "tau_wanted": wanted,
+                },
+                index,
+                prescription=prescription,
+            )

@@ -1,0 +1,91 @@
+"""IMB402: partial AUC cannot be computed because the negatives' scores are all equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
+
+
+@dataclass(frozen=True)
+class DegenerateDispersion(Rule):
+    """The scores of the negatives are constant: partial AUC has no band, and the class is left out.
+
+    ## Symptom
+    `valid` is 0 for a class that has positives and negatives in the pool. Its loss does not count, it has
+    no gradient, and when it is the only class the loss is exactly 0.
+
+    ## Cause
+    The model outputs one number for every row: dead units after too large a step, a head that was set to
+    zero, an input that is constant (a normalisation without spread).
+
+    ## Remedy
+    Look at the model's output for one batch. Lower the learning rate, begin with a warmup on BCE or
+    cross-entropy, re-initialise the head. No setting of the loss helps: there is no order in equal scores.
+
+    ## Evidence
+    In at least half of the recent records the class is invalid although `pool_pos_count` and
+    `iid_neg_count` are above zero: then only constant reference scores are left as a reason.
+
+    ## Known problems
+    None known.
+
+    ## References
+    Narasimhan & Agarwal, *A Structural SVM Based Approach for Optimizing Partial AUC*, ICML 2013.
+    """
+
+    code: ClassVar[str] = "IMB402"
+    name: ClassVar[str] = "degenerate-dispersion"
+    severity: ClassVar[Severity] = "error"
+    kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
+    requires: ClassVar[tuple[str, ...]] = ("valid", "pool_pos_count", "live_pos_count", "iid_neg_count")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    min_records: ClassVar[int] = 3
+
+    symptom: ClassVar[str] = (
+        "{class_label} was left out of the loss in {invalid_percent:.0f} % of recent records, although the "
+        "pool holds {positives:,.0f} positives and {negatives:,.0f} negatives: the negatives' scores are "
+        "all equal."
+    )
+    cause: ClassVar[str] = (
+        "the model outputs one number for every row (dead units, a zero head, constant input)."
+    )
+    remedy: ClassVar[str] = (
+        "look at the model's output for one batch; lower the learning rate, re-initialise the head, or "
+        "begin with a warmup on BCE or cross-entropy."
+    )
+
+    #: Share of recent records in which the class is invalid for this reason.
+    share: float = 0.5
+
+    def examine(self, window: Window) -> Verdict:
+        """Count the records in which a class is invalid without lack of rows."""
+        valid = recent(window, "valid")
+        if valid.all():
+            return []
+        positives, negatives = recent(window, "pool_pos_count"), recent(window, "iid_neg_count")
+        if window.config("pos_numerator") == "live":
+            positives = recent(window, "live_pos_count")
+        records = min(len(valid), len(positives), len(negatives))
+        complete = (positives[-records:] > 0) & (negatives[-records:] > 0)
+        share = ((valid[-records:] == 0) & complete).sum(axis=0) / records
+        sick = share >= self.share
+        return self._findings(share, mean(positives), mean(negatives), classes_of(sick))
+
+    def _findings(
+        self, share: Floats, positives: Floats, negatives: Floats, classes: list[int]
+    ) -> Iterator[Evidence]:
+        for index in classes:
+            yield Evidence(
+                {
+                    "invalid_percent": 100.0 * float(share[index]),
+                    "positives": float(positives[index]),
+                    "negatives": float(negatives[index]),
+                },
+                index,
+            )

@@ -1,0 +1,59 @@
+"""IMB601: each rank orders only its own shard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+
+
+@dataclass(frozen=True)
+class LocalRanking(Rule):
+    """Several processes train together, and each ranks its own shard: the loss depends on how rows fell.
+
+    ## Symptom
+    The loss differs from worker to worker, and the run does not reproduce a single-process run of the same
+    global batch: ranks and quantiles of a shard are not those of the batch.
+
+    ## Cause
+    `gather_distributed=False` with more than one process. A mean of per-shard average precisions is not
+    the average precision of the batch, and each shard holds one W-th of the positives.
+
+    ## Remedy
+    `gather_distributed=True`, or None, which gathers whenever a process group is there.
+
+    ## Evidence
+    The world size of the run is above 1 and the loss is configured not to gather. There is no threshold.
+
+    ## Known problems
+    A run that ranks shards on purpose (several independent problems, one for each process) is reported.
+
+    ## References
+    Brown et al., *Smooth-AP*, ECCV 2020 (the loss is a function of the whole retrieval set).
+    """
+
+    code: ClassVar[str] = "IMB601"
+    name: ClassVar[str] = "local-ranking"
+    severity: ClassVar[Severity] = "error"
+    kinds: ClassVar[frozenset[str]] = RANKING
+    requires: ClassVar[tuple[str, ...]] = ("loss",)
+    min_records: ClassVar[int] = 1
+
+    symptom: ClassVar[str] = (
+        "{world_size:.0f} processes train together, and each ranks only the rows of its own shard."
+    )
+    cause: ClassVar[str] = (
+        "gather_distributed=False: ranks and thresholds are those of a shard, with a fraction of "
+        "1/{world_size:.0f} of the positives, and their mean is not the loss of the global batch."
+    )
+    remedy: ClassVar[str] = "gather_distributed=True (or None, which gathers when a process group is there)."
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare the configuration with the number of processes."""
+        if window.run.world_size <= 1 or window.config("gather_distributed") is not False:
+            return []
+        prescription = {"parameter": "gather_distributed", "from": False, "to": True}
+        return [Evidence({"world_size": float(window.run.world_size)}, prescription=prescription)]

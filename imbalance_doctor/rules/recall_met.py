@@ -1,0 +1,87 @@
+"""IMB302: every positive is above the threshold; the loss has nothing left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import classes_of, recent
+
+
+@dataclass(frozen=True)
+class RecallMet(Rule):
+    """Every pooled positive is above the threshold: the objective is met, and the loss has stalled at 0.
+
+    ## Symptom
+    Recall does not improve any more, and the loss is near 0.
+
+    ## Cause
+    The objective is met: all positives are among the top `quantile` of the pool.
+
+    ## Remedy
+    Nothing needs to be done. If a sharper ranking is wanted, use a smaller quantile (the positive rate is
+    the smallest that a perfect model can meet in full) or Smooth-AP.
+
+    ## Evidence
+    `above_threshold_count` equals `pool_pos_count` in the last 10 records, with at least 10 positives in
+    each, and the loss is below 0.02.
+
+    ## Known problems
+    It says nothing of the validation data: a memorised training set meets its recall as well.
+
+    ## References
+    Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
+    """
+
+    code: ClassVar[str] = "IMB302"
+    name: ClassVar[str] = "recall-met"
+    severity: ClassVar[Severity] = "info"
+    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
+    requires: ClassVar[tuple[str, ...]] = ("per_class_loss", "pool_pos_count", "above_threshold_count")
+    min_records: ClassVar[int] = 10
+
+    symptom: ClassVar[str] = (
+        "all {positives:.0f} pooled positives of {class_label} are above the threshold; the loss is "
+        "{class_loss:.3f}."
+    )
+    cause: ClassVar[str] = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
+    remedy: ClassVar[str] = (
+        "none needed. Check that the quantile is the one you mean; a smaller one, down to the positive "
+        "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
+    )
+
+    #: Positives in each record, so that "all" means something.
+    positives: float = 10.0
+    #: A loss above this still pushes positives that are within a few temperatures of the threshold.
+    loss: float = 0.02
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare positives above the threshold with all positives."""
+        losses = recent(window, "per_class_loss", 10)
+        met = losses[-1] < self.loss
+        if not met.any():
+            return []
+        positives = recent(window, "pool_pos_count", 10)
+        above = recent(window, "above_threshold_count", 10)
+        met &= ((above >= positives) & (positives >= self.positives) & (losses < self.loss)).all(axis=0)
+        return self._findings(window, classes_of(met))
+
+    def _findings(self, window: Window, classes: list[int]) -> Iterator[Evidence]:
+        positives = recent(window, "pool_pos_count", 1)[0]
+        rows = (
+            positives + recent(window, "pool_neg_count", 1)[0] if window.has("pool_neg_count") else positives
+        )
+        for index in classes:
+            yield Evidence(
+                {
+                    "positives": float(positives[index]),
+                    "class_loss": float(recent(window, "per_class_loss", 1)[0, index]),
+                    "quantile": float(window.config("quantile", 1.0)),
+                    "positive_rate": float(positives[index] / rows[index]),
+                },
+                index,
+            )

@@ -1,0 +1,106 @@
+"""The cases of the rules, one module for each rule, named like the rule's own module.
+
+A module holds `CASES`: at least one sick, one healthy and one borderline `Case`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import History, Window
+from imbalance_doctor.records import EvalRecord, LossInfo, RunInfo, StepRecord, WatchRecord, as_array
+
+
+@dataclass(frozen=True)
+class Case:
+    """A window, built by hand to hit a border exactly, and what the rule must say of it.
+
+    Statistics are given as one value for all records, or as a function of the record's number; a list
+    is one value for each class.
+    """
+
+    name: str
+    sort: Literal["sick", "healthy", "borderline"]
+    kind: str
+    stats: Mapping[str, Any]
+    #: The severity expected, None for no evidence, "skipped" for a rule that must decline.
+    expect: Severity | Literal["skipped"] | None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    records: int = 20
+    every: int = 10
+    run: Mapping[str, Any] = field(default_factory=dict)
+    #: Validation metrics: a function of the evaluation's number, and how many there were.
+    evals: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: int = 0
+    #: Classes that evidence must name, where not just class 0.
+    classes: tuple[int | None, ...] = (0,)
+    #: Part of the prescription that must be there.
+    prescribes: Mapping[str, Any] | None = None
+
+    def history(self) -> History:
+        """The run so far."""
+        history = History(RunInfo(every=self.every, **self.run))
+        history.add(WatchRecord(0, LossInfo("loss", self.kind, dict(self.config))))
+        for number in range(self.records):
+            stats = {name: _value(name, value, number) for name, value in self.stats.items()}
+            history.add(StepRecord(number * self.every, "loss", stats))
+        for number in range(self.evaluations):
+            metrics = {
+                name: _value(name, value, number, per_class=True) for name, value in self.evals.items()
+            }
+            history.add(EvalRecord(number * self.every, metrics))
+        return history
+
+    def window(self) -> Window:
+        """The window that the rule sees."""
+        (window,) = self.history().windows()
+        return window
+
+
+SCALARS = frozenset(
+    {"loss", "nonfinite_count", "pool_size", "queue_fill", "queue_age", "temperature", "phase", "main_weight"}
+)
+
+
+def _value(name: str, value: Any, number: int, per_class: bool = False) -> np.ndarray[Any, Any]:
+    value = value(number) if callable(value) else value
+    if name in SCALARS and not per_class:
+        return as_array(value)
+    return as_array(value if isinstance(value, (list, tuple)) else [value])
+
+
+def counts(
+    *,
+    positives: Any,
+    pool: Any = 1280,
+    live: Any = 1.0,
+    batch: float = 256,
+    rows_of_classes: int = 1,
+    **others: Any,
+) -> dict[str, Any]:
+    """The counts that every ranking loss reports, for a pool of `pool` rows with `positives` in it."""
+
+    def minus(total: Any, part: Any) -> Any:
+        if callable(total) or callable(part):
+            return lambda number: minus(
+                total(number) if callable(total) else total, part(number) if callable(part) else part
+            )
+        return [total - p for p in part] if isinstance(part, list) else total - part
+
+    return {
+        "pool_size": pool,
+        "pool_pos_count": positives,
+        "pool_neg_count": minus(pool, positives),
+        "live_pos_count": live,
+        "live_neg_count": minus(batch, live),
+        **others,
+    }
+
+
+#: A queue of the default size.
+QUEUE = {"queue_size": 1024}

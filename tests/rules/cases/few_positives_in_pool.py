@@ -1,0 +1,47 @@
+from tests.rules.cases import QUEUE, Case, counts
+
+CASES = [
+    Case(
+        "three",
+        "sick",
+        "smooth_ap",
+        counts(positives=3),
+        "error",
+        QUEUE,
+        prescribes={"parameter": "queue_size", "from": 1024, "to": 8300},
+    ),
+    Case("seven", "sick", "smooth_ap", counts(positives=7), "warning", QUEUE),
+    Case("exactly ten", "borderline", "smooth_ap", counts(positives=10), None, QUEUE),
+    Case("exactly five", "borderline", "smooth_ap", counts(positives=5), "warning", QUEUE),
+    Case(
+        "few because the queue is filling",
+        "borderline",
+        "smooth_ap",
+        counts(positives=4, pool=384, batch=128),
+        None,
+        QUEUE,
+        records=5,
+    ),
+    Case(
+        "so few that a full queue cannot help",
+        "borderline",
+        "smooth_ap",
+        counts(positives=0, pool=900, batch=128, live=0),
+        "error",
+        QUEUE,
+        records=2,
+    ),
+    Case(
+        "none at all is another rule's", "borderline", "smooth_ap", counts(positives=0, live=0), None, QUEUE
+    ),
+    Case(
+        "one class of three",
+        "sick",
+        "recall_at_quantile",
+        counts(positives=[700, 577, 3], live=[130, 125, 1]),
+        "error",
+        QUEUE,
+        classes=(2,),
+    ),
+    Case("twenty", "healthy", "smooth_ap", counts(positives=20), None, QUEUE),
+]

@@ -1,0 +1,33 @@
+from tests.rules.cases import Case, counts
+
+
+def spread(iqr: float, carrying: float, loss: float = 0.6, live: float = 5) -> dict[str, object]:
+    return counts(
+        positives=25,
+        live=live,
+        per_class_loss=loss,
+        grad_pos_count=carrying,
+        tau_eff=0.01,
+        score_iqr=iqr,
+        score_std=iqr,
+    )
+
+
+RAW = {"queue_size": 1024, "temperature": 0.01, "tau_scale": None}
+
+CASES = [
+    Case(
+        "none carries any",
+        "sick",
+        "smooth_ap",
+        spread(50.0, 0),
+        "error",
+        RAW,
+        prescribes={"parameter": "temperature", "from": 0.01, "to": 5.0},
+    ),
+    Case("few carry any", "sick", "recall_at_quantile", spread(20.0, 0.1), "warning", RAW),
+    Case("dead because solved", "borderline", "smooth_ap", spread(50.0, 0, loss=0.02), None, RAW),
+    Case("narrow", "borderline", "smooth_ap", spread(1.0, 0), None, RAW),
+    Case("too few positives to tell", "borderline", "smooth_ap", spread(50.0, 0, live=0.5), None, RAW),
+    Case("most carry", "healthy", "smooth_ap", spread(0.3, 4.5), None, RAW),
+]

@@ -1,0 +1,161 @@
+"""What holds for every rule, and every rule's cases."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import string
+from dataclasses import fields, is_dataclass
+from typing import get_args
+
+import pytest
+
+from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.findings import SEVERITIES, Severity, Skipped
+from imbalance_doctor.records import RunInfo
+from imbalance_doctor.rules import all_rules, find_rule, page_sections, rule_types
+from imbalance_doctor.rules.base import ANY, Evidence, Rule
+from losses.diagnostics import STATS
+from tests.rules.cases import Case
+
+SECTIONS = ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References")
+RULES = [pytest.param(rule, id=rule.code) for rule in rule_types()]
+
+
+def module_name(rule: type[Rule]) -> str:
+    return rule.name.replace("-", "_")
+
+
+def cases_of(rule: type[Rule]) -> list[Case]:
+    return list(importlib.import_module(f"tests.rules.cases.{module_name(rule)}").CASES)
+
+
+CASES = [
+    pytest.param(rule, case, id=f"{rule.code}-{case.name.replace(' ', '-')}")
+    for rule in rule_types()
+    for case in cases_of(rule)
+]
+
+
+@pytest.mark.parametrize(("rule", "case"), CASES)
+def test_case(rule: type[Rule], case: Case) -> None:
+    window = case.window()
+    missing = [name for name in rule.requires if not window.has(name)]
+    assert not missing, f"the case lacks {missing}"
+    assert window.kind in rule.kinds
+    verdict = rule().examine(window)
+    if case.expect == "skipped" or isinstance(verdict, Skipped):
+        assert isinstance(verdict, Skipped), list(verdict)
+        assert case.expect in ("skipped", None)
+        return
+    evidence = list(verdict)
+    if case.expect is None:
+        assert evidence == []
+        return
+    assert [item.class_index for item in evidence] == list(case.classes)
+    assert {item.severity or rule.severity for item in evidence} == {case.expect}
+    if case.prescribes is not None:
+        assert evidence[0].prescription is not None
+        assert {**evidence[0].prescription, **case.prescribes} == dict(evidence[0].prescription)
+
+
+@pytest.mark.parametrize(("rule", "case"), [p for p in CASES if p.values[1].sort == "sick"])
+def test_a_sick_window_becomes_a_finding_that_reads_well(rule: type[Rule], case: Case) -> None:
+    checkup = Checkup(RunInfo(every=case.every, **case.run), [rule()])
+    history = case.history()
+    checkup.history = history
+    (window,) = history.windows()
+    found = checkup._examine(window, everything=True)
+    assert not checkup.failed
+    assert found
+    for text in (found[0].symptom, found[0].cause, found[0].remedy):
+        assert text[0].isupper() or not text[0].isalpha()
+        assert text.endswith(".")
+        assert "nan" not in text.split()
+        assert "{" not in text
+        assert "  " not in text
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_has_a_sick_a_healthy_and_a_borderline_case(rule: type[Rule]) -> None:
+    assert {case.sort for case in cases_of(rule)} == {"sick", "healthy", "borderline"}
+    assert any(case.expect not in (None, "skipped") for case in cases_of(rule) if case.sort == "sick")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_page_has_all_sections_in_order(rule: type[Rule]) -> None:
+    sections = page_sections(rule)
+    assert tuple(sections) == ("", *SECTIONS)
+    assert all(text.strip() for text in sections.values())
+    verdict_line = sections[""].strip()
+    assert "\n" not in verdict_line
+    assert verdict_line.endswith(".")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_names_are_public_and_well_formed(rule: type[Rule]) -> None:
+    assert re.fullmatch(r"IMB\d{3}", rule.code)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.name)
+    assert rule.__module__.rpartition(".")[2] == module_name(rule)
+    assert rule.severity in get_args(Severity)
+    assert rule.kinds <= ANY | {"warmup_wrapper"}
+    assert find_rule(rule.code) is find_rule(rule.name) is rule
+    assert rule.code not in rule.explained_by
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_thresholds_are_fields_with_defaults(rule: type[Rule]) -> None:
+    assert is_dataclass(rule)
+    assert rule() == rule()
+    assert all(isinstance(getattr(rule(), f.name), (bool, int, float)) for f in fields(rule))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_required_statistics_are_in_the_catalogue(rule: type[Rule]) -> None:
+    assert set(rule.requires) <= set(STATS)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_texts_are_templates(rule: type[Rule]) -> None:
+    for template in (rule.symptom, rule.cause, rule.remedy):
+        assert [*string.Formatter().parse(template)]
+        assert template.endswith(".")
+
+
+def test_explanations_name_rules_that_exist() -> None:
+    codes = {rule.code for rule in rule_types()}
+    missing = {
+        (rule.code, other) for rule in rule_types() for other in rule.explained_by if other not in codes
+    }
+    assert not missing
+
+
+def test_a_code_claimed_twice_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = rule_types()[0]
+    clone = type("Clone", (Rule,), {**_public(original), "__module__": original.__module__})
+    rule_types.cache_clear()
+    try:
+        with pytest.raises(ImportError, match=original.code):
+            rule_types()
+    finally:
+        clone.__module__ = __name__  # out of the catalogue again, for as long as the class lives
+        rule_types.cache_clear()
+    assert original in rule_types()
+
+
+def _public(rule: type[Rule]) -> dict[str, object]:
+    return {
+        name: getattr(rule, name) for name in ("code", "name", "severity", "kinds", "requires", "examine")
+    }
+
+
+def test_an_unknown_rule_is_named_in_the_error() -> None:
+    with pytest.raises(ValueError, match="IMB001"):
+        find_rule("no-such-rule")
+
+
+def test_rules_are_ordered_by_code() -> None:
+    codes = [rule.code for rule in all_rules()]
+    assert codes == sorted(codes)
+    assert SEVERITIES == ("info", "warning", "error")
+    assert Evidence({}).class_index is None
