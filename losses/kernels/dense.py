@@ -1,37 +1,101 @@
-"""Pair sums by tiles: one row of the tile is one positive of one class, its columns are the whole pool."""
+"""Pair sums by tiles: a row of a tile is one positive, its columns are the pool of the positive's class.
+
+Loss and gradient of a row are finished while its tile is in the cache, so that no matrix of all pairs is
+ever kept. For small pools this is the fastest regime: a few calls, nothing to set up.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-# Elements of a tile. Larger tiles leave the second-level cache, smaller ones are all call overhead.
+from losses.kernels.objectives import Coefficients, Objective, PairSums, Solution
+from losses.kernels.problem import Problem
+
 TILE_ELEMENTS = 2**17
 
 
-@dataclass(frozen=True)
-class PositiveRows:
-    """The positives of all classes as one flat list, ordered by class."""
+def solve(problem: Problem, objective: Objective) -> Solution:
+    """Coefficients and transposed sums of all classes, tile by tile."""
+    positives, own_score = problem.positives, problem.own_score
+    columns, weights = _columns(problem, objective)
+    inverse_tau = positives.of_class(problem.tau.reciprocal().to(columns.dtype))
+    share, own_weight = objective.share(problem), problem.own_weight
+    live, rows = problem.gradient_rows, problem.rows
+    at_neg = columns.new_zeros(problem.classes, live)
+    at_pos = columns.new_zeros(problem.classes, columns.shape[1] - rows)
+    finished = []
+    step = max(1, TILE_ELEMENTS // columns.shape[1])
+    for start in range(0, positives.count, step):
+        part = slice(start, start + step)
+        index = None if positives.class_index is None else positives.class_index[part]
+        above = (_rows_of(columns, index) - own_score[part, None]).mul_(_cut(inverse_tau, part)[:, None])
+        slope = _logistic_and_slope(above)
+        if weights is not None:
+            weight = _rows_of(weights, index)
+            above *= weight
+            slope *= weight
+        own = own_weight if isinstance(own_weight, float) else own_weight[part]
+        coefficients = objective.coefficients(_sums(above, slope, rows), _cut(share, part), own)
+        finished.append(coefficients)
+        if live:
+            _collect(at_neg, coefficients.to_neg, slope[:, :live], index)
+            if coefficients.to_pos is not None:
+                _collect(at_pos, coefficients.to_pos, slope[:, rows:], index)
+    return Solution(
+        Coefficients.joined(finished),
+        at_neg if live else None,
+        positives.unpadded(at_pos) if live and objective.uses_positives else None,
+    )
 
-    class_index: Tensor  # [K]
-    pool_row: Tensor  # [K]
-    slot: Tensor  # [K], position within the class
-    widest: int  # positives of the class that has most
 
-    @staticmethod
-    def of(positive: Tensor) -> PositiveRows:
-        """The list of the positives in a mask `[M, C]`."""
-        class_index, pool_row = positive.t().nonzero(as_tuple=True)
-        count = positive.sum(0)
-        first = count.cumsum(0) - count
-        slot = torch.arange(class_index.numel(), device=positive.device) - first[class_index]
-        return PositiveRows(class_index, pool_row, slot, int(count.max()) if count.numel() else 0)
+def _columns(problem: Problem, objective: Objective) -> tuple[Tensor, Tensor | None]:
+    """Scores and weights that the positives of each class are paired with.
+
+    The negatives stay where they are in the pool, with −∞ elsewhere: σ and σ' of it are 0, so no mask is
+    needed later. The positives follow, packed, if the objective wants them.
+    """
+    negatives = torch.where(problem.negative, problem.scores, -torch.inf)
+    if not objective.uses_positives:
+        return negatives, problem.row_weight
+    packed = problem.positives.padded(problem.own_score, -torch.inf)
+    columns = torch.cat((negatives, packed), 1)
+    if problem.row_weight is None:
+        return columns, None
+    weights = problem.positives.padded(problem.positives.take(problem.row_weight), 0.0)
+    return columns, torch.cat((problem.row_weight, weights), 1)
 
 
-def logistic_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
-    """σ(x) and σ'(x), each with full relative accuracy in both tails."""
-    tail = x.abs().neg_().sigmoid_()
-    slope = tail - tail.square()
-    return torch.where(x > 0, 1 - tail, tail), slope
+def _logistic_and_slope(x: Tensor) -> Tensor:
+    """Turn x into σ(x) in place and return σ'(x), as σ(x) σ(−x): accurate far out in both tails."""
+    mirrored = x.neg().sigmoid_()
+    return mirrored.mul_(x.sigmoid_())
+
+
+def _sums(above: Tensor, slope: Tensor, rows: int) -> PairSums:
+    if above.shape[1] == rows:
+        return PairSums(above.sum(1).double(), slope.sum(1).double(), None, None)
+    return PairSums(
+        above[:, :rows].sum(1).double(),
+        slope[:, :rows].sum(1).double(),
+        above[:, rows:].sum(1).double(),
+        slope[:, rows:].sum(1).double(),
+    )
+
+
+def _collect(into: Tensor, coefficient: Tensor, slope: Tensor, index: Tensor | None) -> None:
+    """Add Σ_i coefficient(i) · slope(i, ·) to the row of i's class."""
+    coefficient = coefficient.to(slope.dtype)
+    if index is None:
+        into[0].addmv_(slope.t(), coefficient)
+    else:
+        into.index_add_(0, index, slope * coefficient[:, None])
+
+
+def _rows_of(table: Tensor, index: Tensor | None) -> Tensor:
+    return table if index is None else table.index_select(0, index)
+
+
+def _cut(per_positive: Tensor, part: slice) -> Tensor:
+    """A slice of a vector `[K]`; a single entry stands for all."""
+    return per_positive if per_positive.numel() == 1 else per_positive[part]

@@ -1,0 +1,131 @@
+"""What a loss makes of the pair sums of its positives.
+
+With σ_ij = σ((s_j − s_i)/τ) and σ'_ij its slope, every regime computes for each positive i the sums
+
+    above_neg(i) = Σ_{j negative} a_j σ_ij      slope_neg(i) = Σ_{j negative} a_j σ'_ij
+
+and the same over the positives j, i itself included. An objective turns them into its value and into the
+weights of the second, transposed pass, which collects the gradient at the other end of each pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from losses.kernels.problem import Problem
+
+
+@dataclass(frozen=True)
+class PairSums:
+    """Sums over the pool for some positives, `[K]` in float64."""
+
+    above_neg: Tensor
+    slope_neg: Tensor
+    above_pos: Tensor | None
+    slope_pos: Tensor | None
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What the loss and its gradient take from each positive, `[K]` in float64.
+
+    The gradient, times τ, is Σ_i to_neg(i) a_j σ'_ij at a negative j,
+    and own(i) − Σ_k to_pos(k) a_i σ'_ki at a positive i.
+    """
+
+    value: Tensor
+    own: Tensor
+    to_neg: Tensor
+    to_pos: Tensor | None
+
+    @staticmethod
+    def joined(parts: list[Coefficients]) -> Coefficients:
+        """The coefficients of several lists of positives, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        to_pos = [part.to_pos for part in parts if part.to_pos is not None]
+        return Coefficients(
+            torch.cat([part.value for part in parts]),
+            torch.cat([part.own for part in parts]),
+            torch.cat([part.to_neg for part in parts]),
+            torch.cat(to_pos) if to_pos else None,
+        )
+
+
+class Objective(Protocol):
+    """A loss of the form Σ_i share(i) · f(pair sums of i)."""
+
+    @property
+    def uses_positives(self) -> bool:
+        """Whether f needs the sums over the positives."""
+
+    def share(self, problem: Problem) -> Tensor:
+        """Factor of each positive, `[K]` or broadcastable."""
+
+    def defined(self, problem: Problem) -> Tensor:
+        """The classes for which the loss has a meaning, `[C]`."""
+
+    def coefficients(self, sums: PairSums, share: Tensor, own_weight: Tensor | float) -> Coefficients:
+        """Value and derivatives for some positives."""
+
+
+class AveragePrecision:
+    """1 − rank⁺/rank, with rank⁺ = 1 + Σ_{j positive, j≠i} a_j σ_ij and rank = rank⁺ + above_neg."""
+
+    uses_positives = True
+
+    def share(self, problem: Problem) -> Tensor:
+        """Weight of each positive over the weight of its class."""
+        return problem.share
+
+    def defined(self, problem: Problem) -> Tensor:
+        """Any positive will do."""
+        return problem.has_positive_mass
+
+    def coefficients(self, sums: PairSums, share: Tensor, own_weight: Tensor | float) -> Coefficients:
+        """1 − rank⁺/rank is above_neg/rank, without the cancellation."""
+        assert sums.above_pos is not None
+        assert sums.slope_pos is not None
+        # The sum over the positives counts i itself with a_i σ(0) = a_i / 2.
+        rank_pos = sums.above_pos + (1.0 - 0.5 * own_weight)
+        inverse = (rank_pos + sums.above_neg).reciprocal_()
+        value = inverse * sums.above_neg * share
+        to_pos = inverse * value
+        to_neg = inverse.square_().mul_(rank_pos).mul_(share)
+        own = to_pos * sums.slope_pos - to_neg * sums.slope_neg
+        return Coefficients(value, own, to_neg, to_pos)
+
+
+class PairwiseAUC:
+    """Weighted mean over the negatives of σ_ij, which is 1 − σ((s_i − s_j)/τ)."""
+
+    uses_positives = False
+
+    def share(self, problem: Problem) -> Tensor:
+        """Weight of each positive over the weight of its class and over the mass of the negatives."""
+        negative_mass = problem.negative_mass
+        inverse = torch.where(negative_mass > 0, negative_mass.reciprocal(), 0.0)
+        return problem.share * problem.positives.of_class(inverse)
+
+    def defined(self, problem: Problem) -> Tensor:
+        """Both kinds must be there."""
+        return problem.has_positive_mass & (problem.negative_mass > 0)
+
+    def coefficients(self, sums: PairSums, share: Tensor, own_weight: Tensor | float) -> Coefficients:
+        """The value is linear in the sums."""
+        return Coefficients(
+            sums.above_neg * share, sums.slope_neg * -share, share.expand_as(sums.above_neg), None
+        )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Coefficients of all positives, and the transposed sums where the gradient is wanted."""
+
+    coefficients: Coefficients
+    at_neg: Tensor | None  # [C, gradient_rows]: Σ_i to_neg(i) a_j σ'_ij, zero where j is no negative
+    at_pos: Tensor | None  # [K]: Σ_k to_pos(k) a_i σ'_ki, where the objective uses the positives

@@ -1,0 +1,206 @@
+"""The public functions, and how autograd and torch.compile see them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from losses.kernels import dispatch
+from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC
+from losses.kernels.problem import Problem
+
+_OBJECTIVES: dict[str, Objective] = {
+    "average precision": AveragePrecision(),
+    "pairwise auc": PairwiseAUC(),
+}
+
+
+def smooth_ap(
+    scores: Tensor,
+    positive: Tensor,
+    valid: Tensor,
+    tau: Tensor | float,
+    *,
+    pos_weight: Tensor | None = None,
+    row_weight: Tensor | None = None,
+    gradient_rows: int | None = None,
+) -> Tensor:
+    """1 − smooth average precision of each class, `[C]`.
+
+        loss_c = 1 − Σ_{i∈P} w_i a_i rank⁺(i)/rank(i) / Σ_{i∈P} w_i a_i
+        rank(i) = 1 + Σ_{j≠i, valid} a_j σ((s_j − s_i)/τ),  rank⁺(i) the same over the positives
+
+    Args:
+        scores: `[M, C]`, any float type; half precision is computed in float32.
+        positive: bool `[M, C]`. Counts where `valid` as well.
+        valid: bool `[M, C]`, the rows that count for the class, positives and negatives.
+        tau: temperature, a number or one for each class `[C]`; no gradient flows into it.
+        pos_weight: w `[M]`, what a positive is worth. It does not enter the ranks.
+        row_weight: a `[M]` or `[M, C]`, how many rows of the full pool each row stands for.
+        gradient_rows: only the first so many rows need a gradient (a live batch in front of a queue); the
+            others get zero, and the time for them is saved.
+
+    A class without positive weight is nan, with zero gradient. A class with a nan or an infinity among
+    its valid rows is nan, and so is its gradient: a gradient scaler must see it.
+    """
+    return _pair_loss(
+        scores,
+        positive & valid,
+        torch.gt(valid, positive),
+        tau,
+        pos_weight,
+        row_weight,
+        gradient_rows,
+        "average precision",
+    )
+
+
+def pairwise_auc(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor | float,
+    *,
+    pos_weight: Tensor | None = None,
+    row_weight: Tensor | None = None,
+    gradient_rows: int | None = None,
+) -> Tensor:
+    """1 − weighted mean of σ((s_i − s_j)/τ) over positives i and negatives j of each class, `[C]`.
+
+    The pair counts w_i a_i a_j. Arguments as in `smooth_ap`, with `negative` in place of `valid`; a row that
+    is neither does not count. A class without positives or without negatives is nan, with zero gradient.
+    """
+    return _pair_loss(
+        scores, positive, negative, tau, pos_weight, row_weight, gradient_rows, "pairwise auc"
+    )
+
+
+@torch.no_grad()
+def smooth_ap_slopes(
+    scores: Tensor, positive: Tensor, valid: Tensor, tau: Tensor | float, *, row_weight: Tensor | None = None
+) -> Tensor:
+    """|∂(rank⁺(i)/rank(i))/∂s_i| · τ of each positive i, 0 elsewhere; `[M, C]`.
+
+    How much a positive still pulls its own score: near 0 for all of them, the loss is saturated.
+    """
+    return _slopes(scores, positive & valid, torch.gt(valid, positive), _tau(scores, tau), row_weight)
+
+
+def _pair_loss(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor | float,
+    pos_weight: Tensor | None,
+    row_weight: Tensor | None,
+    gradient_rows: int | None,
+    objective: str,
+) -> Tensor:
+    rows = 0
+    if scores.requires_grad and torch.is_grad_enabled():
+        rows = scores.shape[0] if gradient_rows is None else gradient_rows
+    arguments = (scores, positive, negative, _tau(scores, tau), pos_weight, row_weight, rows, objective)
+    if torch.compiler.is_compiling():
+        compiled: Tensor = _loss_and_gradient(*arguments)[0]
+        return compiled
+    eager: Tensor = _PairLoss.apply(*arguments)
+    return eager
+
+
+def _tau(scores: Tensor, tau: Tensor | float) -> Tensor:
+    """One temperature a class, in float64."""
+    if isinstance(tau, Tensor):
+        return tau.detach().to(torch.float64).expand(scores.shape[1])
+    return torch.full((scores.shape[1],), tau, dtype=torch.float64, device=scores.device)
+
+
+def _problem(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor,
+    pos_weight: Tensor | None,
+    row_weight: Tensor | None,
+    rows: int,
+) -> tuple[Problem, Tensor | None]:
+    """The problem, with the scores of classes that hold a nan or an infinity set to 0, and those classes."""
+    s = scores.detach().t()
+    if s.dtype not in (torch.float32, torch.float64):
+        s = s.float()
+    if row_weight is not None:
+        row_weight = row_weight.to(s.dtype)
+        row_weight = row_weight.t() if row_weight.dim() == 2 else row_weight[None].expand_as(s)
+    counted = positive | negative
+    broken: Tensor | None = torch.gt(counted.t(), s.isfinite()).any(1)
+    if broken is not None and broken.any():
+        s = s.masked_fill(broken[:, None], 0.0)
+    else:
+        broken = None
+    problem = Problem(
+        s.contiguous(),
+        positive.t().contiguous(),
+        negative.t().contiguous(),
+        tau,
+        None if pos_weight is None else pos_weight.double(),
+        row_weight,
+        rows,
+    )
+    return problem, broken
+
+
+def _compute(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor,
+    pos_weight: Tensor | None,
+    row_weight: Tensor | None,
+    rows: int,
+    objective: str,
+) -> tuple[Tensor, Tensor]:
+    """Loss `[C]` and gradient `[M, C]`; the one implementation behind both ways of calling."""
+    problem, broken = _problem(scores, positive, negative, tau, pos_weight, row_weight, rows)
+    loss, gradient = dispatch.loss_and_gradient(problem, _OBJECTIVES[objective])
+    gradient = gradient.t()
+    if broken is not None:
+        loss = loss.masked_fill(broken, torch.nan)
+        if rows:
+            gradient = gradient.masked_fill(broken & (positive | negative), torch.nan)
+    return loss.to(problem.scores.dtype), gradient.to(scores.dtype)
+
+
+class _PairLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, scores: Tensor, *arguments: Any) -> Tensor:
+        loss, gradient = _compute(scores, *arguments)
+        ctx.save_for_backward(gradient)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return (gradient * grad_loss, None, None, None, None, None, None, None)
+
+
+@torch.library.custom_op(
+    "imbalance_doctor::pair_loss",
+    mutates_args=(),
+    schema="(Tensor scores, Tensor positive, Tensor negative, Tensor tau, Tensor? pos_weight, "
+    "Tensor? row_weight, int rows, str objective) -> (Tensor, Tensor)",
+)
+def _loss_and_gradient(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor,
+    pos_weight: Tensor | None,
+    row_weight: Tensor | None,
+    rows: int,
+    objective: str,
+) -> tuple[Tensor, Tensor]:
+    loss, gradient = _compute(scores, positive, negative, tau, pos_weight, row_weight, rows, objective)
+    return loss, gradient.contiguous()
