@@ -78,9 +78,15 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _j
     show_default=True,
     help="Exit with 1 if a finding of this severity or above is open.",
 )
-@click.option("--select", metavar="CODES", help="Only these rules: codes, names or prefixes, e.g. IMB4,few-positives-in-pool.")
+@click.option(
+    "--select",
+    metavar="CODES",
+    help="Only these rules: codes, names or prefixes, e.g. IMB4,few-positives-in-pool.",
+)
 @click.option("--ignore", metavar="CODES", help="Leave these rules out.")
-def report(run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None) -> int:
+def report(
+    run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None
+) -> int:
     """Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
 
     RUN is a run directory or one of its log files. A run that is still being written, or that was

@@ -192,7 +192,10 @@ def _summary(pairs: list[tuple[Scenario, Outcome, Outcome]]) -> Table:
         table.add_column(name, justify="right")
     for scenario, sick, treated in pairs:
         first = _first(sick, scenario.expected_code)
-        for metric, words in ((scenario.metric, scenario.metric_words), ("average_precision", "average precision")):
+        for metric, words in (
+            (scenario.metric, scenario.metric_words),
+            ("average_precision", "average precision"),
+        ):
             table.add_row(
                 scenario.name if metric == scenario.metric else "",
                 (f"{first.code} {first.name}" if first else "not found") if metric == scenario.metric else "",

@@ -213,7 +213,9 @@ class Doctor:
                 changed += self._take_in(StepRecord(number, watcher.name, stats, values))
         return self._speak(changed)
 
-    def log_eval(self, scores: Any, targets: Any, step: int | None = None, *, budget: float | None = None) -> None:
+    def log_eval(
+        self, scores: Any, targets: Any, step: int | None = None, *, budget: float | None = None
+    ) -> None:
         """Record validation metrics per class: AP, AUROC, recall and partial AUC at a budget, calibration.
 
         Args:
@@ -322,7 +324,9 @@ class Doctor:
         changed = self._examining(self._checkup.feed, record) or []
         for code in self._checkup.failed.keys() - self._failed_rules:
             self._failed_rules.add(code)
-            warn(f"imbalance-doctor: rule {code} failed ({self._checkup.failed[code]}) and is no longer applied.")
+            warn(
+                f"imbalance-doctor: rule {code} failed ({self._checkup.failed[code]}) and is no longer applied."
+            )
         if self._log is not None and changed:
             self._logging(self._log.write, *(encode_finding(finding) for finding in changed))
         if self._panels is not None:

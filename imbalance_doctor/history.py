@@ -213,4 +213,7 @@ def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossIn
     active = "warmup_loss" if stats["phase"] == WARMUP_PHASE else "main_loss"
     inner = dict(loss.config.get(active) or {"kind": "other"})
     kind = str(inner.pop("kind"))
-    yield LossInfo(loss.name, kind, inner), {k: v for k, v in stats.items() if k not in ("phase", "main_weight")}
+    yield (
+        LossInfo(loss.name, kind, inner),
+        {k: v for k, v in stats.items() if k not in ("phase", "main_weight")},
+    )

@@ -77,7 +77,8 @@ def sheet(scores: Any, targets: Any) -> Sheet:
     ids = labels[:, 0].astype(np.int64)
     if ((ids != labels[:, 0]) | (ids < 0) | (ids >= classes)).any():
         raise ValueError(f"expected class ids from 0 to {classes - 1}; got {labels.min()} to {labels.max()}")
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     one_hot = np.arange(classes)
     return Sheet(
         logits,
@@ -137,7 +138,9 @@ def _one_class(data: Sheet, c: int, budget: float) -> dict[str, float]:
     return result
 
 
-def _curve(scores: NDArray[Any], positive: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _curve(
+    scores: NDArray[Any], positive: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Recall, false positive rate and rows flagged at each distinct threshold, from none to all."""
     order = np.argsort(-scores, kind="stable")
     found = np.cumsum(positive[order], dtype=np.float64)
@@ -176,4 +179,5 @@ def _matrix(values: Any, name: str) -> NDArray[Any]:
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.exp(-np.logaddexp(0.0, -x))
+    with np.errstate(invalid="ignore"):  # nan stays nan
+        return np.exp(-np.logaddexp(0.0, -x))

@@ -51,9 +51,7 @@ def rare_digits(
 
     def draw(of: NDArray[np.int64], rows: int) -> Split:
         positive = rng.random(rows) < positive_rate
-        chosen = np.where(
-            positive, rng.choice(of[is_digit[of]], rows), rng.choice(of[~is_digit[of]], rows)
-        )
+        chosen = np.where(positive, rng.choice(of[is_digit[of]], rows), rng.choice(of[~is_digit[of]], rows))
         padded = np.pad(images[chosen], ((0, 0), (1, 1), (1, 1)))
         down, right = rng.integers(0, 3, (2, rows))
         pixel = np.arange(8)
@@ -63,6 +61,8 @@ def rare_digits(
             (right[:, None] + pixel)[:, None, :],
         ]
         noisy = moved + rng.normal(0, PIXEL_NOISE, moved.shape)
-        return Split(torch.tensor(noisy.reshape(rows, 64), dtype=torch.float32), torch.tensor(positive).long())
+        return Split(
+            torch.tensor(noisy.reshape(rows, 64), dtype=torch.float32), torch.tensor(positive).long()
+        )
 
     return draw(order[:cut], training_rows), draw(order[cut:], validation_rows)

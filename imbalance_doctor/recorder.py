@@ -13,7 +13,10 @@ from losses.diagnostics import Detail, Diagnosable
 from losses.statistics import likelihood_stats
 
 #: Plain torch losses that have a kind of their own; any other module is "other".
-PLAIN_KINDS: Mapping[type[nn.Module], str] = {nn.BCEWithLogitsLoss: "bce", nn.CrossEntropyLoss: "cross_entropy"}
+PLAIN_KINDS: Mapping[type[nn.Module], str] = {
+    nn.BCEWithLogitsLoss: "bce",
+    nn.CrossEntropyLoss: "cross_entropy",
+}
 
 
 class Handle(Protocol):
@@ -78,13 +81,17 @@ class Watcher:
     def _receive(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
         self._pending = stats
 
-    def _forward_hook(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def _forward_hook(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
+    ) -> None:
         detail = self._wants()
         if detail is not Detail.NOTHING:
-            self._pending = self._guarded(_plain_stats, args, kwargs, out, detail)
+            self._pending = self._guarded(_plain_stats, module, args, kwargs, out, detail)
 
 
-def _plain_stats(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail) -> dict[str, Tensor]:
+def _plain_stats(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
+) -> dict[str, Tensor]:
     """Statistics of a loss that knows nothing of us, from the logits, targets and loss of its call."""
     given = [*args, *kwargs.values()]
     if len(given) < 2 or not all(isinstance(value, Tensor) for value in given[:2]):
@@ -92,10 +99,15 @@ def _plain_stats(args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail
             "expected the watched loss to be called with (logits, targets) tensors; "
             f"got {[type(value).__name__ for value in given]}"
         )
-    stats = likelihood_stats(given[0], given[1], detail=detail)
-    if isinstance(out, Tensor):
-        stats["loss"] = out.detach().float().mean()
-    return stats
+    kind = PLAIN_KINDS.get(type(module))
+    return likelihood_stats(
+        given[0],
+        given[1],
+        detail=detail,
+        loss=out.detach().mean() if isinstance(out, Tensor) else None,
+        multiclass=None if kind is None else kind == "cross_entropy",
+        ignore_index=getattr(module, "ignore_index", None),
+    )
 
 
 def to_host(stats: Mapping[str, Tensor]) -> dict[str, Array]:

@@ -190,15 +190,21 @@ def read_log(path: Path) -> Log:
                 continue
             raise LogError(f"{path}:{number}: not a run log: this line is not JSON: {line[:60]!r}") from None
         if not isinstance(item, dict) or "kind" not in item:
-            raise LogError(f'{path}:{number}: not a run log: expected an object with "kind", got {line[:60]!r}')
+            raise LogError(
+                f'{path}:{number}: not a run log: expected an object with "kind", got {line[:60]!r}'
+            )
         if log is None and not _is_header(item):
-            raise LogError(f'{path}:{number}: not a run log: the first line must be of kind "run", got {item["kind"]!r}')
+            raise LogError(
+                f'{path}:{number}: not a run log: the first line must be of kind "run", got {item["kind"]!r}'
+            )
         try:
             log = _take(log, item, path, histograms)
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, LogError):
                 raise LogError(f"{path}:{number}: {error}") from None
-            raise LogError(f"{path}:{number}: malformed {item['kind']!r} line ({type(error).__name__}: {error})") from error
+            raise LogError(
+                f"{path}:{number}: malformed {item['kind']!r} line ({type(error).__name__}: {error})"
+            ) from error
     if log is None:
         raise LogError(f"{path}: the file is empty; a run log starts with a header line")
     return log

@@ -66,8 +66,9 @@ def test_rules_and_what_they_stand_on_know_no_torch(part):
 @pytest.mark.parametrize("package", ["losses", "imbalance_doctor", "imbalance_doctor.cli"])
 def test_importing_a_package_loads_nothing_heavy(package):
     code = (
-        f"import sys, {package}; "
-        f"print(sorted({HEAVY!r} & set(name.split('.')[0] for name in sys.modules)))"
+        f"import sys, {package}; print(sorted({HEAVY!r} & set(name.split('.')[0] for name in sys.modules)))"
     )
-    out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
     assert out.stdout.strip() == "[]"

@@ -69,7 +69,9 @@ def test_every_kind_of_record_survives(tmp_path):
 
 
 def test_each_line_is_standard_json(tmp_path):
-    path = write(tmp_path / "log.jsonl", StepRecord(0, "ap", {"loss": as_array([np.nan, np.inf, -np.inf, 0.1])}))
+    path = write(
+        tmp_path / "log.jsonl", StepRecord(0, "ap", {"loss": as_array([np.nan, np.inf, -np.inf, 0.1])})
+    )
 
     def refuse(word):
         raise AssertionError(f"{word} is not JSON")
@@ -117,7 +119,10 @@ def test_a_tear_inside_a_character_is_a_tear_too(tmp_path):
         ("[1, 2]\n", r':1: not a run log: expected an object with "kind"'),
         ('{"kind": "step"}\n', r':1: not a run log: the first line must be of kind "run"'),
         ('{"kind": "run", "schema": 99}\n', r":1: schema 99 is newer .* upgrade imbalance-doctor"),
-        ('{"kind": "run", "schema": 1}\n{"kind": "step"}\n', r":2: malformed 'step' line \(KeyError: 'step'\)"),
+        (
+            '{"kind": "run", "schema": 1}\n{"kind": "step"}\n',
+            r":2: malformed 'step' line \(KeyError: 'stats'\)",
+        ),
         ('{"kind": "run", "schema": 1}\nbroken\n{"kind": "end", "step": 1}\n', r":2: not a run log"),
     ],
 )
@@ -141,7 +146,11 @@ def test_one_file_per_rank(tmp_path):
 
 
 def test_tables(tmp_path):
-    stats = {"loss": as_array(0.5), "score_iqr": as_array([1, 2]), "pos_score_quantiles": as_array(np.ones((2, 9)))}
+    stats = {
+        "loss": as_array(0.5),
+        "score_iqr": as_array([1, 2]),
+        "pos_score_quantiles": as_array(np.ones((2, 9))),
+    }
     write(
         tmp_path / "diagnostics-rank0.jsonl",
         StepRecord(0, "ap", stats, {"lr": 0.1}),

@@ -1,0 +1,365 @@
+"""The monitor in a training loop: what it hears, when it speaks, and that it never does harm."""
+
+import copy
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from imbalance_doctor import Doctor, ImbalanceError, ImbalanceWarning, diagnose, load_run
+from imbalance_doctor.records import StepRecord, TreatmentRecord
+from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
+from tests.doctor.loop import train
+
+
+def sick_loss():
+    """A band of 0.5 % of negatives, looked for in a pool of 128 rows: it is empty."""
+    return PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+
+
+def healthy_loss():
+    return SmoothAPLoss(num_classes=1, queue_size=1024, temperature=0.1)
+
+
+# --- what it hears ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "kind", "classes"),
+    [
+        (SmoothAPLoss(1), "smooth_ap", 1),
+        (RecallAtQuantileLoss(1, quantile=0.1), "recall_at_quantile", 1),
+        (PAUCAtBudgetLoss(4, beta=0.2), "pauc_at_budget", 4),
+        (nn.BCEWithLogitsLoss(), "bce", 1),
+        (nn.CrossEntropyLoss(), "cross_entropy", 4),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_any_loss_is_watched_and_recorded_every_tenth_step(tmp_path, loss_fn, kind, classes):
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn, name="mine")
+        train(doctor, loss_fn, steps=31, classes=classes)
+    run = load_run(tmp_path)
+    assert run.losses["mine"].kind == kind
+    assert [record.step for record in run.steps()] == [0, 10, 20, 30]
+    for record in run.steps():
+        assert record.stats["pool_pos_count"].shape == (classes,)
+        assert torch.isfinite(torch.tensor(record.stats["loss"]))
+
+
+def test_names_default_to_the_kind_and_stay_apart():
+    doctor = Doctor(None)
+    for loss_fn in (SmoothAPLoss(1), SmoothAPLoss(1), nn.BCEWithLogitsLoss()):
+        doctor.watch(loss_fn)
+    assert len(set(doctor._watchers)) == 3
+    assert "smooth_ap" in doctor._watchers
+
+
+def test_what_cannot_be_watched_is_named():
+    doctor = Doctor(None)
+    with pytest.raises(TypeError, match=r"expected a loss module; got function"):
+        doctor.watch(lambda logits, targets: None)
+    loss_fn = SmoothAPLoss(1)
+    doctor.watch(loss_fn, name="ap")
+    with pytest.raises(ValueError, match="watched already"):
+        doctor.watch(loss_fn)
+    with pytest.raises(ValueError, match="a loss is watched as 'ap' already"):
+        doctor.watch(SmoothAPLoss(1), name="ap")
+
+
+def test_validation_forwards_are_not_taken_for_training():
+    loss_fn = SmoothAPLoss(1)
+    with Doctor(None, every=1) as doctor:
+        doctor.watch(loss_fn)
+        logits, targets = torch.randn(16, 1), torch.randint(2, (16,))
+        with torch.no_grad():
+            loss_fn(logits, targets)
+        doctor.step()
+        loss_fn.eval()
+        loss_fn(logits.requires_grad_(), targets)
+        doctor.step()
+        assert doctor.run.steps() == []
+        loss_fn.train()
+        loss_fn(logits, targets)
+        doctor.step()
+        assert len(doctor.run.steps()) == 1
+
+
+def test_statistics_are_computed_only_on_recorded_steps(monkeypatch):
+    seen = []
+    loss_fn = SmoothAPLoss(1)
+    with Doctor(None, every=10) as doctor:
+        doctor.watch(loss_fn)
+        loss_fn.register_diagnostics_hook(
+            lambda module, stats: seen.append(doctor._steps), wants=doctor._wants
+        )
+        train(doctor, loss_fn, steps=25)
+    assert seen == [0, 10, 20]
+
+
+def test_a_watched_loss_is_saved_and_copied_without_its_listeners():
+    loss_fn = SmoothAPLoss(1)
+    Doctor(None).watch(loss_fn)
+    for twin in (copy.deepcopy(loss_fn), pickle.loads(pickle.dumps(loss_fn))):
+        assert not twin._diagnostics_hooks
+    assert loss_fn._diagnostics_hooks
+
+
+def test_metrics_given_to_step_are_kept():
+    loss_fn = SmoothAPLoss(1)
+    with Doctor(None, every=1) as doctor:
+        doctor.watch(loss_fn)
+        loss_fn(torch.randn(16, 1, requires_grad=True), torch.randint(2, (16,)))
+        doctor.step(lr=0.25)
+        assert doctor.run.stats["lr"].tolist() == [0.25]
+
+
+# --- when it speaks -----------------------------------------------------------------------------------
+
+
+def test_a_planted_fault_is_found_while_training_and_reported_once():
+    with Doctor(None, on_finding="log") as doctor:
+        loss_fn = sick_loss()
+        doctor.watch(loss_fn)
+        found = train(doctor, loss_fn, steps=400)
+    codes = [finding.code for finding in found]
+    assert codes.count("IMB401") == 1
+    assert next(f for f in found if f.code == "IMB401").step <= 200
+
+
+@pytest.mark.parametrize("loss_fn", [sick_loss(), healthy_loss(), SigmoidFocalLoss(), nn.BCEWithLogitsLoss()])
+def test_live_findings_are_the_post_hoc_findings(tmp_path, loss_fn):
+    with Doctor(tmp_path, on_finding="log", total_steps=400) as doctor:
+        doctor.watch(loss_fn)
+        if isinstance(loss_fn, SigmoidFocalLoss):  # takes targets of the logits' shape
+            for _ in range(100):
+                logits = torch.randn(64, requires_grad=True)
+                loss_fn(logits, (torch.rand(64) < 0.05).float())
+                doctor.step()
+        else:
+            train(doctor, loss_fn, steps=400)
+        doctor.log_eval(torch.randn(500), torch.rand(500) < 0.05)
+    after = diagnose(tmp_path)
+    assert [f.to_dict() for f in after.findings] == [f.to_dict() for f in doctor.findings]
+    assert after.skipped == doctor.diagnosis.skipped
+    assert after.healthy == doctor.diagnosis.healthy
+
+
+def test_selection_and_thresholds_of_the_run_are_those_of_its_report(tmp_path):
+    with Doctor(tmp_path, on_finding="log", ignore=["empty-band"]) as doctor:
+        loss_fn = sick_loss()
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=200)
+    assert "IMB401" not in {f.code for f in diagnose(tmp_path).findings}
+    assert "IMB401" in {f.code for f in diagnose(tmp_path, ignore=[]).findings}
+    with pytest.raises(ValueError, match=r"'IMB9999' selects no rule; .*`imbalance-doctor rules` lists them"):
+        Doctor(None, select=["IMB9999"])
+
+
+def test_findings_are_warnings_at_the_line_of_the_users_loop():
+    with Doctor(None) as doctor:
+        loss_fn = sick_loss()
+        doctor.watch(loss_fn)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            train(doctor, loss_fn, steps=200)
+    ours = [w for w in caught if issubclass(w.category, ImbalanceWarning)]
+    assert any("IMB401 empty-band" in str(w.message) for w in ours)
+    assert {os.path.basename(w.filename) for w in ours} == {"loop.py"}
+
+
+def test_findings_can_be_raised_or_handed_to_a_callback():
+    loss_fn = sick_loss()
+    doctor = Doctor(None, on_finding="raise", select=["IMB401"])
+    doctor.watch(loss_fn)
+    with pytest.raises(ImbalanceError, match="IMB401") as error:
+        train(doctor, loss_fn, steps=200)
+    assert error.value.finding.code == "IMB401"
+    heard = []
+    loss_fn = sick_loss()
+    with Doctor(None, on_finding=heard.append) as doctor:
+        doctor.watch(loss_fn)
+        assert train(doctor, loss_fn, steps=200) == heard
+
+
+def test_a_prescription_is_applied_logged_and_cures(tmp_path):
+    loss_fn = sick_loss()
+    with Doctor(tmp_path, on_finding="log", select=["IMB401"]) as doctor:
+        doctor.watch(loss_fn)
+        (finding,) = train(doctor, loss_fn, steps=100)
+        change = doctor.treat(finding)
+        assert (change.before, change.after) == (64, finding.prescription["to"])
+        assert loss_fn.queue_size == change.after
+        train(doctor, loss_fn, steps=1200, first_step=100)
+        assert [f.status for f in doctor.findings] == ["resolved"]
+    (logged,) = [r for r in load_run(tmp_path).records if isinstance(r, TreatmentRecord)]
+    assert logged == change
+    assert diagnose(tmp_path).worst is None
+
+
+def test_what_cannot_be_treated_says_what_to_do_by_hand():
+    loss_fn = sick_loss()
+    with Doctor(None, on_finding="log", select=["IMB401"]) as doctor:
+        doctor.watch(loss_fn, name="pauc")
+        (finding,) = train(doctor, loss_fn, steps=100)
+    other = Doctor(None)
+    with pytest.raises(ValueError, match="IMB401 is about 'pauc', which this doctor does not watch"):
+        other.treat(finding)
+    other.watch(nn.BCEWithLogitsLoss(), name="pauc")
+    with pytest.raises(ValueError, match="BCEWithLogitsLoss is no loss of this package"):
+        other.treat(finding)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every": 0}, "every to be a number of steps, at least 1; got 0"),
+        ({"total_steps": 0}, "total_steps to be at least 1"),
+        ({"on_finding": "shout"}, "'warn', 'log', 'raise' or a callable; got 'shout'"),
+        ({"tensorboard": True}, "give a run_dir or a TensorBoard directory"),
+        ({"population_positive_rate": 1.5}, "between 0 and 1; got 1.5"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Doctor(None, **arguments)
+
+
+# --- never hurts --------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_costs_one_warning_and_the_log(tmp_path):
+    # /dev/full answers every write with "no space left on device".
+    (tmp_path / "diagnostics-rank0.jsonl").symlink_to("/dev/full")
+    loss_fn = sick_loss()
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(ImbalanceWarning, match=r"the run log failed \(OSError: .*No space left") as caught:
+            found = train(doctor, loss_fn, steps=200)
+    assert len(caught) == 1
+    assert "IMB401" in {f.code for f in found}  # the rest goes on
+    assert any("run log failed" in note for note in doctor.diagnosis.notes)
+
+
+def test_a_place_that_cannot_be_written_costs_one_warning(tmp_path):
+    (tmp_path / "file").write_text("")
+    loss_fn = healthy_loss()
+    with Doctor(tmp_path / "file" / "run", on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(ImbalanceWarning, match="the run log failed") as caught:
+            train(doctor, loss_fn, steps=50)
+    assert len(caught) == 1
+
+
+def test_a_directory_that_vanishes_does_no_harm(tmp_path):
+    loss_fn = healthy_loss()
+    run_dir = tmp_path / "run"
+    with Doctor(run_dir, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+
+        def vanish(step):
+            if step == 20:
+                (run_dir / "diagnostics-rank0.jsonl").unlink()
+                run_dir.rmdir()
+
+        train(doctor, loss_fn, steps=50, each_step=vanish)
+
+
+def test_a_callback_that_raises_costs_one_warning():
+    def callback(finding):
+        raise RuntimeError("no network")
+
+    loss_fn = sick_loss()
+    with Doctor(None, on_finding=callback) as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(ImbalanceWarning, match="no network") as caught:
+            found = train(doctor, loss_fn, steps=200)
+    assert len(caught) == 1
+    assert found
+
+
+def test_a_loss_called_in_its_own_way_costs_one_warning():
+    class Odd(nn.Module):
+        def forward(self, everything):
+            return everything["logits"].mean()
+
+    loss_fn = Odd()
+    with Doctor(None, every=1) as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(
+            ImbalanceWarning, match=r"called with \(logits, targets\) tensors; got \['dict'\]"
+        ) as caught:
+            for _ in range(5):
+                loss_fn({"logits": torch.randn(4, requires_grad=True)})
+                doctor.step()
+    assert len(caught) == 1
+
+
+def test_nan_everywhere_is_a_finding_and_no_failure(tmp_path):
+    loss_fn = healthy_loss()
+    with Doctor(tmp_path, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        for _ in range(5):
+            loss_fn(torch.full((32, 1), float("nan"), requires_grad=True), torch.randint(2, (32,)))
+            doctor.step()
+    assert "IMB001" in {f.code for f in doctor.findings}
+    assert "IMB001" in {f.code for f in diagnose(tmp_path).findings}
+
+
+def test_an_error_in_the_loop_leaves_a_log_without_an_end(tmp_path):
+    loss_fn = healthy_loss()
+
+    def stop(step):
+        if step == 35:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=50, each_step=stop)
+    assert [record.step for record in load_run(tmp_path).records if isinstance(record, StepRecord)] == [
+        0,
+        10,
+        20,
+        30,
+    ]
+    kinds = [
+        json.loads(line)["kind"] for line in (tmp_path / "diagnostics-rank0.jsonl").read_text().splitlines()
+    ]
+    assert "end" not in kinds
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_a_log_that_report_reads(tmp_path):
+    script = textwrap.dedent(
+        f"""
+        from imbalance_doctor import Doctor
+        from tests.doctor.loop import train
+        from losses import PAUCAtBudgetLoss
+        loss_fn = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+        doctor = Doctor({str(tmp_path)!r}, on_finding="log")
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=10_000_000)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script])
+    log = tmp_path / "diagnostics-rank0.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (log.exists() and log.read_bytes().count(b'"step"') > 30):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    report = subprocess.run(
+        [sys.executable, "-m", "imbalance_doctor", "report", str(tmp_path)], capture_output=True, text=True
+    )
+    assert report.returncode == 1
+    assert "IMB401" in report.stdout
+    assert report.stderr == ""
