@@ -1,0 +1,82 @@
+"""IMB301: the quantile is smaller than the positive rate, so that full recall is impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent, round_to
+
+
+@dataclass(frozen=True)
+class QuantileBelowPositiveRate(Rule):
+    """More rows are positive than the quantile lets through: recall is capped even for a perfect model.
+
+    ## Symptom
+    Recall and the loss stall at a level that has nothing to do with the model: with a quantile of 0.5 %
+    and 2 % positives, recall cannot exceed 0.25.
+
+    ## Cause
+    The threshold is the score below which 1 - `quantile` of the pool lies. With a positive rate above the
+    quantile it lies among the positives.
+
+    ## Remedy
+    A quantile above the positive rate (printed), unless the budget really is that small.
+
+    ## Evidence
+    `quantile` against the positive rate of the pool.
+
+    ## Known problems
+    None known.
+
+    ## References
+    Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
+    """
+
+    code: ClassVar[str] = "IMB301"
+    name: ClassVar[str] = "quantile-below-positive-rate"
+    severity: ClassVar[Severity] = "warning"
+    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
+    requires: ClassVar[tuple[str, ...]] = ("pool_pos_count", "pool_neg_count")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010")
+
+    symptom: ClassVar[str] = (
+        "the loss flags the top {quantile_percent:.3g} % of the pool, of which {rate_percent:.3g} % are positives of "
+        "{class_label}: recall cannot exceed {cap_percent:.0f} %."
+    )
+    cause: ClassVar[str] = (
+        "the quantile is smaller than the positive rate, so that the threshold lies among the positives even "
+        "for a perfect model."
+    )
+    remedy: ClassVar[str] = (
+        "a quantile above the positive rate, such as {quantile_wanted:.2g}, unless the budget really is that small."
+    )
+
+    #: Recall that a perfect model could reach, below which the cap is reported.
+    cap: float = 0.5
+    #: The quantile that is recommended, in positive rates.
+    wanted: float = 1.5
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare the quantile with the positive rate."""
+        positives, negatives = recent(window, "pool_pos_count"), recent(window, "pool_neg_count")
+        rate = positives.sum(axis=0) / (positives + negatives).sum(axis=0).clip(1.0)
+        capped = rate * self.cap > float(window.config("quantile", 1.0))
+        return self._findings(window, rate, classes_of(capped)) if capped.any() else []
+
+    def _findings(self, window: Window, rate: Floats, classes: list[int]) -> Iterator[Evidence]:
+        quantile = float(window.config("quantile", 1.0))
+        for index in classes:
+            yield Evidence(
+                {
+                    "quantile_percent": 100.0 * quantile,
+                    "rate_percent": 100.0 * float(rate[index]),
+                    "cap_percent": 100.0 * quantile / float(rate[index]),
+                    "quantile_wanted": min(round_to(self.wanted * float(rate[index])), 0.99),
+                },
+                index,
+            )
