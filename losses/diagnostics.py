@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 Stats: TypeAlias = dict[str, Tensor]
-ConfigValue: TypeAlias = bool | int | float | str | None | list[float]
+ConfigValue: TypeAlias = bool | int | float | str | list[float] | dict[str, Any] | None
 DiagnosticsHook: TypeAlias = Callable[["Diagnosable", Stats], None]
 
 
@@ -65,7 +65,12 @@ CATALOGUE: tuple[Stat, ...] = (
     Stat("loss", "scalar", "loss", "The reduced loss of this forward (its mean where reduction is none)."),
     Stat("per_class_loss", "class", "loss", "The loss of each class; nan where the class is invalid."),
     Stat("valid", "class", "0 or 1", "Whether the class had what the loss needs to be computed."),
-    Stat("nonfinite_count", "scalar", "logits", "NaN and infinite logits in this batch, over all ranks gathered."),
+    Stat(
+        "nonfinite_count",
+        "scalar",
+        "logits",
+        "NaN and infinite logits in this batch, over all ranks gathered.",
+    ),
     # The pool
     Stat("pool_size", "scalar", "rows", "Rows that the loss ranked: the live batch and the queue."),
     Stat("pool_pos_count", "class", "rows", "Positives of the class in the pool."),
@@ -81,8 +86,18 @@ CATALOGUE: tuple[Stat, ...] = (
     Stat("queue_fill", "scalar", "share, 0-1", "How full the memory queue is."),
     Stat("queue_age", "scalar", "steps", "Steps since the oldest row of the queue was written."),
     # Temperature against scores
-    Stat("temperature", "scalar", "logits, or multiples of the scale", "The temperature as configured or scheduled."),
-    Stat("tau_eff", "class", "logits", "The temperature in raw logit units, after any scaling by the scores' spread."),
+    Stat(
+        "temperature",
+        "scalar",
+        "logits, or multiples of the scale",
+        "The temperature as configured or scheduled.",
+    ),
+    Stat(
+        "tau_eff",
+        "class",
+        "logits",
+        "The temperature in raw logit units, after any scaling by the scores' spread.",
+    ),
     Stat(
         "saturation",
         "class",
@@ -137,23 +152,52 @@ CATALOGUE: tuple[Stat, ...] = (
     Stat("iid_neg_count", "class", "rows", "Partial AUC: iid negatives in the pool, which set the band."),
     Stat("pauc_var", "class", "loss²", "Partial AUC: sampling variance of the class's loss."),
     # Likelihood losses: focal, cross-entropy
-    Stat("pos_loss_share", "class", "share, 0-1", "Share of the class's summed loss that its positives carry."),
+    Stat(
+        "pos_loss_share", "class", "share, 0-1", "Share of the class's summed loss that its positives carry."
+    ),
     Stat(
         "easy_share",
         "class",
         "share, 0-1",
         "Share of rows whose true label has a probability above 0.9, so that focal all but ignores them.",
     ),
-    Stat("mean_p_true_pos", "class", "probability", "Mean predicted probability of the class over its positives."),
-    Stat("mean_p_true_neg", "class", "probability", "Mean predicted probability of not being the class over its negatives."),
-    Stat("predicted_pos_count", "class", "rows", "Live rows that the default decision (p ≥ 0.5, or argmax) gives to the class."),
+    Stat(
+        "mean_p_true_pos",
+        "class",
+        "probability",
+        "Mean predicted probability of the class over its positives.",
+    ),
+    Stat(
+        "mean_p_true_neg",
+        "class",
+        "probability",
+        "Mean predicted probability of not being the class over its negatives.",
+    ),
+    Stat(
+        "predicted_pos_count",
+        "class",
+        "rows",
+        "Live rows that the default decision (p ≥ 0.5, or argmax) gives to the class.",
+    ),
     Stat("true_pos_count", "class", "rows", "Live positives that the default decision finds."),
     # The warmup wrapper
     Stat("phase", "scalar", "0, 1 or 2", "Warmup wrapper: 0 in warmup, 1 in the blend, 2 in the main phase."),
     Stat("main_weight", "scalar", "share, 0-1", "Warmup wrapper: weight of the main loss."),
     # Histograms
-    Stat("pos_score_hist", "class x bin", "rows", "Histogram of the positives' scores in the pool.", Detail.HISTOGRAMS),
-    Stat("neg_score_hist", "class x bin", "rows", "Histogram of the negatives' scores in the pool.", Detail.HISTOGRAMS),
+    Stat(
+        "pos_score_hist",
+        "class x bin",
+        "rows",
+        "Histogram of the positives' scores in the pool.",
+        Detail.HISTOGRAMS,
+    ),
+    Stat(
+        "neg_score_hist",
+        "class x bin",
+        "rows",
+        "Histogram of the negatives' scores in the pool.",
+        Detail.HISTOGRAMS,
+    ),
     Stat(
         "score_hist_edges",
         "class x edge",

@@ -1,0 +1,382 @@
+"""Focal losses as modules: reductions, sample weights, ranks and diagnostics around the pure functions."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from losses import functional
+from losses._checks import check_choice, check_number, require
+from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
+from losses.distributed import mean_over_ranks, should_gather
+from losses.pool import wide_dtype
+from losses.settings import check_changeable
+from losses.statistics import likelihood_stats
+
+
+class FocalLoss(Diagnosable, ABC):
+    """What the two focal losses share: γ, the reduction, and how ranks add up."""
+
+    _REDUCTIONS: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        gamma: float,
+        reduction: str,
+        gather_distributed: bool | None,
+        process_group: dist.ProcessGroup | None,
+    ) -> None:
+        super().__init__()
+        check_number("gamma", gamma, least=0.0)
+        check_choice("reduction", reduction, self._REDUCTIONS)
+        check_choice("gather_distributed", gather_distributed, (None, True, False))
+        self.gamma = gamma
+        self.reduction = reduction
+        self.gather_distributed = gather_distributed
+        self.process_group = process_group
+
+    def reconfigure(self, **settings: ConfigValue) -> None:
+        """Change settings during training: ``gamma``, ``gather_distributed``.
+
+        Raises:
+            ValueError: If a value is not allowed, or another setting is named.
+        """
+        check_changeable(self, settings, ("gamma", "gather_distributed"))
+        if "gamma" in settings:
+            check_number("gamma", settings["gamma"], least=0.0)
+        if "gather_distributed" in settings:
+            check_choice("gather_distributed", settings["gather_distributed"], (None, True, False))
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def _reduce(self, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
+        """Weigh, sum and divide; over all ranks where they take part."""
+        weighted = elements if weight is None else elements * weight
+        if self.reduction == "none":
+            return weighted
+        return mean_over_ranks(
+            weighted.sum(),
+            None if self.reduction == "sum" else divisor,
+            should_gather(self.gather_distributed, self.process_group),
+            self.process_group,
+        )
+
+    def _report(
+        self,
+        wanted: Detail,
+        logits: Tensor,
+        targets: Tensor,
+        elements: Tensor,
+        loss: Tensor,
+        *,
+        multiclass: bool,
+        ignore_index: int | None,
+    ) -> Stats:
+        return likelihood_stats(
+            logits,
+            targets,
+            detail=wanted,
+            elements=elements.detach(),
+            loss=loss.detach(),
+            multiclass=multiclass,
+            ignore_index=ignore_index,
+        )
+
+
+class SigmoidFocalLoss(FocalLoss):
+    """Focal loss for binary and multi-label classification.
+
+    alpha_t · |y − σ(x)|^gamma · BCE(x, y): for hard labels the focal loss of Lin et al. (ICCV 2017, eq. 5),
+    for soft ones the quality focal loss of Li et al. (NeurIPS 2020, eq. 3). γ = 0 is BCE.
+
+    Args:
+        alpha: Weight of positives in [0, 1], negatives get 1 − alpha; -1 for none.
+        gamma: Focusing exponent, ≥ 0.
+        reduction: ``"none"``, ``"mean"`` (over elements; the weighted mean with `sample_weight`), ``"sum"``.
+        gather_distributed: Whether mean and sum are those of all ranks' elements: None when there are
+            several ranks, True requires a process group, False never. Two scalars travel, never logits.
+            ``"none"`` stays local.
+        process_group: The ranks that take part; None for all.
+
+    Raises:
+        ValueError: If a setting is not allowed.
+    """
+
+    kind = "sigmoid_focal"
+    _REDUCTIONS = ("none", "mean", "sum")
+
+    def __init__(
+        self,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        reduction: str = "mean",
+        gather_distributed: bool | None = None,
+        *,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
+        super().__init__(gamma, reduction, gather_distributed, process_group)
+        if alpha != -1:
+            try:
+                check_number("alpha", alpha, least=0.0, most=1.0)
+            except ValueError as error:
+                raise ValueError(f"{error}; -1 switches it off") from None
+        self.alpha = alpha
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The settings, as constructor parameters."""
+        return {
+            "alpha": self.alpha,
+            "gamma": self.gamma,
+            "reduction": self.reduction,
+            "gather_distributed": self.gather_distributed,
+        }
+
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        return_diagnostics: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Stats]:
+        """The loss of logits and labels.
+
+        Args:
+            inputs: Logits of any shape.
+            targets: Labels in [0, 1] of the same shape, any dtype.
+            return_diagnostics: Also return the statistics of this forward.
+            sample_weight: ≥ 0, of the same shape, `[N]` for rows, or broadcastable with as many dimensions.
+
+        Returns:
+            A scalar, or a tensor of the inputs' shape under ``"none"``; float32 for half precision.
+
+        Raises:
+            ValueError: If shapes do not fit, or labels lie outside [0, 1].
+        """
+        if inputs.shape != targets.shape:
+            raise ValueError(
+                f"inputs and targets must have the same shape, got {list(inputs.shape)} and "
+                f"{list(targets.shape)}; for class ids use SoftmaxFocalLoss"
+            )
+        return self.masked_forward(inputs, targets, None, return_diagnostics, sample_weight=sample_weight)
+
+    def masked_forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        counted: Tensor | None,
+        return_diagnostics: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Stats]:
+        """`forward` over the elements where bool `counted` is true; the others are as if deleted."""
+        wanted, listeners = self._listeners()
+        x = inputs.to(wide_dtype(inputs.dtype))
+        y = targets.to(x.dtype)
+        if counted is not None:
+            # Before the loss, so that a nan in an element that does not count reaches no gradient.
+            x, y = torch.where(counted, x, 0.0), torch.where(counted, y, 0.0)
+        if y.numel():
+            lowest, highest = y.detach().aminmax()
+            require(
+                (lowest >= 0) & (highest <= 1),
+                lambda: f"targets must lie in [0, 1], got values from {lowest:g} to {highest:g}",
+            )
+        elements = functional.sigmoid_focal(x, y, alpha=self.alpha, gamma=self.gamma)
+        weight = None if sample_weight is None else _element_weight(sample_weight, x)
+        count = x.new_tensor(x.numel()) if weight is None else weight.sum()
+        if counted is not None:
+            weight = counted.to(x.dtype) if weight is None else weight * counted
+            count = weight.sum()
+        loss = self._reduce(elements, weight, count)
+        if return_diagnostics:
+            wanted = Detail.HISTOGRAMS
+        if wanted is Detail.NOTHING:
+            return loss
+        labels = y if counted is None else torch.where(counted, y, torch.nan)
+        stats = self._report(wanted, x, labels, elements, loss, multiclass=False, ignore_index=None)
+        for listener in listeners:
+            listener(self, stats)
+        return (loss, stats) if return_diagnostics else loss
+
+
+class SoftmaxFocalLoss(FocalLoss):
+    """Focal loss for multi-class classification: alpha_t · (1 − p_t)^gamma · CE(x, t).
+
+    Lin et al. (ICCV 2017) with softmax probabilities. γ = 0 is cross-entropy.
+
+    Args:
+        alpha: C class weights ≥ 0, or None; `losses.weights` computes them from counts.
+        gamma: Focusing exponent, ≥ 0.
+        reduction: ``"none"``, ``"mean"`` (over rows that are not ignored; with `sample_weight` the weighted
+            mean), ``"sum"``, or ``"mean_positive"`` (the sum, background included, divided by the count of
+            rows that are neither ignored nor background: RetinaNet's normaliser).
+        label_smoothing: In [0, 1), as in `torch.nn.functional.cross_entropy`.
+        ignore_index: Rows with this target do not count.
+        background_class: The class that ``"mean_positive"`` does not count.
+        gather_distributed: As in `SigmoidFocalLoss`.
+        process_group: The ranks that take part; None for all.
+
+    Raises:
+        ValueError: If a setting is not allowed.
+    """
+
+    kind = "softmax_focal"
+    _REDUCTIONS = ("none", "mean", "sum", "mean_positive")
+
+    alpha: Tensor | None
+
+    def __init__(
+        self,
+        alpha: Tensor | Sequence[float] | None = None,
+        gamma: float = 2.0,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+        ignore_index: int = -100,
+        background_class: int = 0,
+        gather_distributed: bool | None = None,
+        *,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
+        super().__init__(gamma, reduction, gather_distributed, process_group)
+        check_number("label_smoothing", label_smoothing, least=0.0, below=1.0)
+        self.register_buffer("alpha", None if alpha is None else _class_weights(alpha))
+        self.label_smoothing = label_smoothing
+        self.ignore_index = ignore_index
+        self.background_class = background_class
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The settings, as constructor parameters."""
+        return {
+            "alpha": None if self.alpha is None else [float(a) for a in self.alpha.tolist()],
+            "gamma": self.gamma,
+            "reduction": self.reduction,
+            "label_smoothing": self.label_smoothing,
+            "ignore_index": self.ignore_index,
+            "background_class": self.background_class,
+            "gather_distributed": self.gather_distributed,
+        }
+
+    def forward(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        return_diagnostics: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Stats]:
+        """The loss of logits and class ids.
+
+        Args:
+            inputs: Logits `(N, C)` or `(N, C, ...)`.
+            targets: Class ids `(N)` or `(N, ...)`.
+            return_diagnostics: Also return the statistics of this forward.
+            sample_weight: ≥ 0, of the targets' shape.
+
+        Returns:
+            A scalar, or a tensor of the targets' shape under ``"none"`` (0 at ignored entries); float32 for
+            half precision.
+
+        Raises:
+            ValueError: If shapes do not fit, alpha has another length than C, or ids are out of range.
+        """
+        classes = self._check(inputs, targets, sample_weight)
+        wanted, listeners = self._listeners()
+        flat = inputs if inputs.dim() == 2 else inputs.movedim(1, -1).reshape(-1, classes)
+        flat = flat.to(wide_dtype(inputs.dtype))
+        ids = targets.reshape(-1).long()
+        counted = ids != self.ignore_index
+        known = torch.where(counted, ids, 0)
+        if known.numel():
+            lowest, highest = known.aminmax()
+            require(
+                (lowest >= 0) & (highest < classes),
+                lambda: (
+                    f"targets must lie in [0, {classes - 1}] or equal ignore_index={self.ignore_index}, "
+                    f"got values from {lowest} to {highest}"
+                ),
+            )
+        alpha = None if self.alpha is None else self.alpha.to(flat)
+        elements = functional.softmax_focal(
+            flat, known, alpha=alpha, gamma=self.gamma, label_smoothing=self.label_smoothing
+        )
+        elements = torch.where(counted, elements, 0.0)
+        weight = None if sample_weight is None else sample_weight.reshape(-1).to(flat.dtype)
+        divided = counted
+        if self.reduction == "mean_positive":
+            divided = counted & (ids != self.background_class)
+        rows = divided.to(flat.dtype)
+        loss = self._reduce(elements, weight, rows.sum() if weight is None else (rows * weight).sum())
+        if self.reduction == "none":
+            loss = loss.reshape(targets.shape)
+        if return_diagnostics:
+            wanted = Detail.HISTOGRAMS
+        if wanted is Detail.NOTHING:
+            return loss
+        stats = self._report(
+            wanted, flat, ids, elements, loss, multiclass=True, ignore_index=self.ignore_index
+        )
+        for listener in listeners:
+            listener(self, stats)
+        return (loss, stats) if return_diagnostics else loss
+
+    def _check(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> int:
+        if inputs.dim() < 2 or targets.shape != inputs.shape[:1] + inputs.shape[2:]:
+            raise ValueError(
+                "inputs must have shape (N, C) or (N, C, ...) and targets (N) or (N, ...), got "
+                f"{list(inputs.shape)} and {list(targets.shape)}"
+            )
+        if targets.is_floating_point() or targets.dtype == torch.bool:
+            raise ValueError(
+                f"targets must be integer class ids, got {targets.dtype}; for soft or multi-label targets "
+                "use SigmoidFocalLoss"
+            )
+        classes = inputs.shape[1]
+        if self.alpha is not None and self.alpha.shape[0] != classes:
+            raise ValueError(
+                f"alpha has {self.alpha.shape[0]} weights but the logits have {classes} classes: give one "
+                "weight for each class"
+            )
+        if sample_weight is not None and sample_weight.shape != targets.shape:
+            raise ValueError(
+                f"sample_weight must have the targets' shape {list(targets.shape)}, "
+                f"got {list(sample_weight.shape)}"
+            )
+        _check_weight(sample_weight)
+        return classes
+
+
+def _class_weights(alpha: Tensor | Sequence[float]) -> Tensor:
+    weights = torch.as_tensor(alpha, dtype=torch.float64).detach().clone()
+    if weights.dim() != 1 or weights.numel() == 0:
+        raise ValueError(f"alpha must be one weight for each class, got shape {list(weights.shape)}")
+    if not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise ValueError(f"alpha must be finite and >= 0, got {weights.tolist()}")
+    return weights
+
+
+def _element_weight(weight: Tensor, x: Tensor) -> Tensor:
+    """A weight for each element of `x`, from weights of elements or of rows."""
+    if weight.dim() == 1 and x.dim() > 1 and weight.shape[0] == x.shape[0]:
+        weight = weight.reshape(-1, *[1] * (x.dim() - 1))
+    fits = weight.dim() == x.dim() and all(w in (1, n) for w, n in zip(weight.shape, x.shape, strict=True))
+    if not fits:
+        raise ValueError(
+            f"sample_weight must be [N] for rows, or broadcast to the inputs' shape {list(x.shape)} with as "
+            f"many dimensions, got {list(weight.shape)}"
+        )
+    _check_weight(weight)
+    return weight.to(x.dtype).expand_as(x)
+
+
+def _check_weight(weight: Tensor | None) -> None:
+    if weight is not None:
+        require(
+            (weight.isfinite() & (weight >= 0)).all(),
+            lambda: "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+        )

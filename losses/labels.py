@@ -1,0 +1,93 @@
+"""Targets as users give them, and the one form in which the ranking losses hold them.
+
+The one form is membership: int8 `[N, C]`, 1 for a positive of the class, 0 for a negative, -1 where the
+entry does not count. Multi-class, binary and multi-label targets, ignored rows and empty queue slots are
+all the same thing in it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from losses._checks import require
+
+#: The membership of an entry that does not count.
+IGNORED = -1
+
+
+def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: int) -> Tensor:
+    """Check targets and bring them into a compact integer form.
+
+    Args:
+        targets: `[N]` or `[N, 1]` class ids (0 or 1 when ``num_classes == 1``), or `[N, C]` of 0/1.
+        rows: N, the rows of the logits.
+        num_classes: C.
+        ignore_index: Rows (or entries of `[N, C]`) with this value do not count.
+
+    Returns:
+        int64 `[N]` class ids with -1 for ignored rows, or int8 `[N, C]` memberships.
+
+    Raises:
+        ValueError: On another shape, a fractional label or one that is out of range.
+    """
+    multi_label = num_classes > 1 and tuple(targets.shape) == (rows, num_classes)
+    if not multi_label and tuple(targets.shape) not in ((rows,), (rows, 1)):
+        raise ValueError(
+            f"targets must have shape [{rows}] or [{rows}, 1] (class ids)"
+            + (f" or [{rows}, {num_classes}] (0/1 for each class)" if num_classes > 1 else "")
+            + f" to match {rows} rows of logits, got {list(targets.shape)}"
+        )
+    if targets.is_complex():
+        raise ValueError(f"targets must be integers or 0/1 labels, got {targets.dtype}")
+    ignored = targets == ignore_index
+    whole = torch.where(ignored, 0, targets)
+    if targets.is_floating_point():
+        require(
+            (whole == whole.round()).all(),
+            lambda: (
+                f"targets must be whole numbers, got {_first(targets, whole != whole.round())}: the ranking "
+                "losses take hard labels; round them, or use SigmoidFocalLoss for soft labels"
+            ),
+        )
+    whole = whole.long()
+    largest = 1 if multi_label or num_classes == 1 else num_classes - 1
+    inside = (whole >= 0) & (whole <= largest)
+    require(
+        inside.all(),
+        lambda: (
+            f"targets must lie in [0, {largest}] or equal ignore_index={ignore_index}, "
+            f"got {_first(targets, ~inside)}"
+        ),
+    )
+    whole = torch.where(ignored, IGNORED, whole)
+    return whole.to(torch.int8) if multi_label else whole.reshape(rows)
+
+
+def _first(targets: Tensor, wrong: Tensor) -> float | int | bool:
+    value: float | int | bool = targets[wrong].flatten()[0].item()
+    return value
+
+
+def membership(codes: Tensor, num_classes: int) -> Tensor:
+    """The int8 `[N, C]` membership of encoded targets."""
+    if codes.dim() == 2:
+        return codes
+    if num_classes == 1:
+        return codes.to(torch.int8)[:, None]
+    classes = torch.arange(num_classes, device=codes.device)
+    member = (codes[:, None] == classes).to(torch.int8)
+    return torch.where(codes[:, None] == IGNORED, IGNORED, member)
+
+
+def strata(labels: Tensor) -> Tensor:
+    """One stratum a row, in [0, C]: its rarest positive class, or C for a row without positives.
+
+    A multi-label row belongs to several classes; counting it for the rarest of them serves the class that
+    needs it most.
+    """
+    positive = labels == 1
+    counts = positive.sum(0)
+    classes = positive.shape[1]
+    rarity = torch.where(positive, counts, torch.iinfo(torch.int64).max)
+    return torch.where(positive.any(1), rarity.argmin(1), classes)

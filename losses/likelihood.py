@@ -1,0 +1,196 @@
+"""Likelihood losses beside a ranking loss: the same logits and targets, whatever form the targets have.
+
+A ranking loss takes class ids, a column of them, or 0/1 labels with ignored entries. `nn.BCEWithLogitsLoss`
+takes float labels of the logits' shape, `nn.CrossEntropyLoss` class ids. `evaluate` bridges the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from losses.diagnostics import ConfigValue, Diagnosable
+from losses.distributed import mean_over_ranks, should_gather
+from losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from losses.pool import wide_dtype
+
+
+def kind_of(loss: nn.Module) -> str:
+    """The stable name of a loss in logs: its `kind`, ``"bce"``, ``"cross_entropy"`` or ``"other"``."""
+    if isinstance(loss, Diagnosable):
+        return loss.kind
+    if isinstance(loss, nn.BCEWithLogitsLoss):
+        return "bce"
+    return "cross_entropy" if isinstance(loss, nn.CrossEntropyLoss) else "other"
+
+
+def config_of(loss: nn.Module) -> dict[str, ConfigValue]:
+    """The settings of any loss, its kind included, ready for JSON."""
+    config: dict[str, ConfigValue] = {"kind": kind_of(loss)}
+    if isinstance(loss, Diagnosable):
+        return config | loss.config()
+    for name in ("reduction", "ignore_index", "label_smoothing"):
+        value = getattr(loss, name, None)
+        if isinstance(value, int | float | str):
+            config[name] = value
+    for name in ("weight", "pos_weight"):
+        value = getattr(loss, name, None)
+        if isinstance(value, Tensor):
+            config[name] = [float(x) for x in value.flatten().tolist()]
+    return config
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A loss, and what its statistics are computed from.
+
+    Attributes:
+        loss: What the loss returned.
+        logits: The logits, in the type that was computed in.
+        targets: In the form that the loss took, nan where a label does not count.
+        elements: The loss of each element (sigmoid) or row (softmax), where known.
+        multiclass: Whether classes exclude each other; None where unknown.
+        ignore_index: Class ids with this value do not count.
+    """
+
+    loss: Tensor
+    logits: Tensor
+    targets: Tensor
+    elements: Tensor | None = None
+    multiclass: bool | None = None
+    ignore_index: int | None = None
+
+
+def evaluate(
+    loss: nn.Module,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    ignore_index: int,
+    sample_weight: Tensor | None,
+    gather: bool | None,
+) -> Evaluated:
+    """Call a likelihood loss with targets in the form that a ranking loss takes.
+
+    Ignored rows and entries do not count, `sample_weight` `[N]` weighs rows, and means are those of all
+    ranks' rows. A module that is none of BCE, cross-entropy and focal gets logits and targets as they are.
+    """
+    if type(loss) in (nn.BCEWithLogitsLoss, SigmoidFocalLoss):
+        return _sigmoid(loss, logits, targets, ignore_index, sample_weight, gather)
+    if type(loss) in (nn.CrossEntropyLoss, SoftmaxFocalLoss):
+        return _softmax(loss, logits, targets, ignore_index, sample_weight, gather)
+    value: Tensor = loss(logits, targets)
+    return Evaluated(value, logits, targets, ignore_index=ignore_index)
+
+
+def _sigmoid(
+    loss: nn.Module,
+    logits: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    sample_weight: Tensor | None,
+    gather: bool | None,
+) -> Evaluated:
+    x = logits.to(wide_dtype(logits.dtype))
+    labels, counted = as_labels(x, targets, ignore_index)
+    known = torch.where(counted, labels, torch.nan)
+    rows = None
+    if sample_weight is not None:
+        rows = sample_weight.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+    if isinstance(loss, SigmoidFocalLoss):
+        value = loss.masked_forward(x, labels, counted, sample_weight=rows)
+        assert isinstance(value, Tensor)
+        return Evaluated(value, x, known, multiclass=False)
+    assert isinstance(loss, nn.BCEWithLogitsLoss)
+    weight = counted.to(x.dtype) if rows is None else counted * rows
+    # A nan in an entry that does not count must not reach the others through 0 · nan.
+    elements = F.binary_cross_entropy_with_logits(
+        torch.where(counted, x, 0.0),
+        labels,
+        weight=loss.weight,
+        pos_weight=loss.pos_weight,
+        reduction="none",
+    )
+    value = _reduce(elements * weight, weight, loss.reduction, gather)
+    return Evaluated(value, x, known, elements, multiclass=False)
+
+
+def _softmax(
+    loss: nn.Module,
+    logits: Tensor,
+    targets: Tensor,
+    ignore_index: int,
+    sample_weight: Tensor | None,
+    gather: bool | None,
+) -> Evaluated:
+    x = logits.to(wide_dtype(logits.dtype))
+    ids = targets
+    if ids.dim() == x.dim() and ids.shape[1:] == (1,) and not ids.is_floating_point():
+        ids = ids[:, 0]
+    if ids.is_floating_point():
+        # Class probabilities: torch's own reduction knows them.
+        value: Tensor = loss(x, ids)
+        return Evaluated(value, x, ids, multiclass=True)
+    own_ignore = loss.ignore_index
+    assert isinstance(own_ignore, int)
+    ids = torch.where(ids == ignore_index, own_ignore, ids).long()
+    if isinstance(loss, SoftmaxFocalLoss):
+        value = loss(x, ids, sample_weight=sample_weight)
+        return Evaluated(value, x, ids, multiclass=True, ignore_index=own_ignore)
+    assert isinstance(loss, nn.CrossEntropyLoss)
+    elements = F.cross_entropy(
+        x,
+        ids,
+        weight=loss.weight,
+        ignore_index=own_ignore,
+        reduction="none",
+        label_smoothing=loss.label_smoothing,
+    )
+    counted = ids != own_ignore
+    weight = counted.to(x.dtype)
+    if sample_weight is not None:
+        weight = weight * sample_weight.to(x.dtype)
+    known = torch.where(counted, ids, 0)
+    share = weight if loss.weight is None else weight * loss.weight.to(x.dtype)[known]
+    value = _reduce(elements * weight, share, loss.reduction, gather)
+    return Evaluated(value, x, ids, elements, multiclass=True, ignore_index=own_ignore)
+
+
+def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """Float labels of the logits' shape, and which of them count.
+
+    Args:
+        logits: `[N]`, `[N, 1]` or `[N, C]`.
+        targets: Of the logits' shape; or 0/1 `[N]` or `[N, 1]` for one logit a row; or class ids, which
+            become one label for each class.
+        ignore_index: Targets with this value do not count.
+    """
+    counted = targets != ignore_index
+    known = torch.where(counted, targets, 0)
+    if targets.shape == logits.shape or targets.numel() == logits.numel():
+        shape = logits.shape
+        return known.reshape(shape).to(logits.dtype), counted.reshape(shape)
+    if logits.dim() != 2 or targets.numel() != logits.shape[0]:
+        raise ValueError(
+            f"targets must be labels of the logits' shape {list(logits.shape)}, or one class id a row, "
+            f"got {list(targets.shape)}"
+        )
+    ids = known.reshape(-1, 1)
+    labels = ids == torch.arange(logits.shape[1], device=logits.device)
+    return labels.to(logits.dtype), counted.reshape(-1, 1).expand_as(logits)
+
+
+def _reduce(
+    weighted: Tensor,
+    weight: Tensor,
+    reduction: str,
+    gather: bool | None,
+) -> Tensor:
+    if reduction == "none":
+        return weighted
+    total = weighted.sum()
+    gathers = should_gather(gather)
+    return mean_over_ranks(total, None if reduction == "sum" else weight.sum(), gathers, None)

@@ -1,0 +1,230 @@
+"""Partial area under the ROC curve, inside a band of false positive rates."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from losses import kernels
+from losses._checks import check_choice, check_integer, check_number
+from losses.diagnostics import ConfigValue
+from losses.functional import recall_at_threshold, trapezoid, trapezoid_weights
+from losses.late_warning import LateWarning
+from losses.pool import Pool
+from losses.quantiles import Interpolation, quantile
+from losses.ranking import RankingLoss, Terms
+from losses.recall_at_quantile import INTERPOLATIONS
+from losses.scale import dispersion
+
+
+class PAUCAtBudgetLoss(RankingLoss):
+    """1 − normalised partial AUC between false positive rates `alpha` and `beta`.
+
+    Band edges t_α = quantile(ref, 1 − α) and t_β = quantile(ref, 1 − β), without gradient, where ref are the
+    pool's iid negatives (``budget_basis="fpr"``) or all its iid rows (``"population"``).
+    τ_eff = temperature · scale, where scale is the interquartile range of ref (the next wider quantile range
+    if that is 0) or t_α − t_β::
+
+        trapezoid:  TPR_k = mean_{i∈P} σ((s_i − t_k)/τ_eff) at n_knots equally spaced rates from α to β;
+                    loss = 1 − trapezoid mean of TPR_k. Gradient reaches positives only.
+        pairwise:   loss = 1 − mean over i∈P and negatives j with t_β ≤ s_j ≤ t_α of σ((s_i − s_j)/τ_eff).
+                    Gradient reaches both. Compare Narasimhan and Agarwal, KDD 2013.
+
+    A class is valid when it has a positive with weight, reference scores that are not all equal and, for
+    ``"pairwise"``, a negative in the band.
+
+    Args:
+        num_classes: C; 1 for binary.
+        alpha: Lower false positive rate, 0 ≤ alpha < beta.
+        beta: Upper false positive rate, the budget; at most 1.
+        surrogate: ``"trapezoid"`` or ``"pairwise"``.
+        n_knots: Points of the trapezoid rule, at least 2.
+        tau_scale: ``"iqr"`` or ``"band"``: what the temperature is a multiple of.
+        pos_numerator: ``"pool"`` averages over all pooled positives, ``"live"`` over those of the batch: the
+            queue then feeds the thresholds alone, and a class without live positives is invalid.
+        budget_basis: ``"fpr"`` or ``"population"``.
+        queue_size: Rows of the memory queue.
+        temperature: > 0, in multiples of the scale.
+        reduction: ``"mean"`` or ``"sum"`` over valid classes, or ``"none"``: `[C]`, nan where invalid.
+        ignore_index: Targets with this value do not count.
+        update_queue_in_eval: As in `SmoothAPLoss`.
+        gather_distributed: As in `SmoothAPLoss`.
+        quantile_interpolation: One of `torch.quantile`'s, for the band's edges and the scale.
+        max_pool_size: As in `SmoothAPLoss`.
+        process_group: The ranks that take part; None for all.
+
+    Raises:
+        ValueError: If a setting is not allowed.
+    """
+
+    kind = "pauc_at_budget"
+    _TAU_SCALES: ClassVar[tuple[str | None, ...]] = ("iqr", "band")
+    _CHANGEABLE: ClassVar[tuple[str, ...]] = (*RankingLoss._CHANGEABLE, "pos_numerator")
+
+    def __init__(
+        self,
+        num_classes: int,
+        alpha: float = 0.0,
+        beta: float = 0.005,
+        surrogate: str = "trapezoid",
+        n_knots: int = 2,
+        tau_scale: str = "iqr",
+        pos_numerator: str = "pool",
+        budget_basis: str = "fpr",
+        queue_size: int = 1024,
+        temperature: float = 0.1,
+        reduction: str = "mean",
+        ignore_index: int = -100,
+        update_queue_in_eval: bool = False,
+        gather_distributed: bool | None = None,
+        quantile_interpolation: Interpolation = "higher",
+        max_pool_size: int | None = None,
+        *,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
+        check_number("beta", beta, above=0.0, most=1.0)
+        check_number("alpha", alpha, least=0.0, below=beta)
+        check_choice("surrogate", surrogate, ("trapezoid", "pairwise"))
+        check_integer("n_knots", n_knots, least=2)
+        check_choice("budget_basis", budget_basis, ("fpr", "population"))
+        check_choice("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
+        self._check("pos_numerator", pos_numerator)
+        super().__init__(
+            num_classes,
+            queue_size=queue_size,
+            temperature=temperature,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            update_queue_in_eval=update_queue_in_eval,
+            gather_distributed=gather_distributed,
+            max_pool_size=max_pool_size,
+            tau_scale=tau_scale,
+            process_group=process_group,
+        )
+        self.alpha = alpha
+        self.beta = beta
+        self.surrogate = surrogate
+        self.n_knots = n_knots
+        self.pos_numerator = pos_numerator
+        self.budget_basis = budget_basis
+        self.quantile_interpolation = quantile_interpolation
+        self._constant = LateWarning()
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The settings as they are now, as constructor parameters."""
+        own: dict[str, ConfigValue] = {
+            "alpha": self.alpha,
+            "beta": self.beta,
+            "surrogate": self.surrogate,
+            "n_knots": self.n_knots,
+            "pos_numerator": self.pos_numerator,
+            "budget_basis": self.budget_basis,
+            "quantile_interpolation": self.quantile_interpolation,
+        }
+        return super().config() | own
+
+    def _check(self, name: str, value: object) -> None:
+        if name == "pos_numerator":
+            check_choice(name, value, ("pool", "live"))
+        else:
+            super()._check(name, value)
+
+    # --------------------------------------------------------------------------------------- the loss
+
+    def _terms(self, pool: Pool) -> Terms:
+        scores = pool.scores.detach()
+        negative = pool.negative & pool.iid[:, None]
+        reference = negative if self.budget_basis == "fpr" else pool.valid & pool.iid[:, None]
+        knots = self._knots(pool, reference)
+        spread = dispersion(scores, reference, pool.row_weight, interpolation=self.quantile_interpolation)
+        constant = reference.any(0) & (spread == 0)
+        scale = spread
+        if self.tau_scale == "band":
+            band = knots[0] - knots[-1]
+            scale = torch.where(band > 0, band, spread)
+        # Where the class is invalid any scale will do, as long as it divides.
+        tau = self.temperature * torch.where(spread > 0, scale, 1.0)
+        mass = self._numerator(pool)
+        in_band = (scores >= knots[-1]) & (scores <= knots[0])
+        valid = (mass.sum(0) > 0) & (spread > 0)
+        knots = torch.where(spread > 0, knots, 0.0)
+        if self.surrogate == "trapezoid":
+            loss = trapezoid(recall_at_threshold(pool.scores, mass, knots, tau))
+        else:
+            band_negative = pool.negative & in_band
+            valid = valid & band_negative.any(0)
+            loss = kernels.pairwise_auc(
+                pool.scores,
+                mass > 0,
+                band_negative,
+                tau,
+                pos_weight=pool.weight,
+                row_weight=pool.row_weight,
+            )
+        self._constant.look(constant & (mass.sum(0) > 0), _constant_message)
+        extra = {
+            "t_alpha": knots[0],
+            "t_beta": knots[-1],
+            "band_neg_count": (negative & in_band).sum(0),
+            "iid_neg_count": negative.sum(0),
+        }
+        return Terms(loss, valid, tau, extra)
+
+    def _knots(self, pool: Pool, reference: Tensor) -> Tensor:
+        """`[K, C]` scores at equally spaced false positive rates; the first is t_α, the last t_β."""
+        count = self.n_knots if self.surrogate == "trapezoid" else 2
+        step = (self.beta - self.alpha) / (count - 1)
+        rates = [self.alpha + k * step for k in range(count - 1)] + [self.beta]
+        return quantile(
+            pool.scores.detach(),
+            [1 - rate for rate in rates],
+            reference,
+            interpolation=self.quantile_interpolation,
+            row_weight=pool.row_weight,
+        )
+
+    def _numerator(self, pool: Pool) -> Tensor:
+        """`[M, C]` mass of the positives that the loss averages over."""
+        if self.pos_numerator == "live":
+            return torch.where(pool.live[:, None], pool.mass, 0.0)
+        return pool.mass
+
+    # --------------------------------------------------------------------------------------- statistics
+
+    def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
+        """σ' averaged over what each positive is compared with; 1/4 is the largest.
+
+        For the trapezoid, the knots with their weights: a positive at one of K knots that lie far apart has
+        that knot's weight times 1/4, which is then the largest.
+        """
+        quarter = torch.full_like(terms.tau, 0.25)
+        if self.surrogate == "trapezoid":
+            knots = self._knots(pool, self._reference(pool))
+            weights = trapezoid_weights(knots)
+            x = torch.sigmoid((pool.scores - knots[:, None]) / terms.tau)
+            at_knots = (weights[:, None, None] * x * (1 - x)).sum(0)
+            return at_knots, quarter * weights.amax()
+        mass = self._numerator(pool)
+        scores = pool.scores.detach().requires_grad_()
+        in_band = (pool.scores >= terms.extra["t_beta"]) & (pool.scores <= terms.extra["t_alpha"])
+        with torch.enable_grad():
+            loss = kernels.pairwise_auc(scores, mass > 0, pool.negative & in_band, terms.tau)
+            (grad,) = torch.autograd.grad(torch.where(terms.valid, loss, 0.0).sum(), scores)
+        return grad.abs() * terms.tau * (mass > 0).sum(0), quarter
+
+    def _reference(self, pool: Pool) -> Tensor:
+        basis = pool.negative if self.budget_basis == "fpr" else pool.valid
+        return basis & pool.iid[:, None]
+
+
+def _constant_message(flags: list[bool]) -> str:
+    classes = [index for index, flag in enumerate(flags) if flag]
+    named = f"class {classes[0]}" if len(classes) == 1 else f"classes {', '.join(map(str, classes))}"
+    return (
+        f"PAUCAtBudgetLoss: the reference scores of {named} are constant, so no threshold separates them and "
+        "the class is left out of the loss. The model gives every row the same score: check the learning "
+        "rate, or warm up with a likelihood loss"
+    )

@@ -1,0 +1,266 @@
+"""The pool that a ranking loss ranks: the live batch, a memory queue of past rows, and an optional cap.
+
+Shapes never depend on the data: rows that do not count are masked, not removed. Nothing here waits for a
+device, and a compiler sees one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from losses.labels import IGNORED, strata
+from losses.sampling import fair_order, quota_sample
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of scores with what belongs to them.
+
+    Attributes:
+        scores: `[N, C]` logits.
+        labels: `[N, C]` int8 membership, see `losses.labels`.
+        iid: `[N]` bool; whether the row is a fair draw of the population (read by partial AUC).
+        weight: `[N]` ≥ 0; what the row counts for as a positive.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    iid: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a loss is computed from; M rows, all classes at once.
+
+    Attributes:
+        scores: `[M, C]`, finite everywhere; in the graph for live rows.
+        positive: `[M, C]` bool.
+        valid: `[M, C]` bool; entries that count for the class, as positive or negative.
+        live: `[M]` bool; rows of the live batch.
+        iid: `[M]` bool.
+        weight: `[M]`; value weights of positives.
+        row_weight: `[M]` inverse inclusion probabilities where the pool was capped, else None.
+    """
+
+    scores: Tensor
+    positive: Tensor
+    valid: Tensor
+    live: Tensor
+    iid: Tensor
+    weight: Tensor
+    row_weight: Tensor | None = None
+
+    @property
+    def negative(self) -> Tensor:
+        """`[M, C]` bool."""
+        return self.valid & ~self.positive
+
+    @property
+    def mass(self) -> Tensor:
+        """`[M, C]`; what each entry counts for as a positive: value weight times inverse inclusion."""
+        weight = self.weight if self.row_weight is None else self.weight * self.row_weight
+        return torch.where(self.positive, weight[:, None], 0.0)
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type to compute in: the input's own, or float32 for half precision."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class MemoryQueue(nn.Module):
+    """A ring of detached rows, the newest `size` of those fed. Empty slots are rows that do not count.
+
+    Buffers (all in ``state_dict``): `scores`, `labels`, `iid`, `weight`, `born` (the step at which the
+    slot was written, -1 while empty), `head` (the slot written next) and `step` (forwards that fed it).
+    """
+
+    scores: Tensor
+    labels: Tensor
+    iid: Tensor
+    weight: Tensor
+    born: Tensor
+    head: Tensor
+    step: Tensor
+
+    _ROWS = ("scores", "labels", "iid", "weight", "born")
+
+    def __init__(self, size: int, num_classes: int) -> None:
+        super().__init__()
+        self.size = size
+        #: The type of the rows is that of the first logits fed; before them it is only a placeholder.
+        self._typed = False
+        empty = {
+            "scores": torch.zeros(size, num_classes),
+            "labels": torch.full((size, num_classes), IGNORED, dtype=torch.int8),
+            "iid": torch.ones(size, dtype=torch.bool),
+            "weight": torch.ones(size),
+            "born": torch.full((size,), -1),
+            "head": torch.tensor(0),
+            "step": torch.tensor(0),
+        }
+        for name, value in empty.items():
+            self.register_buffer(name, value)
+
+    def rows(self) -> Rows:
+        """What the queue holds, one row a slot."""
+        return Rows(self.scores, self.labels, self.iid, self.weight)
+
+    def fill(self) -> Tensor:
+        """0-dim, share of the slots that hold a row."""
+        return (self.born >= 0).double().mean() if self.size else torch.zeros((), device=self.step.device)
+
+    def age(self) -> Tensor:
+        """0-dim, steps since the oldest row was written; 0 while empty."""
+        oldest = torch.where(self.born >= 0, self.born, self.step)
+        return (self.step - oldest).amax() if self.size else torch.zeros_like(self.step)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Forget every row. The step counter goes on, so that draws are not repeated."""
+        self.labels.fill_(IGNORED)
+        self.scores.zero_()
+        self.iid.fill_(True)
+        self.weight.fill_(1.0)
+        self.born.fill_(-1)
+        self.head.zero_()
+
+    @torch.no_grad()
+    def resize(self, size: int) -> None:
+        """Hold `size` rows from now on, keeping the newest of those held."""
+        kept = _newest({name: getattr(self, name) for name in (*self._ROWS, "head")}, size)
+        for name, value in kept.items():
+            setattr(self, name, value)
+        self.size = size
+
+    @torch.no_grad()
+    def adopt(self, scores: Tensor, weight: Tensor) -> None:
+        """Move to the device of `scores`, and hold rows in their precision (or the wider of the two)."""
+        if self.scores.device != scores.device:
+            self.to(scores.device)
+        for name, like in (("scores", scores), ("weight", weight)):
+            held = getattr(self, name)
+            dtype = torch.promote_types(held.dtype, like.dtype) if self._typed else like.dtype
+            if held.dtype != dtype:
+                setattr(self, name, held.to(dtype))
+        self._typed = True
+
+    @torch.no_grad()
+    def feed(self, batch: Rows, *, unless: Tensor) -> None:
+        """Write the rows that count, oldest slots first; nothing at all where 0-dim `unless` is true.
+
+        A batch larger than the queue leaves a fair sample of itself, see `losses.sampling.fair_order`.
+        """
+        if self.size and batch.scores.shape[0]:
+            keep = (batch.labels != IGNORED).any(1) & ~unless
+            source, count = fair_order(strata(batch.labels), keep, self.size, self.step)
+            places = torch.arange(source.shape[0], device=source.device)
+            slots = (self.head + places) % self.size
+            written = places < count
+            fresh = {
+                "scores": batch.scores,
+                "labels": batch.labels,
+                "iid": batch.iid,
+                "weight": batch.weight,
+                "born": self.step.expand(batch.scores.shape[0]),
+            }
+            for name, value in fresh.items():
+                held = getattr(self, name)
+                chosen = written if value.dim() == 1 else written[:, None]
+                new = torch.where(chosen, value[source].to(held.dtype), held[slots])
+                held.index_copy_(0, slots, new)
+            self.head.copy_((self.head + count) % self.size)
+        self.step.add_((~unless).long())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MemoryQueue:
+        # ``model.half()`` is about weights. Rows keep the precision in which they came.
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, held in before.items():
+            now = self._buffers[name]
+            if held is not None and now is not None and held.dtype != now.dtype:
+                self._buffers[name] = held.to(now.device)
+        return self
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        names = (*self._ROWS, "head")
+        found = {name: state_dict[prefix + name] for name in names if prefix + name in state_dict}
+        state = dict(state_dict)
+        if len(found) == len(names):
+            found = {name: value.to(self.step.device) for name, value in found.items()}
+            if found["scores"].shape[0] != self.size:
+                found = _newest(found, self.size)
+            state.update({prefix + name: value for name, value in found.items()})
+            if found["scores"].shape == self.scores.shape:
+                self.scores = torch.empty_like(found["scores"])
+                self.weight = torch.empty_like(found["weight"])
+                self._typed = True
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def _newest(held: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
+    """Copy a ring's newest rows into a ring of `size` slots, in their order."""
+    old_size = held["born"].shape[0]
+    order = torch.arange(old_size, device=held["head"].device)
+    order = (order + held["head"]) % max(old_size, 1)
+    order = order[held["born"][order] >= 0][-size:] if size else order[:0]
+    blank = {"labels": IGNORED, "born": -1, "iid": 1, "weight": 1}
+    kept: dict[str, Tensor] = {}
+    for name in MemoryQueue._ROWS:
+        value = held[name]
+        kept[name] = value.new_full((size, *value.shape[1:]), blank.get(name, 0))
+        kept[name][: order.shape[0]] = value[order]
+    kept["head"] = held["head"].new_tensor(order.shape[0] % size if size else 0)
+    return kept
+
+
+def merge(live: Rows, queued: Rows | None) -> Pool:
+    """Live rows, then the queue's. Entries that do not count or are not finite are masked.
+
+    Runs in float32 or wider.
+    """
+    dtype = wide_dtype(live.scores.dtype)
+    if queued is not None:
+        dtype = torch.promote_types(dtype, wide_dtype(queued.scores.dtype))
+    parts = [live] if queued is None else [live, queued]
+    scores = torch.cat([part.scores.to(dtype) for part in parts])
+    labels = torch.cat([part.labels for part in parts])
+    valid = (labels != IGNORED) & scores.detach().isfinite()
+    rows = scores.shape[0]
+    return Pool(
+        scores=torch.where(valid, scores, 0.0),
+        positive=valid & (labels == 1),
+        valid=valid,
+        live=torch.arange(rows, device=scores.device) < live.scores.shape[0],
+        iid=torch.cat([part.iid for part in parts]),
+        weight=torch.cat([part.weight.to(dtype) for part in parts]),
+    )
+
+
+def cap(pool: Pool, size: int, step: Tensor) -> Pool:
+    """Draw `size` rows of the pool, with a minimum for each class, each weighted by 1 / its probability.
+
+    The weights keep sums over the capped pool unbiased estimates of sums over the whole one
+    (Horvitz and Thompson, 1952).
+    """
+    if pool.scores.shape[0] <= size:
+        return pool
+    labels = torch.where(pool.valid, pool.positive.to(torch.int8), IGNORED)
+    counted = pool.valid.any(1)
+    classes = pool.scores.shape[1]
+    chosen, probability = quota_sample(strata(labels), classes + 1, counted, size, step)
+    return replace(
+        pool,
+        scores=pool.scores.index_select(0, chosen),
+        positive=pool.positive[chosen],
+        valid=pool.valid[chosen],
+        live=pool.live[chosen],
+        iid=pool.iid[chosen],
+        weight=pool.weight[chosen],
+        row_weight=(1.0 / probability[chosen]).to(pool.scores.dtype),
+    )

@@ -1,0 +1,346 @@
+"""What the ranking losses share: reading a batch, gathering, the queue, the cap, reduction, diagnostics."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from losses._checks import check_choice, check_integer, check_number, require, warn
+from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
+from losses.distributed import RowGatherer, should_gather
+from losses.functional import reduce_classes
+from losses.labels import IGNORED, encode_targets, membership
+from losses.pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
+from losses.scale import dispersion
+from losses.settings import check_changeable
+from losses.statistics import ranking_stats
+
+_Result: TypeAlias = (
+    Tensor | tuple[Tensor, Stats] | tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stats]
+)
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What one loss made of one pool.
+
+    Attributes:
+        loss: `[C]`, in the graph; anything where invalid.
+        valid: `[C]` bool.
+        tau: `[C]`, in logits.
+        extra: Statistics that only this loss has, detached, by name.
+    """
+
+    loss: Tensor
+    valid: Tensor
+    tau: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+class RankingLoss(Diagnosable, ABC):
+    """Base of the ranking losses. A subclass says how a pool becomes one loss for each class."""
+
+    _TAU_SCALES: ClassVar[tuple[str | None, ...]] = (None, "iqr")
+    _CHANGEABLE: ClassVar[tuple[str, ...]] = (
+        "temperature",
+        "tau_scale",
+        "queue_size",
+        "gather_distributed",
+        "max_pool_size",
+    )
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        queue_size: int,
+        temperature: float,
+        reduction: str,
+        ignore_index: int,
+        update_queue_in_eval: bool,
+        gather_distributed: bool | None,
+        max_pool_size: int | None,
+        tau_scale: str | None,
+        process_group: dist.ProcessGroup | None,
+    ) -> None:
+        super().__init__()
+        check_integer("num_classes", num_classes, least=1)
+        changeable = {
+            "temperature": temperature,
+            "tau_scale": tau_scale,
+            "queue_size": queue_size,
+            "gather_distributed": gather_distributed,
+            "max_pool_size": max_pool_size,
+        }
+        for name, value in changeable.items():
+            self._check(name, value)
+        check_choice("reduction", reduction, REDUCTIONS)
+        self.num_classes = num_classes
+        self.temperature = temperature
+        self.tau_scale = tau_scale
+        self.gather_distributed = gather_distributed
+        self.max_pool_size = max_pool_size
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.update_queue_in_eval = update_queue_in_eval
+        self.process_group = process_group
+        self.queue = MemoryQueue(queue_size, num_classes)
+        self._queue_frozen = False
+        self._cap_warned = False
+        self._gatherer = RowGatherer()
+
+    # ------------------------------------------------------------------------------------- settings
+
+    @property
+    def queue_size(self) -> int:
+        """Rows that the memory queue holds."""
+        return self.queue.size
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The settings as they are now, as constructor parameters."""
+        return {
+            "num_classes": self.num_classes,
+            "queue_size": self.queue_size,
+            "temperature": self.temperature,
+            "reduction": self.reduction,
+            "ignore_index": self.ignore_index,
+            "update_queue_in_eval": self.update_queue_in_eval,
+            "gather_distributed": self.gather_distributed,
+            "max_pool_size": self.max_pool_size,
+            "tau_scale": self.tau_scale,
+        }
+
+    def reconfigure(self, **settings: ConfigValue) -> None:
+        """Change settings during training; a smaller queue keeps its newest rows.
+
+        Raises:
+            ValueError: If a value is not allowed, or a setting is named that cannot change.
+        """
+        check_changeable(self, settings, self._CHANGEABLE)
+        for name, value in settings.items():
+            self._check(name, value)
+        for name, value in settings.items():
+            self._apply_setting(name, value)
+
+    def _check(self, name: str, value: object) -> None:
+        """Raise `ValueError` if a setting that can change may not have this value."""
+        if name == "temperature":
+            check_number(name, value, above=0.0)
+        elif name == "tau_scale":
+            check_choice(name, value, self._TAU_SCALES)
+        elif name == "gather_distributed":
+            check_choice(name, value, (None, True, False))
+        elif name == "queue_size":
+            check_integer(name, value, least=0)
+        elif name == "max_pool_size" and value is not None:
+            check_integer(name, value, least=2)
+
+    def _apply_setting(self, name: str, value: ConfigValue) -> None:
+        if name == "queue_size":
+            assert isinstance(value, int)
+            self.queue.resize(value)
+        else:
+            setattr(self, name, value)
+
+    # ---------------------------------------------------------------------------------------- queue
+
+    def reset_queue(self) -> None:
+        """Forget the queued rows, as after a jump in the scores."""
+        self.queue.reset()
+
+    @contextlib.contextmanager
+    def freeze_queue(self) -> Iterator[None]:
+        """Forwards inside rank against the queue but do not feed it, like the second pass of SAM."""
+        before, self._queue_frozen = self._queue_frozen, True
+        try:
+            yield
+        finally:
+            self._queue_frozen = before
+
+    # -------------------------------------------------------------------------------------- forward
+
+    @abstractmethod
+    def _terms(self, pool: Pool) -> Terms:
+        """The loss of each class, from the pool."""
+
+    @abstractmethod
+    def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
+        """`[M, C]` slope of each positive, without sign or τ, and the `[C]` largest that is possible."""
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None = None,
+        return_per_class: bool = False,
+        return_diagnostics: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> _Result:
+        """The loss of a batch, ranked in the pool of the batch and the queue.
+
+        Args:
+            logits: `[N, C]`, or `[N]` when ``num_classes == 1``.
+            targets: `[N]` or `[N, 1]` class ids (0/1 when ``num_classes == 1``), or multi-label `[N, C]` of
+                0/1. Rows, or entries of `[N, C]`, equal to ``ignore_index`` do not count.
+            iid_mask: `[N]` bool; rows that are fair draws of the population. All, by default.
+            return_per_class: Also return the `[C]` losses (nan where invalid) and the `[C]` bool of validity.
+            return_diagnostics: Also return the statistics of this forward.
+            sample_weight: `[N]`, finite, ≥ 0; what each row counts for as a positive.
+
+        Returns:
+            The loss; then, as asked for, per-class losses and validity, and the statistics. nan if a logit
+            that counts is not finite.
+
+        Raises:
+            ValueError: If a shape, a label or a weight is not as above.
+            RuntimeError: If ``gather_distributed=True`` and there is no process group.
+        """
+        wanted, listeners = self._listeners()
+        if return_diagnostics:
+            wanted = Detail.HISTOGRAMS
+        with torch.autocast(logits.device.type, enabled=False):
+            live = self._read(logits, targets, iid_mask, sample_weight)
+            broken = ((live.labels != IGNORED) & ~live.scores.detach().isfinite()).sum()
+            self.queue.adopt(live.scores, live.weight)
+            pool = self._capped(merge(live, self.queue.rows() if self.training else None))
+            terms = self._terms(pool)
+            # A nan that counts makes the loss and every gradient nan, as gradient scalers expect.
+            loss = terms.loss * torch.where(broken > 0, torch.nan, 1.0).to(terms.loss.dtype)
+            per_class = torch.where(terms.valid, loss, torch.nan)
+            reduced = reduce_classes(loss, terms.valid, self.reduction)
+            if self.reduction != "none":
+                reduced = torch.where(broken > 0, torch.nan, reduced)
+            stats: Stats = {}
+            if wanted is not Detail.NOTHING:
+                stats = self._stats(wanted, pool, terms, reduced, per_class, broken)
+            if self._feeds_queue():
+                self.queue.feed(_detached(live), unless=broken > 0)
+        for listener in listeners:
+            listener(self, stats)
+        if return_per_class:
+            shown = (reduced, per_class, terms.valid)
+            return (*shown, stats) if return_diagnostics else shown
+        return (reduced, stats) if return_diagnostics else reduced
+
+    def _feeds_queue(self) -> bool:
+        wanted = self.training or self.update_queue_in_eval
+        return wanted and torch.is_grad_enabled() and not self._queue_frozen
+
+    def _read(
+        self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
+    ) -> Rows:
+        """The batch, checked, and gathered over ranks."""
+        if logits.dim() == 1 and self.num_classes == 1:
+            logits = logits[:, None]
+        if logits.dim() != 2 or logits.shape[1] != self.num_classes:
+            raise ValueError(
+                f"logits must have shape [N, {self.num_classes}]"
+                + (" or [N]" if self.num_classes == 1 else "")
+                + f" for num_classes={self.num_classes}, got {list(logits.shape)}"
+            )
+        if not logits.is_floating_point():
+            raise ValueError(f"logits must be floating point, got {logits.dtype}")
+        rows = logits.shape[0]
+        codes = encode_targets(targets, rows, self.num_classes, self.ignore_index)
+        live = Rows(
+            scores=logits,
+            labels=codes,
+            iid=_row_mask(iid_mask, rows, logits.device),
+            weight=_row_weight(sample_weight, logits),
+        )
+        if should_gather(self.gather_distributed, self.process_group):
+            live, codes = self._gatherer.gather(live, codes, self.process_group)
+        return Rows(live.scores, membership(codes, self.num_classes), live.iid, live.weight)
+
+    def _capped(self, pool: Pool) -> Pool:
+        if self.max_pool_size is None or pool.scores.shape[0] <= self.max_pool_size:
+            return pool
+        if not self._cap_warned:
+            self._warn_of_cap(pool, self.max_pool_size)
+        return cap(pool, self.max_pool_size, self.queue.step)
+
+    def _warn_of_cap(self, pool: Pool, size: int) -> None:
+        rows = pool.scores.shape[0]
+        if not torch.compiler.is_compiling():
+            # One look at the device for each forward until the cap first bites, none after.
+            rows = int(pool.valid.any(1).sum())
+        if rows > size:
+            self._cap_warned = True
+            warn(
+                f"{type(self).__name__}: a pool of {rows} rows is drawn down to max_pool_size={size} rows, "
+                "weighted by the inverse of their chance; estimates stay unbiased but vary more. Leave "
+                "max_pool_size out if the whole pool fits"
+            )
+
+    def _tau(self, pool: Pool) -> Tensor:
+        """`[C]` temperature in logits."""
+        tau = pool.scores.detach().new_full((self.num_classes,), self.temperature)
+        if self.tau_scale != "iqr":
+            return tau
+        scale = dispersion(pool.scores, pool.valid, pool.row_weight)
+        # Scores that are all equal have no scale; their ranking is the same at every temperature.
+        return tau * torch.where(scale > 0, scale, 1.0)
+
+    def _stats(
+        self, wanted: Detail, pool: Pool, terms: Terms, reduced: Tensor, per_class: Tensor, broken: Tensor
+    ) -> Stats:
+        with torch.no_grad():
+            slopes, largest = self._slopes(pool, terms)
+            return (
+                ranking_stats(
+                    wanted,
+                    pool,
+                    loss=reduced.detach(),
+                    per_class=per_class.detach(),
+                    valid=terms.valid,
+                    tau=terms.tau,
+                    temperature=self.temperature,
+                    slopes=slopes,
+                    largest_slope=largest,
+                    nonfinite=broken,
+                    queue_fill=self.queue.fill(),
+                    queue_age=self.queue.age(),
+                )
+                | terms.extra
+            )
+
+
+def _detached(rows: Rows) -> Rows:
+    return Rows(rows.scores.detach(), rows.labels, rows.iid, rows.weight.detach())
+
+
+def _row_mask(iid_mask: Tensor | None, rows: int, device: torch.device) -> Tensor:
+    if iid_mask is None:
+        return torch.ones(rows, dtype=torch.bool, device=device)
+    if tuple(iid_mask.shape) != (rows,) or iid_mask.dtype != torch.bool:
+        raise ValueError(
+            f"iid_mask must be bool of shape [{rows}], one entry for each row, got {iid_mask.dtype} of shape "
+            f"{list(iid_mask.shape)}"
+        )
+    return iid_mask
+
+
+def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor:
+    dtype = wide_dtype(logits.dtype)
+    if sample_weight is None:
+        return torch.ones(logits.shape[0], dtype=dtype, device=logits.device)
+    if tuple(sample_weight.shape) != (logits.shape[0],):
+        raise ValueError(
+            f"sample_weight must have shape [{logits.shape[0]}], one weight for each row, "
+            f"got {list(sample_weight.shape)}"
+        )
+    require(
+        (sample_weight.isfinite() & (sample_weight >= 0)).all(),
+        lambda: "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+    )
+    return sample_weight.detach().to(dtype)

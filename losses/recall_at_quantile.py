@@ -1,0 +1,107 @@
+"""Recall at a quantile of the scores."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from losses._checks import check_choice, check_number
+from losses.diagnostics import ConfigValue
+from losses.functional import recall_at_threshold
+from losses.pool import Pool
+from losses.quantiles import Interpolation, quantile
+from losses.ranking import RankingLoss, Terms
+
+INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "lower", "higher", "nearest", "midpoint")
+
+
+class RecallAtQuantileLoss(RankingLoss):
+    """1 − smooth recall when the top `quantile` share of rows is flagged::
+
+        θ = quantile(scores of the pool, 1 − quantile), without gradient
+        loss = 1 − mean_{i∈P} σ((s_i − θ)/τ)
+
+    A class is valid when the pool holds a positive with weight. Gradient reaches positives only.
+
+    Args:
+        num_classes: C; 1 for binary.
+        quantile: Share of the pool that is flagged, in (0, 1). Above the positive rate, or recall is capped.
+        queue_size: Rows of the memory queue.
+        temperature: τ > 0, in logits, or in multiples of the pool's interquartile range.
+        reduction: ``"mean"`` or ``"sum"`` over valid classes, or ``"none"``: `[C]`, nan where invalid.
+        ignore_index: Targets with this value do not count.
+        update_queue_in_eval: As in `SmoothAPLoss`.
+        gather_distributed: As in `SmoothAPLoss`.
+        quantile_interpolation: One of `torch.quantile`'s.
+        max_pool_size: As in `SmoothAPLoss`.
+        tau_scale: None, or ``"iqr"``.
+        process_group: The ranks that take part; None for all.
+
+    Raises:
+        ValueError: If a setting is not allowed.
+    """
+
+    kind = "recall_at_quantile"
+
+    def __init__(
+        self,
+        num_classes: int,
+        quantile: float = 0.005,
+        queue_size: int = 1024,
+        temperature: float = 0.01,
+        reduction: str = "mean",
+        ignore_index: int = -100,
+        update_queue_in_eval: bool = False,
+        gather_distributed: bool | None = None,
+        quantile_interpolation: Interpolation = "higher",
+        max_pool_size: int | None = None,
+        tau_scale: str | None = None,
+        *,
+        process_group: dist.ProcessGroup | None = None,
+    ) -> None:
+        check_number("quantile", quantile, above=0.0, below=1.0)
+        check_choice("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
+        super().__init__(
+            num_classes,
+            queue_size=queue_size,
+            temperature=temperature,
+            reduction=reduction,
+            ignore_index=ignore_index,
+            update_queue_in_eval=update_queue_in_eval,
+            gather_distributed=gather_distributed,
+            max_pool_size=max_pool_size,
+            tau_scale=tau_scale,
+            process_group=process_group,
+        )
+        self.quantile = quantile
+        self.quantile_interpolation = quantile_interpolation
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The settings as they are now, as constructor parameters."""
+        own: dict[str, ConfigValue] = {
+            "quantile": self.quantile,
+            "quantile_interpolation": self.quantile_interpolation,
+        }
+        return super().config() | own
+
+    def _terms(self, pool: Pool) -> Terms:
+        tau = self._tau(pool)
+        threshold = quantile(
+            pool.scores.detach(),
+            1 - self.quantile,
+            pool.valid,
+            interpolation=self.quantile_interpolation,
+            row_weight=pool.row_weight,
+        )
+        mass = pool.mass
+        valid = mass.sum(0) > 0
+        known = torch.where(valid, threshold, 0.0)
+        loss = recall_at_threshold(pool.scores, mass, known, tau)
+        above = (pool.positive & (pool.scores.detach() >= threshold)).sum(0)
+        return Terms(loss, valid, tau, {"threshold": threshold, "above_threshold_count": above})
+
+    def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
+        """σ' at the distance from θ; 1/4, at θ itself, is the largest."""
+        x = torch.sigmoid((pool.scores - terms.extra["threshold"]) / terms.tau)
+        return x * (1 - x), torch.full_like(terms.tau, 0.25)

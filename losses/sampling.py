@@ -1,0 +1,119 @@
+"""Random draws that every rank and every resumed run repeats: a hash of a step counter, not a generator.
+
+A generator's state lives outside the checkpoint, differs between ranks, and cannot be read on a device
+without waiting for it. A hash of (step, row) needs none of that, and it leaves the global generator alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_LOW_32 = 0xFFFFFFFF
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Mix 32-bit integers held in int64.
+
+    Xor-shift and multiply rounds in the manner of Wellons' "hash prospector"; the multipliers are odd and
+    below 2^31, so that no product leaves the range of int64.
+    """
+    for shift, multiplier in ((16, 0x7FEB352D), (15, 0x31848BAB), (16, 0x45D9F3B)):
+        x = x ^ (x >> shift)
+        x = (x * multiplier) & _LOW_32
+    return x ^ (x >> 16)
+
+
+def uniform(step: Tensor, count: int, stream: int) -> Tensor:
+    """`count` reproducible numbers in [0, 1), float64, for one step and one named stream.
+
+    Args:
+        step: 0-dim int64; the number of forwards that have fed the queue.
+        count: How many numbers.
+        stream: Draws for different purposes in one step use different streams.
+    """
+    rows = torch.arange(count, device=step.device)
+    # Two rounds: neighbouring (step, row) pairs differ in one bit, and one round alone correlates them.
+    seed = _mix((step & _LOW_32) ^ _mix((step >> 32) + stream))
+    high, low = _mix(rows ^ seed), _mix(_mix(rows + 1) ^ seed)
+    # 53 bits, the mantissa of float64: ties among a million rows stay improbable.
+    return (high * 2**21 + (low >> 11)).double() / 2**53
+
+
+def fair_order(stratum: Tensor, keep: Tensor, size: int, step: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose at most `size` of the kept rows, each stratum by its share (systematic sampling).
+
+    Every kept row has the same chance, and each stratum (and, within it, each rank, whose rows lie
+    together) gets its share rounded up or down: a class of 64 rows in 10,000 is never wiped out by the luck
+    of one draw.
+
+    Args:
+        stratum: `[N]` integers.
+        keep: `[N]` bool.
+        size: How many rows there is room for.
+        step: 0-dim int64, the seed of the draw.
+
+    Returns:
+        `[min(N, size)]` row indices in their original order, those chosen first, and their 0-dim count.
+    """
+    rows = keep.shape[0]
+    count = keep.sum()
+    last = torch.iinfo(torch.int64).max
+    if rows <= size:
+        return torch.argsort(keep.logical_not().to(torch.int8), stable=True), count
+    ordered = torch.argsort(torch.where(keep, stratum, last), stable=True)
+    places = torch.arange(size, device=keep.device)
+    start = uniform(step, 1, stream=1)
+    spaced = ((places + start) * (count.double() / size)).long()
+    spaced = torch.minimum(spaced, (count - 1).clamp_min(0))
+    chosen = ordered[torch.where(count > size, spaced, places)]
+    taken = count.clamp_max(size)
+    return torch.where(places < taken, chosen, rows - 1 + chosen * 0).sort().values, taken
+
+
+def quota_sample(
+    stratum: Tensor, strata: int, counted: Tensor, size: int, step: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Choose `size` rows with a guaranteed minimum for each stratum, and say how likely each was.
+
+    Each observed stratum first gets ``max(1, size // (2 · observed strata))`` rows (all it has, if fewer);
+    the rest is drawn uniformly from the rows that are left. If the guarantees alone exceed `size`, they
+    are thinned uniformly.
+
+    Args:
+        stratum: `[M]` integers in [0, strata).
+        strata: The number of strata.
+        counted: `[M]` bool; other rows are chosen last, to keep the size fixed.
+        size: How many rows to choose; at most M.
+        step: 0-dim int64, the seed of the draw.
+
+    Returns:
+        `[size]` row indices in their original order, and the `[M]` inclusion probability of every row.
+    """
+    rows = counted.shape[0]
+    where = torch.where(counted, stratum, strata)
+    total = torch.zeros(strata + 1, dtype=torch.int64, device=counted.device)
+    total = total.scatter_add(0, where, torch.ones_like(where))
+    observed = (total[:strata] > 0).sum().clamp_min(1)
+    quota = (size // (2 * observed)).clamp_min(1)
+
+    # Place of each row within its stratum, in random order: sort by (stratum, draw).
+    draw = uniform(step, rows, stream=2)
+    order = torch.argsort(draw)
+    order = order[torch.argsort(where[order], stable=True)]
+    first = total.cumsum(0) - total
+    place = torch.empty_like(where)
+    place[order] = torch.arange(rows, device=where.device) - first[where[order]]
+
+    guaranteed = counted & (place < quota)
+    left_over = counted & ~guaranteed
+    key = uniform(step, rows, stream=3) + torch.where(guaranteed, 0, torch.where(left_over, 1, 2))
+    chosen = torch.argsort(key)[:size].sort().values
+
+    granted = total[:strata].minimum(quota).double()
+    thinned = (size / granted.sum().clamp_min(1)).clamp_max(1.0)
+    room = (size - granted.sum()).clamp_min(0)
+    filled = (room / left_over.sum().clamp_min(1)).clamp_max(1.0)
+    share = granted / total[:strata].clamp_min(1)
+    probability = share * thinned + (1 - share) * filled
+    return chosen, torch.where(counted, probability[stratum], 1.0)

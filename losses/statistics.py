@@ -1,0 +1,320 @@
+"""Every statistic of the catalogue, for ranking and for likelihood losses, vectorised over classes.
+
+Nothing here is in the graph. Each function fills the statistics of one level of detail.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, SATURATED_BELOW, Detail, Stats
+from losses.pool import Pool, wide_dtype
+from losses.quantiles import quantile
+
+#: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
+EASY_ABOVE = 0.9
+
+#: The probability range that a histogram spans; the end bins take what lies beyond.
+_HISTOGRAM_SPAN = (0.01, 0.99)
+
+
+@torch.no_grad()
+def ranking_stats(
+    detail: Detail,
+    pool: Pool,
+    *,
+    loss: Tensor,
+    per_class: Tensor,
+    valid: Tensor,
+    tau: Tensor,
+    temperature: float,
+    slopes: Tensor,
+    largest_slope: Tensor,
+    nonfinite: Tensor,
+    queue_fill: Tensor,
+    queue_age: Tensor,
+) -> Stats:
+    """The statistics that every ranking loss shares.
+
+    Args:
+        detail: Which levels to fill.
+        pool: The pool that was ranked.
+        loss: The reduced loss, or `[C]` under ``reduction="none"``.
+        per_class: `[C]`, nan where invalid.
+        valid: `[C]` bool.
+        tau: `[C]`, the temperature in logits.
+        temperature: As configured.
+        slopes: `[M, C]`, how steeply each positive moves its own term of the loss, times τ.
+        largest_slope: `[C]`, what a slope is measured against.
+        nonfinite: 0-dim count.
+        queue_fill: 0-dim share.
+        queue_age: 0-dim steps.
+    """
+    live = pool.live[:, None]
+    carries = pool.positive & (slopes >= SATURATED_BELOW * largest_slope)
+    positives = pool.positive.sum(0)
+    stats: Stats = {
+        "loss": _reduced(loss, per_class, valid),
+        "per_class_loss": per_class,
+        "valid": valid,
+        "nonfinite_count": nonfinite,
+        "pool_size": pool.valid.any(1).sum(),
+        "pool_pos_count": positives,
+        "pool_neg_count": pool.negative.sum(0),
+        "live_pos_count": (pool.positive & live).sum(0),
+        "live_neg_count": (pool.negative & live).sum(0),
+        "grad_pos_count": (carries & live).sum(0),
+        "queue_fill": queue_fill,
+        "queue_age": queue_age,
+        "temperature": torch.full_like(tau[0], temperature),
+        "tau_eff": tau,
+        "saturation": _share(positives - carries.sum(0), positives),
+    }
+    if detail >= Detail.SCORES:
+        stats |= score_stats(pool.scores.detach(), pool.positive, pool.valid, pool.row_weight)
+        for name, part in (("live", live), ("queue", ~live)):
+            stats[f"{name}_score_quantiles"] = _quantiles(
+                pool.scores.detach(), pool.valid & part, pool.row_weight
+            )
+    if detail >= Detail.HISTOGRAMS:
+        stats |= histograms(pool.scores.detach(), pool.positive, pool.valid)
+    return stats
+
+
+@torch.no_grad()
+def likelihood_stats(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    detail: Detail,
+    elements: Tensor | None = None,
+    loss: Tensor | None = None,
+    multiclass: bool | None = None,
+    ignore_index: int | None = -100,
+) -> Stats:
+    """The statistics of a likelihood loss: focal, BCE, cross-entropy.
+
+    The score of a class is its logit under a sigmoid and, under a softmax, its one-vs-rest log-odds
+    z_c − logsumexp of the other logits, so that σ(score) is the class's probability in both.
+
+    Args:
+        logits: `[N]`, `[N, 1]`, `[N, C]` or `(N, C, ...)`; an unbatched `[C]` with a 0-dim class id.
+        targets: Class ids `(N)` or `(N, ...)`; or labels of the logits' shape (soft ones count as positive
+            from 0.5, nan ones not at all); or, with `multiclass`, class probabilities.
+        detail: Which levels to fill.
+        elements: The loss of each element (sigmoid) or row (softmax), unreduced; with it the loss is split
+            over positives and negatives.
+        loss: The reduced loss, if known.
+        multiclass: Whether classes exclude each other (softmax). By default: whether the targets are class
+            ids, one dimension fewer than the logits.
+        ignore_index: Class ids with this value do not count; None if there is no such value.
+
+    Returns:
+        Statistics with names of the catalogue; a class is a column, a binary problem is one class.
+
+    Raises:
+        ValueError: If the shapes fit neither.
+    """
+    if multiclass is None:
+        multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
+    z = logits.detach().to(wide_dtype(logits.dtype))
+    if multiclass:
+        z, positive, counted = _read_multiclass(z, targets, ignore_index)
+    else:
+        z, positive, counted = _read_labels(z, targets)
+    finite = z.isfinite().all(1, keepdim=True) if multiclass else z.isfinite()
+    valid = counted & finite
+    positive = positive & valid
+    safe = torch.where(finite, z, 0.0)
+    scores = one_vs_rest(safe) if multiclass and z.shape[1] > 1 else safe
+    stats = _likelihood_counts(safe, scores, positive, valid, multiclass)
+    stats["nonfinite_count"] = (counted & ~z.isfinite()).sum()
+    if loss is not None and loss.dim() == 0:
+        stats["loss"] = loss.detach()
+    if elements is not None:
+        stats |= _loss_shares(elements.detach(), positive, valid, multiclass)
+        stats.setdefault("loss", _share(stats.pop("_total"), valid.any(1).sum()))
+    if detail >= Detail.SCORES:
+        stats |= score_stats(scores, positive, valid, None)
+        stats["live_score_quantiles"] = _quantiles(scores, valid, None)
+    if detail >= Detail.HISTOGRAMS:
+        stats |= histograms(scores, positive, valid)
+    stats.pop("_total", None)
+    return stats
+
+
+def one_vs_rest(z: Tensor) -> Tensor:
+    """Log-odds of each class against all others, `[N, C]`: z_c − logsumexp_{k≠c} z_k, for C ≥ 2."""
+    log_p = F.log_softmax(z, dim=1)
+    # For p ≤ 1/2, log(p / (1 − p)) from log p is accurate. Only the largest class can exceed that: its
+    # rivals are summed without it.
+    best = z.argmax(1, keepdim=True)
+    rivals = z.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
+    p = log_p.exp().clamp_max(0.5)
+    return (log_p - torch.log1p(-p)).scatter(1, best, z.gather(1, best) - rivals)
+
+
+def score_stats(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Tensor | None) -> Stats:
+    """Spread and quantiles of `[M, C]` scores, per class; rows of a capped pool count by their weight."""
+    overall = _quantiles(scores, valid, row_weight)
+    middle = quantile(scores, (0.25, 0.75), valid, row_weight=row_weight)
+    return {
+        "score_iqr": middle[1] - middle[0],
+        "score_std": _std(scores, valid, row_weight),
+        "score_min": overall[:, 0],
+        "score_max": overall[:, -1],
+        "pos_score_quantiles": _quantiles(scores, positive, row_weight),
+        "neg_score_quantiles": _quantiles(scores, valid & ~positive, row_weight),
+        "pool_auroc": auroc(scores, positive, valid, row_weight),
+    }
+
+
+def auroc(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Tensor | None = None) -> Tensor:
+    """`[C]` area under the ROC curve, ties counted half (Mann and Whitney); nan without both kinds."""
+    weight = torch.ones_like(scores) if row_weight is None else row_weight[:, None].expand_as(scores)
+    weight = weight.double()
+    ordered, order = torch.where(valid, scores, torch.inf).sort(0)
+    pos = torch.where(positive, weight, 0.0).gather(0, order)
+    neg = torch.where(valid & ~positive, weight, 0.0).gather(0, order)
+    below = neg.cumsum(0) - neg
+    new = torch.ones_like(ordered, dtype=torch.bool)
+    new[1:] = ordered[1:] != ordered[:-1]
+    # Negatives strictly below the group of ties that a row is in, and those up to its end.
+    index = torch.arange(len(ordered), device=scores.device)[:, None]
+    start = torch.where(new, index, 0).cummax(0).values
+    last = torch.ones_like(new)
+    last[:-1] = new[1:]
+    end = torch.where(last, index, len(ordered)).flip(0).cummin(0).values.flip(0)
+    under = below.gather(0, start)
+    upto = (below + neg).gather(0, end)
+    pairs = pos.sum(0) * neg.sum(0)
+    return _share((pos * (under + upto) / 2).sum(0), pairs).to(scores.dtype)
+
+
+def histograms(scores: Tensor, positive: Tensor, valid: Tensor) -> Stats:
+    """Histograms of both kinds of rows, `[C, bins]`, over common edges `[C, bins + 1]`.
+
+    The edges span the central 98 % of each kind: an outlier does not flatten the picture, and rare positives
+    that lie beyond all but a few negatives still have their bins.
+    """
+    negative = valid & ~positive
+    edges = [quantile(scores, _HISTOGRAM_SPAN, mask) for mask in (positive, negative)]
+    low = torch.fmin(edges[0][0], edges[1][0]).nan_to_num(0.0)
+    high = torch.fmax(edges[0][1], edges[1][1]).nan_to_num(0.0)
+    # All scores equal: half a unit on either side, so that they lie in the middle.
+    margin = torch.where(high > low, 0.0, 0.5 + high.abs() * torch.finfo(scores.dtype).eps * HISTOGRAM_BINS)
+    low, high = low - margin, high + margin
+    share = (scores - low) / (high - low)
+    bins = (share * HISTOGRAM_BINS).clamp(0, HISTOGRAM_BINS - 1).long()
+    steps = torch.linspace(0, 1, HISTOGRAM_BINS + 1, dtype=scores.dtype, device=scores.device)
+    stats: Stats = {"score_hist_edges": torch.lerp(low[:, None], high[:, None], steps)}
+    for name, mask in (("pos_score_hist", positive), ("neg_score_hist", negative)):
+        counts = torch.zeros(HISTOGRAM_BINS, scores.shape[1], dtype=torch.int64, device=scores.device)
+        stats[name] = counts.scatter_add(0, bins, mask.long()).t().contiguous()
+    return stats
+
+
+# ------------------------------------------------------------------------------------------- details
+
+
+def _read_multiclass(z: Tensor, targets: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, positives and what counts, all `[N, C]`, of a problem with exclusive classes."""
+    classes_at = 1 if z.dim() > 1 else 0
+    classes = z.shape[classes_at]
+    flat = z.movedim(classes_at, -1).reshape(-1, classes)
+    if targets.shape == z.shape and targets.is_floating_point():
+        ids = targets.movedim(classes_at, -1).reshape(-1, classes).argmax(1)
+    else:
+        ids = targets.reshape(-1)
+    if ids.shape[0] != flat.shape[0]:
+        raise ValueError(
+            f"class ids must have the logits' shape without the class dimension, got {list(targets.shape)} "
+            f"for logits {list(z.shape)}"
+        )
+    counted = torch.ones_like(ids, dtype=torch.bool) if ignore_index is None else ids != ignore_index
+    positive = ids[:, None] == torch.arange(classes, device=z.device)
+    return flat, positive & counted[:, None], counted[:, None].expand_as(flat)
+
+
+def _read_labels(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, positives and what counts, all `[N, C]`, of a problem with one label a logit."""
+    if z.shape != targets.shape and z.numel() != targets.numel():
+        raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(targets.shape)}")
+    y = targets.reshape(z.shape)
+    if z.dim() < 2:
+        z, y = z.reshape(-1, 1), y.reshape(-1, 1)
+    classes = z.shape[1]
+    z = z.movedim(1, -1).reshape(-1, classes)
+    y = y.movedim(1, -1).reshape(-1, classes)
+    return z, y >= 0.5, ~y.isnan()
+
+
+def _likelihood_counts(z: Tensor, scores: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
+    negative = valid & ~positive
+    p = torch.sigmoid(scores)
+    p_true = torch.where(positive, p, torch.sigmoid(-scores))
+    if multiclass and z.shape[1] > 1:
+        predicted = valid & (z.argmax(1, keepdim=True) == torch.arange(z.shape[1], device=z.device))
+        judged = positive
+    else:
+        predicted = valid & (scores >= 0)
+        judged = valid
+    positives, negatives = positive.sum(0), negative.sum(0)
+    return {
+        "pool_size": valid.any(1).sum(),
+        "pool_pos_count": positives,
+        "pool_neg_count": negatives,
+        "live_pos_count": positives,
+        "live_neg_count": negatives,
+        "easy_share": _share((judged & (p_true > EASY_ABOVE)).sum(0), judged.sum(0)),
+        "mean_p_true_pos": _mean(p_true, positive),
+        "mean_p_true_neg": _mean(p_true, negative),
+        "predicted_pos_count": predicted.sum(0),
+        "true_pos_count": (predicted & positive).sum(0),
+    }
+
+
+def _loss_shares(elements: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
+    """How the summed loss splits; for a softmax, a row's loss belongs to its class."""
+    if multiclass:
+        rows = elements.reshape(-1, 1)
+        loss = torch.where(valid, rows, 0.0)
+        per_class = _mean(loss.expand_as(positive), positive)
+    else:
+        shaped = elements if elements.dim() > 1 else elements.reshape(-1, 1)
+        loss = torch.where(valid, shaped.movedim(1, -1).reshape(valid.shape), 0.0)
+        per_class = _mean(loss, valid)
+    total = loss.sum(0)
+    return {
+        "pos_loss_share": _share(torch.where(positive, loss, 0.0).sum(0), total),
+        "per_class_loss": per_class,
+        "valid": per_class.isfinite(),
+        "_total": total.mean(),
+    }
+
+
+def _quantiles(scores: Tensor, mask: Tensor, row_weight: Tensor | None) -> Tensor:
+    """`[C, Q]` at `QUANTILE_LEVELS`."""
+    return quantile(scores, QUANTILE_LEVELS, mask, row_weight=row_weight).t().contiguous()
+
+
+def _std(scores: Tensor, mask: Tensor, row_weight: Tensor | None) -> Tensor:
+    weight = mask.to(scores.dtype) if row_weight is None else mask * row_weight[:, None]
+    total = weight.sum(0)
+    mean = _share((weight * scores).sum(0), total)
+    return _share((weight * (scores - mean).square()).sum(0), total).sqrt()
+
+
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    return _share(torch.where(mask, values, 0.0).sum(0), mask.sum(0))
+
+
+def _share(part: Tensor, whole: Tensor) -> Tensor:
+    """Part / whole, nan where there is no whole."""
+    return torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), torch.nan)
+
+
+def _reduced(loss: Tensor, per_class: Tensor, valid: Tensor) -> Tensor:
+    return loss if loss.dim() == 0 else _mean(per_class[:, None], valid[:, None])[0]

@@ -1,0 +1,422 @@
+"""Start on a likelihood loss, blend into a ranking loss, and sharpen its temperature from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from losses._checks import check_choice, check_integer, check_number, warn
+from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
+from losses.likelihood import Evaluated, config_of, evaluate
+from losses.ranking import RankingLoss
+from losses.schedule import BlendSchedule, Decay, Phase
+from losses.settings import check_changeable
+from losses.statistics import likelihood_stats
+
+
+class LossWarmupWrapper(Diagnosable):
+    """Warmup loss alone; then a linear blend; then the main loss at `final_main_weight`.
+
+    In the k-th of K blend epochs (or steps) the main loss weighs (k + 1)/(K + 1) · `final_main_weight`, the
+    warmup loss the rest. The switch, where the main loss first counts, resets its queue and starts its
+    temperature at `temp_start`, which then falls geometrically to `temp_end` over `temp_decay_steps` steps.
+
+    Call ``on_train_epoch_start(epoch)`` at each epoch and ``on_train_batch_start(global_step)`` at each step.
+
+    Args:
+        warmup_loss: Any loss; integer targets and ignored rows work with BCE, cross-entropy and focal.
+        main_loss: The loss to end with, usually a ranking loss.
+        warmup_epochs: Epochs of warmup.
+        temp_start: Temperature at the switch.
+        temp_end: Temperature after the decay.
+        temp_decay_steps: Steps of the decay, counted from the switch.
+        blend_epochs: Epochs of the blend.
+        warmup_steps: Steps of warmup, instead of epochs.
+        blend_steps: Steps of the blend, instead of epochs.
+        final_main_weight: Weight of the main loss after the blend, in (0, 1]; the warmup loss keeps the rest.
+        reset_queue_each_epoch: Whether each epoch starts with an empty queue.
+        gather_distributed: If not None, overrides that of both losses.
+
+    Raises:
+        ValueError: If a setting is not allowed, or lengths are given both in epochs and in steps.
+    """
+
+    kind = "warmup_wrapper"
+
+    def __init__(
+        self,
+        warmup_loss: nn.Module,
+        main_loss: nn.Module,
+        warmup_epochs: int = 0,
+        temp_start: float = 0.05,
+        temp_end: float = 0.005,
+        temp_decay_steps: int = 10_000,
+        *,
+        blend_epochs: int = 0,
+        warmup_steps: int | None = None,
+        blend_steps: int | None = None,
+        final_main_weight: float = 1.0,
+        reset_queue_each_epoch: bool = False,
+        gather_distributed: bool | None = None,
+    ) -> None:
+        super().__init__()
+        check_integer("warmup_epochs", warmup_epochs, least=0)
+        check_integer("blend_epochs", blend_epochs, least=0)
+        for name, steps in (("warmup_steps", warmup_steps), ("blend_steps", blend_steps)):
+            if steps is not None:
+                check_integer(name, steps, least=0)
+        self._counts_steps = warmup_steps is not None or blend_steps is not None
+        if self._counts_steps and (warmup_epochs or blend_epochs):
+            raise ValueError(
+                f"give the schedule in epochs or in steps, not both: got warmup_epochs={warmup_epochs}, "
+                f"blend_epochs={blend_epochs}, warmup_steps={warmup_steps}, blend_steps={blend_steps}"
+            )
+        self.warmup_loss = warmup_loss
+        self.main_loss = main_loss
+        self.warmup_epochs = warmup_epochs
+        self.blend_epochs = blend_epochs
+        self.warmup_steps = warmup_steps
+        self.blend_steps = blend_steps
+        settings: dict[str, ConfigValue] = {
+            "temp_start": temp_start,
+            "temp_end": temp_end,
+            "temp_decay_steps": temp_decay_steps,
+            "final_main_weight": final_main_weight,
+            "reset_queue_each_epoch": reset_queue_each_epoch,
+            "gather_distributed": gather_distributed,
+        }
+        for name, value in settings.items():
+            self._check(name, value)
+        self.temp_start = temp_start
+        self.temp_end = temp_end
+        self.temp_decay_steps = temp_decay_steps
+        self.final_main_weight = final_main_weight
+        self.reset_queue_each_epoch = reset_queue_each_epoch
+        self.gather_distributed = gather_distributed
+        self._share_gathering()
+
+        self._epoch = 0
+        self._step = 0
+        #: Whether the main loss counts already, and the first step that was heard of since.
+        self._switched = not self.in_warmup
+        self._switch_step: int | None = None
+        #: Step and temperature where the present decay begins: the switch, or a change of settings.
+        self._decay_from = (0, temp_start)
+        self._hooks_called: set[str] = set()
+        self._warned_of: set[str] = set()
+        self._set_temperature()
+
+    # ------------------------------------------------------------------------------------- settings
+
+    _OWN = ("temp_start", "temp_end", "temp_decay_steps", "final_main_weight", "reset_queue_each_epoch")
+
+    def config(self) -> dict[str, ConfigValue]:
+        """The schedule, and under ``warmup_loss`` and ``main_loss`` each loss's kind and settings."""
+        return {
+            "warmup_loss": config_of(self.warmup_loss),
+            "main_loss": config_of(self.main_loss),
+            "warmup_epochs": self.warmup_epochs,
+            "temp_start": self.temp_start,
+            "temp_end": self.temp_end,
+            "temp_decay_steps": self.temp_decay_steps,
+            "blend_epochs": self.blend_epochs,
+            "warmup_steps": self.warmup_steps,
+            "blend_steps": self.blend_steps,
+            "final_main_weight": self.final_main_weight,
+            "reset_queue_each_epoch": self.reset_queue_each_epoch,
+            "gather_distributed": self.gather_distributed,
+        }
+
+    def reconfigure(self, **settings: ConfigValue) -> None:
+        """Change settings during training.
+
+        The wrapper's own are `temp_start`, `temp_end`, `temp_decay_steps`, `final_main_weight`,
+        `reset_queue_each_epoch` and `gather_distributed`; others go to the main loss. A new decay continues
+        from the present temperature. ``temperature=x`` holds the temperature at x from now on.
+
+        Raises:
+            ValueError: If a value is not allowed, or neither loss can change a setting.
+        """
+        own = {name: value for name, value in settings.items() if name in (*self._OWN, "gather_distributed")}
+        others = {name: value for name, value in settings.items() if name not in own}
+        for name, value in own.items():
+            self._check(name, value)
+        held = others.pop("temperature", None) if self._has_temperature() else None
+        if held is not None:
+            check_number("temperature", held, above=0.0)
+        if others:
+            change = getattr(self.main_loss, "reconfigure", None)
+            if change is None:
+                check_changeable(self, others, (*self._OWN, "gather_distributed"))
+            else:
+                change(**others)
+        if held is not None:
+            own |= {"temp_start": held, "temp_end": held}
+            assert isinstance(held, int | float)
+            self._decay_from = (self._step, float(held))
+        elif {"temp_end", "temp_decay_steps"} & own.keys():
+            self._decay_from = (self._step, self.current_temperature)
+        for name, value in own.items():
+            setattr(self, name, value)
+        if "gather_distributed" in own:
+            self._share_gathering()
+        self._set_temperature()
+
+    def _check(self, name: str, value: object) -> None:
+        if name in ("temp_start", "temp_end"):
+            check_number(name, value, above=0.0)
+        elif name == "temp_decay_steps":
+            check_integer(name, value, least=0)
+        elif name == "final_main_weight":
+            check_number(name, value, above=0.0, most=1.0)
+        elif name == "gather_distributed":
+            check_choice(name, value, (None, True, False))
+        else:
+            check_choice(name, value, (True, False))
+
+    def _share_gathering(self) -> None:
+        if self.gather_distributed is not None:
+            for loss in (self.warmup_loss, self.main_loss):
+                if hasattr(loss, "gather_distributed"):
+                    loss.gather_distributed = self.gather_distributed  # type: ignore[assignment]
+
+    # ------------------------------------------------------------------------------------- schedule
+
+    @property
+    def phase(self) -> Phase:
+        """Where the schedule stands."""
+        return self._schedule().phase(self._position())
+
+    @property
+    def in_warmup(self) -> bool:
+        """Whether only the warmup loss counts."""
+        return self.phase is Phase.WARMUP
+
+    @property
+    def in_blend(self) -> bool:
+        """Whether both losses count with a weight that still moves."""
+        return self.phase is Phase.BLEND
+
+    @property
+    def main_weight(self) -> float:
+        """Weight of the main loss now, 0 to 1."""
+        return self._schedule().main_weight(self._position())
+
+    @property
+    def current_temperature(self) -> float:
+        """Temperature of the main loss now; before the switch, the one it will start with."""
+        if self._switch_step is None:
+            return self.temp_start
+        begin, start = self._decay_from
+        return Decay(start, self.temp_end, begin, self._switch_step + self.temp_decay_steps).at(self._step)
+
+    def on_train_epoch_start(self, epoch: int) -> None:
+        """Tell the schedule which epoch begins, counted from 0."""
+        self._hooks_called.add("on_train_epoch_start")
+        self._epoch = int(epoch)
+        if self.reset_queue_each_epoch:
+            self.reset_queue()
+        self._switch_if_due()
+
+    def on_train_batch_start(self, global_step: int) -> None:
+        """Tell the schedule which step begins, counted from 0 over all epochs."""
+        self._hooks_called.add("on_train_batch_start")
+        self._step = int(global_step)
+        self._switch_if_due()
+        if self._switched and self._switch_step is None:
+            self._switch_step = self._step
+            self._decay_from = (self._step, self.temp_start)
+        self._set_temperature()
+
+    def reset_queue(self) -> None:
+        """Empty the main loss's queue, if it has one."""
+        reset = getattr(self.main_loss, "reset_queue", None)
+        if reset is not None:
+            reset()
+
+    def _schedule(self) -> BlendSchedule:
+        if self._counts_steps:
+            return BlendSchedule(self.warmup_steps or 0, self.blend_steps or 0, self.final_main_weight)
+        return BlendSchedule(self.warmup_epochs, self.blend_epochs, self.final_main_weight)
+
+    def _position(self) -> int:
+        return self._step if self._counts_steps else self._epoch
+
+    def _switch_if_due(self) -> None:
+        if self.in_warmup:
+            # Also when a second training run begins with the same wrapper.
+            self._switched, self._switch_step = False, None
+        elif not self._switched:
+            self._switched = True
+            self.reset_queue()
+
+    def _has_temperature(self) -> bool:
+        return hasattr(self.main_loss, "temperature")
+
+    def _set_temperature(self) -> None:
+        if self._has_temperature():
+            self.main_loss.temperature = self.current_temperature  # type: ignore[assignment]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Where the schedule stands, for ``state_dict``."""
+        return {
+            "epoch": self._epoch,
+            "step": self._step,
+            "switched": self._switched,
+            "switch_step": self._switch_step,
+            "decay_from": self._decay_from,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Continue where a checkpoint's schedule stood."""
+        self._epoch = state["epoch"]
+        self._step = state["step"]
+        self._switched = state["switched"]
+        self._switch_step = state["switch_step"]
+        step, temperature = state["decay_from"]
+        self._decay_from = (step, temperature)
+        self._set_temperature()
+
+    # -------------------------------------------------------------------------------------- forward
+
+    def forward(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None = None,
+        return_diagnostics: bool = False,
+        *,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor | tuple[Tensor, Stats]:
+        """The loss of the present phase; arguments as in the ranking losses.
+
+        Returns:
+            The loss, and with `return_diagnostics` the statistics of the loss that leads in this phase (the
+            main loss from the switch on) with `phase`, `main_weight` and `temperature`.
+        """
+        self._warn_of_missing_hooks()
+        wanted, listeners = self._listeners()
+        if return_diagnostics:
+            wanted = Detail.HISTOGRAMS
+        weight = self.main_weight
+        batch = _Batch(
+            logits, targets, iid_mask, sample_weight, self._ignore_index(), self.gather_distributed
+        )
+        leads, follows = (self.warmup_loss, None) if weight == 0 else (self.main_loss, self.warmup_loss)
+        loss, stats = _call(leads, batch, wanted)
+        if follows is not None and weight < 1:
+            other, _ = _call(follows, batch, Detail.NOTHING)
+            if other.shape != loss.shape:
+                raise ValueError(
+                    f"the losses of a blend must return the same shape, got {list(loss.shape)} from the main "
+                    f"loss and {list(other.shape)} from the warmup loss: use 'mean' or 'sum' in both"
+                )
+            loss = weight * loss + (1 - weight) * other
+        if wanted is Detail.NOTHING:
+            return loss
+        with torch.no_grad():
+            here = {
+                "phase": float(self.phase),
+                "main_weight": weight,
+                "temperature": self.current_temperature,
+            }
+            if not self._has_temperature():
+                del here["temperature"]
+            like = loss.detach()
+            stats = stats | {
+                name: torch.tensor(value, dtype=like.dtype, device=like.device)
+                for name, value in here.items()
+            }
+        for listener in listeners:
+            listener(self, stats)
+        return (loss, stats) if return_diagnostics else loss
+
+    def _ignore_index(self) -> int:
+        value = getattr(self.main_loss, "ignore_index", None)
+        # torch's own default, where the main loss has no say.
+        return value if isinstance(value, int) else -100
+
+    def _warn_of_missing_hooks(self) -> None:
+        if not (self.training and torch.is_grad_enabled()):
+            return
+        for hook, consequence in self._needed_hooks().items():
+            if hook not in self._hooks_called and hook not in self._warned_of:
+                self._warned_of.add(hook)
+                warn(
+                    f"LossWarmupWrapper: a training forward ran but {hook}() was never called, so "
+                    f"{consequence}. Call it from the training loop"
+                )
+
+    def _needed_hooks(self) -> dict[str, str]:
+        """The hooks that the settings need, and what happens without each."""
+        schedule = self._schedule()
+        needed = {}
+        by_epoch = not self._counts_steps and (schedule.warmup > 0 or schedule.blend > 0)
+        by_step = self._counts_steps and (schedule.warmup > 0 or schedule.blend > 0)
+        if by_epoch or self.reset_queue_each_epoch:
+            needed["on_train_epoch_start"] = (
+                "the phase never changes" if by_epoch else "the queue is never reset at an epoch"
+            )
+        if by_step:
+            needed["on_train_batch_start"] = "the phase never changes"
+        elif self._has_temperature() and self.temp_start != self.temp_end:
+            needed["on_train_batch_start"] = f"the temperature stays at temp_start={self.temp_start}"
+        return needed
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What a forward was given, and how a likelihood loss is to read it."""
+
+    logits: Tensor
+    targets: Tensor
+    iid_mask: Tensor | None
+    sample_weight: Tensor | None
+    ignore_index: int
+    gather: bool | None
+
+
+def _call(loss: nn.Module, batch: _Batch, wanted: Detail) -> tuple[Tensor, Stats]:
+    """The loss of a batch, with its statistics if any are wanted."""
+    if not isinstance(loss, Diagnosable):
+        evaluated = _evaluate(loss, batch)
+        return evaluated.loss, _likelihood_stats(evaluated, wanted)
+    # A listener of this one forward: works for every loss, and leaves other listeners alone.
+    captured: Stats = {}
+    handle = loss.register_diagnostics_hook(lambda _, stats: captured.update(stats), wants=lambda: wanted)
+    try:
+        if isinstance(loss, RankingLoss):
+            value = loss(batch.logits, batch.targets, batch.iid_mask, sample_weight=batch.sample_weight)
+        else:
+            value = _evaluate(loss, batch).loss
+    finally:
+        handle.remove()
+    return value, captured
+
+
+def _evaluate(loss: nn.Module, batch: _Batch) -> Evaluated:
+    return evaluate(
+        loss,
+        batch.logits,
+        batch.targets,
+        ignore_index=batch.ignore_index,
+        sample_weight=batch.sample_weight,
+        gather=batch.gather,
+    )
+
+
+def _likelihood_stats(evaluated: Evaluated, wanted: Detail) -> Stats:
+    if wanted is Detail.NOTHING:
+        return {}
+    return likelihood_stats(
+        evaluated.logits,
+        evaluated.targets,
+        detail=wanted,
+        elements=evaluated.elements,
+        loss=evaluated.loss,
+        multiclass=evaluated.multiclass,
+        ignore_index=evaluated.ignore_index,
+    )
