@@ -6,6 +6,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from losses import kernels
+from losses.diagnostics import Stats
 from losses.pool import Pool
 from losses.ranking import RankingLoss, Terms
 
@@ -73,9 +74,18 @@ class SmoothAPLoss(RankingLoss):
     def _terms(self, pool: Pool) -> Terms:
         tau = self._tau(pool)
         loss = kernels.smooth_ap(
-            pool.scores, pool.positive, pool.valid, tau, pos_weight=pool.weight, row_weight=pool.row_weight
+            pool.scores,
+            pool.positive,
+            pool.valid,
+            tau,
+            pos_weight=pool.weight,
+            row_weight=pool.row_weight,
+            gradient_rows=pool.live_rows,
         )
         return Terms(loss, pool.mass.sum(0) > 0, tau)
+
+    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+        return {}
 
     def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
         """Each positive's own slope, against the steepest of its class.

@@ -130,13 +130,14 @@ def recall_at_threshold(scores: Tensor, mass: Tensor, threshold: Tensor, tau: Te
 
 
 def trapezoid(values: Tensor) -> Tensor:
-    """Mean of a function over an interval, from its values `[K, C]` at K equally spaced points."""
-    return (trapezoid_weights(values)[:, None] * values).sum(0)
+    """Mean of a function over an interval, from its values `[K, ...]` at K equally spaced points."""
+    weights = trapezoid_weights(values)
+    return (weights.reshape(-1, *[1] * (values.dim() - 1)) * values).sum(0)
 
 
 def trapezoid_weights(values: Tensor) -> Tensor:
     """The `[K]` weights of the trapezoid rule for K equally spaced points; they sum to 1."""
-    weights = torch.ones_like(values[:, 0])
+    weights = values.detach().new_ones(values.shape[0])
     weights[0] = weights[-1] = 0.5
     return weights / (values.shape[0] - 1)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from losses import kernels
 from losses._checks import check_choice, check_integer, check_number
-from losses.diagnostics import ConfigValue
+from losses.diagnostics import ConfigValue, Stats
 from losses.functional import recall_at_threshold, trapezoid, trapezoid_weights
 from losses.late_warning import LateWarning
 from losses.pool import Pool
@@ -18,6 +18,7 @@ from losses.quantiles import Interpolation, quantile
 from losses.ranking import RankingLoss, Terms
 from losses.recall_at_quantile import INTERPOLATIONS
 from losses.scale import dispersion
+from losses.statistics import auc_variance, mean_variance
 
 
 class PAUCAtBudgetLoss(RankingLoss):
@@ -135,43 +136,37 @@ class PAUCAtBudgetLoss(RankingLoss):
     # --------------------------------------------------------------------------------------- the loss
 
     def _terms(self, pool: Pool) -> Terms:
-        scores = pool.scores.detach()
-        negative = pool.negative & pool.iid[:, None]
-        reference = negative if self.budget_basis == "fpr" else pool.valid & pool.iid[:, None]
+        reference = self._reference(pool)
         knots = self._knots(pool, reference)
-        spread = dispersion(scores, reference, pool.row_weight, interpolation=self.quantile_interpolation)
-        constant = reference.any(0) & (spread == 0)
-        scale = spread
-        if self.tau_scale == "band":
-            band = knots[0] - knots[-1]
-            scale = torch.where(band > 0, band, spread)
-        # Where the class is invalid any scale will do, as long as it divides.
-        tau = self.temperature * torch.where(spread > 0, scale, 1.0)
+        spread = dispersion(
+            pool.scores, reference, pool.row_weight, interpolation=self.quantile_interpolation
+        )
         mass = self._numerator(pool)
-        in_band = (scores >= knots[-1]) & (scores <= knots[0])
-        valid = (mass.sum(0) > 0) & (spread > 0)
-        knots = torch.where(spread > 0, knots, 0.0)
+        has_positives = mass.sum(0) > 0
+        self._constant.look(has_positives & reference.any(0) & (spread == 0), _constant_message)
+        valid = has_positives & (spread > 0)
+        # Where the class is invalid any number will do, as long as it divides.
+        known = torch.where(spread > 0, knots, 0.0)
+        tau = self.temperature * torch.where(spread > 0, self._scale(knots, spread), 1.0)
         if self.surrogate == "trapezoid":
-            loss = trapezoid(recall_at_threshold(pool.scores, mass, knots, tau))
-        else:
-            band_negative = pool.negative & in_band
-            valid = valid & band_negative.any(0)
-            loss = kernels.pairwise_auc(
-                pool.scores,
-                mass > 0,
-                band_negative,
-                tau,
-                pos_weight=pool.weight,
-                row_weight=pool.row_weight,
-            )
-        self._constant.look(constant & (mass.sum(0) > 0), _constant_message)
-        extra = {
-            "t_alpha": knots[0],
-            "t_beta": knots[-1],
-            "band_neg_count": (negative & in_band).sum(0),
-            "iid_neg_count": negative.sum(0),
-        }
-        return Terms(loss, valid, tau, extra)
+            loss = trapezoid(recall_at_threshold(pool.scores, mass, known, tau))
+            return Terms(loss, valid, tau, knots)
+        band = pool.negative & _inside(pool, knots)
+        loss = kernels.pairwise_auc(
+            pool.scores,
+            mass > 0,
+            band,
+            tau,
+            pos_weight=pool.weight,
+            row_weight=pool.row_weight,
+            gradient_rows=pool.live_rows,
+        )
+        return Terms(loss, valid & band.any(0), tau, knots)
+
+    def _reference(self, pool: Pool) -> Tensor:
+        """`[M, C]` bool; the entries whose quantiles are the band's edges."""
+        basis = pool.negative if self.budget_basis == "fpr" else pool.valid
+        return basis & pool.iid[:, None]
 
     def _knots(self, pool: Pool, reference: Tensor) -> Tensor:
         """`[K, C]` scores at equally spaced false positive rates; the first is t_α, the last t_β."""
@@ -186,6 +181,12 @@ class PAUCAtBudgetLoss(RankingLoss):
             row_weight=pool.row_weight,
         )
 
+    def _scale(self, knots: Tensor, spread: Tensor) -> Tensor:
+        """`[C]`, what the temperature is a multiple of."""
+        width = knots[0] - knots[-1]
+        # A band whose edges coincide has no width of its own.
+        return torch.where(width > 0, width, spread) if self.tau_scale == "band" else spread
+
     def _numerator(self, pool: Pool) -> Tensor:
         """`[M, C]` mass of the positives that the loss averages over."""
         if self.pos_numerator == "live":
@@ -194,30 +195,56 @@ class PAUCAtBudgetLoss(RankingLoss):
 
     # --------------------------------------------------------------------------------------- statistics
 
-    def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
-        """σ' averaged over what each positive is compared with; 1/4 is the largest.
+    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+        knots = _known(terms)
+        iid_negative = pool.negative & pool.iid[:, None]
+        inside = _inside(pool, knots)
+        return {
+            "t_alpha": knots[0],
+            "t_beta": knots[-1],
+            "band_neg_count": (iid_negative & inside).sum(0),
+            "iid_neg_count": iid_negative.sum(0),
+            "pauc_var": torch.where(terms.valid, self._variance(pool, terms, inside), torch.nan),
+        }
 
-        For the trapezoid, the knots with their weights: a positive at one of K knots that lie far apart has
-        that knot's weight times 1/4, which is then the largest.
+    def _variance(self, pool: Pool, terms: Terms, inside: Tensor) -> Tensor:
+        """Of the positives' mean recall at given knots; of the pairs' order, by DeLong's formula."""
+        mass = self._numerator(pool)
+        scores = pool.scores.detach()
+        if self.surrogate == "trapezoid":
+            recalled = torch.sigmoid((scores - _known(terms)[:, None]) / terms.tau)
+            return mean_variance(trapezoid(recalled), mass)
+        return auc_variance(scores, mass, (pool.negative & inside).to(mass.dtype))
+
+    def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
+        """σ' averaged over what each positive is compared with.
+
+        Pairwise, 1/4 is the largest possible. For the trapezoid it is 1/4 times the largest knot's weight:
+        knots lie many temperatures apart, so a positive is steep at one of them at a time.
         """
+        knots = _known(terms)
         quarter = torch.full_like(terms.tau, 0.25)
         if self.surrogate == "trapezoid":
-            knots = self._knots(pool, self._reference(pool))
-            weights = trapezoid_weights(knots)
-            x = torch.sigmoid((pool.scores - knots[:, None]) / terms.tau)
-            at_knots = (weights[:, None, None] * x * (1 - x)).sum(0)
-            return at_knots, quarter * weights.amax()
-        mass = self._numerator(pool)
+            x = torch.sigmoid((pool.scores.detach() - knots[:, None]) / terms.tau)
+            return trapezoid(x * (1 - x)), quarter * trapezoid_weights(knots).amax()
+        positive = self._numerator(pool) > 0
+        band = pool.negative & _inside(pool, knots)
         scores = pool.scores.detach().requires_grad_()
-        in_band = (pool.scores >= terms.extra["t_beta"]) & (pool.scores <= terms.extra["t_alpha"])
         with torch.enable_grad():
-            loss = kernels.pairwise_auc(scores, mass > 0, pool.negative & in_band, terms.tau)
+            loss = kernels.pairwise_auc(scores, positive, band, terms.tau)
             (grad,) = torch.autograd.grad(torch.where(terms.valid, loss, 0.0).sum(), scores)
-        return grad.abs() * terms.tau * (mass > 0).sum(0), quarter
+        return grad.abs() * terms.tau * positive.sum(0), quarter
 
-    def _reference(self, pool: Pool) -> Tensor:
-        basis = pool.negative if self.budget_basis == "fpr" else pool.valid
-        return basis & pool.iid[:, None]
+
+def _known(terms: Terms) -> Tensor:
+    assert terms.thresholds is not None
+    return terms.thresholds
+
+
+def _inside(pool: Pool, knots: Tensor) -> Tensor:
+    """`[M, C]` bool; scores inside the band, edges included."""
+    scores = pool.scores.detach()
+    return (scores >= knots[-1]) & (scores <= knots[0])
 
 
 def _constant_message(flags: list[bool]) -> str:

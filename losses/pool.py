@@ -45,6 +45,8 @@ class Pool:
         live: `[M]` bool; rows of the live batch.
         iid: `[M]` bool.
         weight: `[M]`; value weights of positives.
+        live_rows: The live rows come first, this many of them; None where their number is not known on
+            the host.
         row_weight: `[M]` inverse inclusion probabilities where the pool was capped, else None.
     """
 
@@ -54,6 +56,7 @@ class Pool:
     live: Tensor
     iid: Tensor
     weight: Tensor
+    live_rows: int | None = None
     row_weight: Tensor | None = None
 
     @property
@@ -239,6 +242,7 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
         live=torch.arange(rows, device=scores.device) < live.scores.shape[0],
         iid=torch.cat([part.iid for part in parts]),
         weight=torch.cat([part.weight.to(dtype) for part in parts]),
+        live_rows=live.scores.shape[0],
     )
 
 
@@ -262,5 +266,6 @@ def cap(pool: Pool, size: int, step: Tensor) -> Pool:
         live=pool.live[chosen],
         iid=pool.iid[chosen],
         weight=pool.weight[chosen],
+        live_rows=None,
         row_weight=(1.0 / probability[chosen]).to(pool.scores.dtype),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 import torch
@@ -37,13 +37,13 @@ class Terms:
         loss: `[C]`, in the graph; anything where invalid.
         valid: `[C]` bool.
         tau: `[C]`, in logits.
-        extra: Statistics that only this loss has, detached, by name.
+        thresholds: `[K, C]` scores that positives are compared with, where the loss has any.
     """
 
     loss: Tensor
     valid: Tensor
     tau: Tensor
-    extra: dict[str, Tensor] = field(default_factory=dict)
+    thresholds: Tensor | None = None
 
 
 class RankingLoss(Diagnosable, ABC):
@@ -176,6 +176,10 @@ class RankingLoss(Diagnosable, ABC):
     def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
         """`[M, C]` slope of each positive, without sign or τ, and the `[C]` largest that is possible."""
 
+    @abstractmethod
+    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+        """The statistics that only this loss has."""
+
     def forward(
         self,
         logits: Tensor,
@@ -296,23 +300,20 @@ class RankingLoss(Diagnosable, ABC):
     ) -> Stats:
         with torch.no_grad():
             slopes, largest = self._slopes(pool, terms)
-            return (
-                ranking_stats(
-                    wanted,
-                    pool,
-                    loss=reduced.detach(),
-                    per_class=per_class.detach(),
-                    valid=terms.valid,
-                    tau=terms.tau,
-                    temperature=self.temperature,
-                    slopes=slopes,
-                    largest_slope=largest,
-                    nonfinite=broken,
-                    queue_fill=self.queue.fill(),
-                    queue_age=self.queue.age(),
-                )
-                | terms.extra
-            )
+            return ranking_stats(
+                wanted,
+                pool,
+                loss=reduced.detach(),
+                per_class=per_class.detach(),
+                valid=terms.valid,
+                tau=terms.tau,
+                temperature=self.temperature,
+                slopes=slopes,
+                largest_slope=largest,
+                nonfinite=broken,
+                queue_fill=self.queue.fill(),
+                queue_age=self.queue.age(),
+            ) | self._own_stats(pool, terms)
 
 
 def _detached(rows: Rows) -> Rows:

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from losses._checks import check_choice, check_number
-from losses.diagnostics import ConfigValue
+from losses.diagnostics import ConfigValue, Stats
 from losses.functional import recall_at_threshold
 from losses.pool import Pool
 from losses.quantiles import Interpolation, quantile
@@ -89,19 +89,27 @@ class RecallAtQuantileLoss(RankingLoss):
         tau = self._tau(pool)
         threshold = quantile(
             pool.scores.detach(),
-            1 - self.quantile,
+            [1 - self.quantile],
             pool.valid,
             interpolation=self.quantile_interpolation,
             row_weight=pool.row_weight,
         )
         mass = pool.mass
         valid = mass.sum(0) > 0
-        known = torch.where(valid, threshold, 0.0)
-        loss = recall_at_threshold(pool.scores, mass, known, tau)
-        above = (pool.positive & (pool.scores.detach() >= threshold)).sum(0)
-        return Terms(loss, valid, tau, {"threshold": threshold, "above_threshold_count": above})
+        known = torch.where(valid, threshold[0], 0.0)
+        return Terms(recall_at_threshold(pool.scores, mass, known, tau), valid, tau, threshold)
+
+    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+        threshold = _only(terms)
+        above = pool.positive & (pool.scores.detach() >= threshold)
+        return {"threshold": threshold, "above_threshold_count": above.sum(0)}
 
     def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
         """σ' at the distance from θ; 1/4, at θ itself, is the largest."""
-        x = torch.sigmoid((pool.scores - terms.extra["threshold"]) / terms.tau)
+        x = torch.sigmoid((pool.scores - _only(terms)) / terms.tau)
         return x * (1 - x), torch.full_like(terms.tau, 0.25)
+
+
+def _only(terms: Terms) -> Tensor:
+    assert terms.thresholds is not None
+    return terms.thresholds[0]

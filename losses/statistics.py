@@ -173,24 +173,45 @@ def score_stats(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Ten
 
 def auroc(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Tensor | None = None) -> Tensor:
     """`[C]` area under the ROC curve, ties counted half (Mann and Whitney); nan without both kinds."""
-    weight = torch.ones_like(scores) if row_weight is None else row_weight[:, None].expand_as(scores)
-    weight = weight.double()
-    ordered, order = torch.where(valid, scores, torch.inf).sort(0)
-    pos = torch.where(positive, weight, 0.0).gather(0, order)
-    neg = torch.where(valid & ~positive, weight, 0.0).gather(0, order)
-    below = neg.cumsum(0) - neg
-    new = torch.ones_like(ordered, dtype=torch.bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    # Negatives strictly below the group of ties that a row is in, and those up to its end.
-    index = torch.arange(len(ordered), device=scores.device)[:, None]
-    start = torch.where(new, index, 0).cummax(0).values
-    last = torch.ones_like(new)
-    last[:-1] = new[1:]
-    end = torch.where(last, index, len(ordered)).flip(0).cummin(0).values.flip(0)
-    under = below.gather(0, start)
-    upto = (below + neg).gather(0, end)
-    pairs = pos.sum(0) * neg.sum(0)
-    return _share((pos * (under + upto) / 2).sum(0), pairs).to(scores.dtype)
+    weight = row_weight[:, None].double() if row_weight is not None else 1.0
+    pos, neg = positive * weight, (valid & ~positive) * weight
+    return _share((pos * mass_below(scores, neg)).sum(0), pos.sum(0) * neg.sum(0)).to(scores.dtype)
+
+
+def auc_variance(scores: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
+    """`[C]` sampling variance of the area under the ROC curve: DeLong et al., Biometrics 1988.
+
+    Args:
+        scores: `[M, C]`.
+        pos: `[M, C]` mass of each entry as a positive, 0 elsewhere.
+        neg: `[M, C]` mass of each entry as a negative, 0 elsewhere.
+    """
+    wins = mass_below(scores, neg) / neg.sum(0)
+    losses = 1 - mass_below(scores, pos) / pos.sum(0)
+    return mean_variance(wins, pos) + mean_variance(losses, neg)
+
+
+def mean_variance(values: Tensor, mass: Tensor) -> Tensor:
+    """`[C]` sampling variance of the mean of `[M, C]` values, each drawn independently, under masses."""
+    total = mass.sum(0)
+    mean = _share((values * mass).sum(0), total)
+    return _share(((values - mean) * mass).square().sum(0), total.square())
+
+
+def mass_below(scores: Tensor, mass: Tensor) -> Tensor:
+    """`[M, C]`: for each entry, the mass of those with a smaller score and half of those tied with it."""
+    ordered, order = scores.sort(0)
+    upto = mass.gather(0, order).double().cumsum(0)
+    index = torch.arange(ordered.shape[0], device=scores.device)[:, None]
+    changes = torch.ones_like(ordered, dtype=torch.bool)
+    changes[1:] = ordered[1:] != ordered[:-1]
+    first = torch.where(changes, index, 0).cummax(0).values
+    ends = torch.ones_like(changes)
+    ends[:-1] = changes[1:]
+    last = torch.where(ends, index, ordered.shape[0]).flip(0).cummin(0).values.flip(0)
+    before = torch.cat([torch.zeros_like(upto[:1]), upto]).gather(0, first)
+    middle = (before + upto.gather(0, last)) / 2
+    return torch.empty_like(middle).scatter_(0, order, middle)
 
 
 def histograms(scores: Tensor, positive: Tensor, valid: Tensor) -> Stats:
