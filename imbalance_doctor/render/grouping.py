@@ -129,7 +129,9 @@ def verdict(diagnosis: Diagnosis) -> str:
     nouns = {"error": "error", "warning": "warning", "info": "note"}
     counts = [count(n, nouns[severity]) for severity, n in tally(diagnosis.open).items()]
     if counts:
-        return " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
+        text = " and ".join([", ".join(counts[:-1]), counts[-1]] if len(counts) > 1 else counts)
+        rules = len({finding.code for finding in diagnosis.open})
+        return f"{text}, of {count(rules, 'kind')}" if rules < len(diagnosis.open) else text
     if diagnosis.healthy:
         return "Nothing wrong in what was examined"
     if diagnosis.skipped:

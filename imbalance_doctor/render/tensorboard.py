@@ -1,4 +1,4 @@
-"""TensorBoard panels of a run: scalars, score histograms, findings as text, and charts that show them together.
+"""TensorBoard panels of a run: scalars, score histograms, findings as text, charts of several lines.
 
 Everything is bounded, however long the run and however many its classes: beyond `MOST_CLASSES` classes the
 lowest, median and highest value of each statistic stand for all, with lines of their own for the rarest
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,11 @@ CHARTS: Mapping[str, str] = {
 EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
 
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
-_OF_ALL = {"lowest": np.nanmin, "median": np.nanmedian, "highest": np.nanmax}
+_OF_ALL: Mapping[str, Callable[[Array], Any]] = {
+    "lowest": np.nanmin,
+    "median": np.nanmedian,
+    "highest": np.nanmax,
+}
 
 
 class TensorBoardPanels:
@@ -229,9 +233,9 @@ def _segment(name: str) -> str:
 
 def _left_out(classes: int) -> str:
     return (
-        f"{classes:,} classes: lines are drawn for the {MOST_CLASSES // 2} with the fewest positives in the first "
-        f"record and for those with findings, up to {MOST_CLASSES} in all. *lowest*, *median* and *highest of "
-        "all* stand for the others. The run log and the HTML report hold every class."
+        f"{classes:,} classes: lines are drawn for the {MOST_CLASSES // 2} with the fewest positives in the "
+        f"first record and for those with findings, up to {MOST_CLASSES} in all. *lowest*, *median* and "
+        "*highest of all* stand for the others. The run log and the HTML report have every class."
     )
 
 
