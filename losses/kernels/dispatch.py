@@ -2,35 +2,153 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from losses.kernels import dense
-from losses.kernels.objectives import Objective, Solution
+from losses.kernels import dense, grid, wide
+from losses.kernels.grid import Resolution
+from losses.kernels.objectives import Coefficients, Objective, Solution
 from losses.kernels.problem import Problem
 
+# Costs in nanoseconds, measured on two cores of a server processor. Only their ratios matter, and a ratio
+# that is wrong by a factor of two costs little near the point where two regimes meet.
+DENSE_PAIR = 4.0
+GRID_CALL = 1.0e6  # some hundred small operations
+GRID_ROW, GRID_ROW_POINT = 5.0, 2.6  # for each row, and for each row and interpolation point
+GRID_NODE = 30.0  # ten real transforms and what surrounds them
+WIDE_ROW = 150.0  # look-ups among the positives
+BAND_PAIR = 60.0
 
-def solve(problem: Problem, objective: Objective) -> Solution:
-    """Pair sums of all classes by the cheapest regime."""
-    return dense.solve(problem, objective)
+# Below this many pairs the dense regime is best whatever the scores are, and their range is not looked at.
+DENSE_PAIRS = int(GRID_CALL / DENSE_PAIR)
+
+# Classes go through the grid together up to so many rows or nodes. A row takes about 40 bytes while it is
+# worked on and a node 150: 40 MiB each.
+GROUP_ROWS = 2**20
+GROUP_NODES = 2**18
 
 
 def loss_and_gradient(problem: Problem, objective: Objective) -> tuple[Tensor, Tensor]:
     """Loss of each class `[C]` in float64, and its gradient `[C, M]`, empty where none is wanted."""
+    losses, gradients = [], []
+    for part, solution in solve(problem, objective):
+        loss = part.positives.class_total(solution.coefficients.value)
+        losses.append(torch.where(objective.defined(part), loss, torch.nan))
+        gradients.append(_gradient(part, solution))
+    return _joined(losses), _joined(gradients)
+
+
+def solve(problem: Problem, objective: Objective) -> Iterator[tuple[Problem, Solution]]:
+    """Solutions for groups of classes, in order, each with the part of the problem that it solves."""
+    dense_cost = DENSE_PAIR * _pairs(problem, objective)
+    if dense_cost <= GRID_CALL:
+        yield problem, _dense(problem, objective)
+        return
+    span = _Span.of(problem)
+    resolution = span.best_resolution(problem)
+    nodes = span.nodes(span.typical, resolution)
+    grid_cost = min(GRID_NODE * nodes, WIDE_ROW * problem.rows) + _row_cost(problem.rows, resolution)
+    if dense_cost <= GRID_CALL + problem.classes * grid_cost:
+        yield problem, _dense(problem, objective)
+        return
+    group = min(GROUP_ROWS // problem.rows, GROUP_NODES // nodes, problem.classes)
+    for start in range(0, problem.classes, max(group, 1)):
+        classes = slice(start, start + max(group, 1))
+        part = problem if group == problem.classes else problem.of_classes(classes)
+        yield part, _solve_group(part, objective, span.of_classes(classes), resolution)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Range of the counted scores of each class."""
+
+    lowest: Tensor  # [C]
+    highest: Tensor  # [C]
+    in_tau: list[float]  # [C]
+    cells_per_tau: dict[Resolution, float]
+
+    @staticmethod
+    def of(problem: Problem) -> _Span:
+        lowest = torch.where(problem.counted, problem.scores, torch.inf).amin(1)
+        highest = torch.where(problem.counted, problem.scores, -torch.inf).amax(1)
+        empty = lowest > highest
+        lowest, highest = lowest.masked_fill(empty, 0.0), highest.masked_fill(empty, 0.0)
+        in_tau = (highest.double() - lowest.double()) / problem.tau
+        step = {
+            resolution: float((grid.cell_scale(problem.tau, resolution) * problem.tau).max())
+            for resolution in grid.resolutions(problem.scores.dtype)
+        }
+        return _Span(lowest, highest, in_tau.tolist(), step)
+
+    def of_classes(self, classes: slice) -> _Span:
+        return _Span(self.lowest[classes], self.highest[classes], self.in_tau[classes], self.cells_per_tau)
+
+    @property
+    def typical(self) -> float:
+        return sorted(self.in_tau)[len(self.in_tau) // 2]
+
+    def nodes(self, in_tau: float, resolution: Resolution) -> int:
+        """Nodes of the grid that covers such a range."""
+        return math.ceil(min(in_tau, 1e15) * self.cells_per_tau[resolution]) + resolution.points
+
+    def best_resolution(self, problem: Problem) -> Resolution:
+        """The cheapest for a typical class."""
+
+        def cost(resolution: Resolution) -> float:
+            return GRID_NODE * self.nodes(self.typical, resolution) + _row_cost(problem.rows, resolution)
+
+        return min(self.cells_per_tau, key=cost)
+
+
+def _solve_group(problem: Problem, objective: Objective, span: _Span, resolution: Resolution) -> Solution:
     if not problem.positives.count:
-        loss = torch.full_like(problem.tau, torch.nan)
-        return loss, torch.zeros_like(problem.scores)
-    solution = solve(problem, objective)
-    loss = problem.positives.class_total(solution.coefficients.value)
-    loss = torch.where(objective.defined(problem), loss, torch.nan)
-    return loss, _gradient(problem, solution)
+        return _nothing(problem)
+    rows = problem.classes * problem.rows
+    nodes = problem.classes * span.nodes(max(span.in_tau), resolution)
+    if nodes <= max(GROUP_NODES, rows // 4) and GRID_NODE * nodes <= GRID_CALL + WIDE_ROW * rows:
+        cells = grid.plain_cells(problem, resolution, span.lowest, span.highest)
+        return grid.solve(problem, objective, cells, resolution)
+    neighbours = wide.Neighbours(problem)
+    band_cost = BAND_PAIR * neighbours.pairs
+    if band_cost <= GRID_CALL + WIDE_ROW * rows:
+        return wide.solve_band(neighbours, objective)
+    # So wide a range asks for few nodes before it asks for little work at each row.
+    coarsest = min(span.cells_per_tau, key=lambda choice: choice.per_tau)
+    cells = wide.compressed_cells(neighbours, coarsest)
+    grid_cost = GRID_NODE * problem.classes * cells.size + _row_cost(rows, coarsest)
+    if band_cost <= grid_cost:
+        return wide.solve_band(neighbours, objective)
+    return grid.solve(problem, objective, cells, coarsest)
+
+
+def _pairs(problem: Problem, objective: Objective) -> int:
+    columns = problem.rows + (problem.positives.widest if objective.uses_positives else 0)
+    return problem.positives.count * columns
+
+
+def _row_cost(rows: int, resolution: Resolution) -> float:
+    return rows * (GRID_ROW + GRID_ROW_POINT * resolution.points)
+
+
+def _dense(problem: Problem, objective: Objective) -> Solution:
+    return dense.solve(problem, objective) if problem.positives.count else _nothing(problem)
+
+
+def _nothing(problem: Problem) -> Solution:
+    """The solution without positives."""
+    none = problem.tau.new_empty(0)
+    at_neg = problem.scores.new_zeros(problem.classes, problem.gradient_rows)
+    return Solution(Coefficients(none, none, none, None), at_neg if problem.gradient_rows else None, None)
 
 
 def _gradient(problem: Problem, solution: Solution) -> Tensor:
     if solution.at_neg is None:
-        return solution.coefficients.own.new_empty(0)
-    gradient = solution.at_neg
-    own = solution.coefficients.own
+        return problem.scores.new_empty(0, problem.rows)
+    gradient, own = solution.at_neg, solution.coefficients.own
     if solution.at_pos is not None:
         own = own - solution.at_pos
     if problem.gradient_rows < problem.rows:
@@ -39,3 +157,7 @@ def _gradient(problem: Problem, solution: Solution) -> Tensor:
         own = own.masked_fill(problem.positives.pool_row >= problem.gradient_rows, 0.0)
     problem.positives.put(gradient, own.to(gradient.dtype))
     return gradient.mul_(problem.tau.reciprocal().to(gradient.dtype)[:, None])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -17,6 +17,10 @@ from torch import Tensor
 from losses.kernels.objectives import Coefficients, Objective, PairSums, Solution
 from losses.kernels.problem import Problem
 
+# Rows handled at a time: the working vectors of a block (cells, fractions, powers) stay in the caches and in
+# memory that is used again. At a million rows this takes a third off the time of one block for all.
+BLOCK_ROWS = 2**18
+
 
 @dataclass(frozen=True)
 class Resolution:
@@ -63,7 +67,7 @@ def reach(rows: int, dtype: torch.dtype) -> float:
 class Cells:
     """Where each row lies on the grid of its class."""
 
-    index: Tensor  # [C, M] int64, from 0 to size − 1; 0 for rows that do not count
+    index: Tensor  # [C, M] int64, from 0 to size − 1; anything there for rows that do not count
     fraction: Tensor  # [C, M], position within the cell, from −½ to ½
     size: int  # cells of the widest class
     step: Tensor  # h/τ of each class, [C] in float64; [1] where all are equal
@@ -86,7 +90,7 @@ def plain_cells(problem: Problem, resolution: Resolution, lowest: Tensor, highes
     place = problem.scores * scale[:, None]
     cell = place.floor()
     fraction = place.sub_(cell).sub_(0.5)
-    index = cell.sub_(origin[:, None]).to(torch.int64).masked_fill_(~problem.counted, 0)
+    index = cell.sub_(origin[:, None]).to(torch.int64).clamp_(0, size - 1)
     return Cells(index, fraction, size, relative_step(problem.tau, resolution))
 
 
@@ -132,7 +136,8 @@ class _Grid:
         offsets = torch.arange(self.points, device=first.device)
         self.nodes = first[:, None] + offsets
         fraction = positives.take(cells.fraction).double()
-        self.at_positives = fraction[:, None].pow(offsets) @ self.polynomials.t()
+        powers = torch.linalg.vander(fraction, N=self.points)
+        self.at_positives = powers @ self.polynomials.t()
 
     def mass_of_positives(self, mass: Tensor) -> Tensor:
         """Gridded mass `[C, L]` of masses `[K]` that sit at the positives."""
@@ -151,38 +156,34 @@ class _Grid:
 
     def _moments(self) -> Tensor:
         """Σ a cʳ over the negatives of each cell, `[p, C · size + 1]`; the last cell takes all other rows."""
-        cell = self._flat_cells(self.problem.rows).masked_fill(~self.problem.negative, self._trash).view(-1)
-        moments = torch.zeros(self.points, self._trash + 1, dtype=torch.float64, device=cell.device)
-        fraction = self.cells.fraction.reshape(-1).double()
-        weight = self.problem.row_weight
-        if weight is None:
-            moments[0] = torch.bincount(cell, minlength=self._trash + 1)
-            power = fraction
-        else:
-            power = weight.reshape(-1).double()
-            moments[0].scatter_add_(0, cell, power)
-            power = power * fraction
-        for moment in moments[1:]:
-            moment.scatter_add_(0, cell, power)
-            power = power * fraction
+        trash = self.problem.classes * self.cells.size
+        moments = torch.zeros(self.points, trash + 1, dtype=torch.float64, device=self.nodes.device)
+        index, fraction = self._flat_cells(self.problem.rows), self.cells.fraction.view(-1)
+        negative, weight = self.problem.negative.view(-1), self.problem.row_weight
+        weight = None if weight is None else weight.reshape(-1)
+        for start in range(0, index.numel(), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            cell = torch.where(negative[block], index[block], trash)
+            c = fraction[block].double()
+            power = torch.ones_like(c) if weight is None else weight[block].double()
+            for moment in moments:
+                moment.scatter_add_(0, cell, power)
+                power.mul_(c)
         return moments
-
-    @property
-    def _trash(self) -> int:
-        return self.problem.classes * self.cells.size
 
     def _flat_cells(self, rows: int) -> Tensor:
         index = self.cells.index[:, :rows]
-        if self.problem.classes == 1:
-            return index
-        return index + torch.arange(0, self._trash, self.cells.size, device=index.device)[:, None]
+        classes, size = self.problem.classes, self.cells.size
+        if classes > 1:
+            index = index + torch.arange(0, classes * size, size, device=index.device)[:, None]
+        return index.reshape(-1)
 
     def sums(self, masses: Tensor) -> PairSums:
         """The sums of both kinds of mass `[1 or 2, C, L]` at the positives."""
         kinds = len(masses)
         spectrum = torch.fft.rfft(masses)
         fields = torch.fft.irfft(spectrum * self.spectra[:, None], n=self.length)
-        # The logistic kernel was its difference to a step: what lies to the right counts 1, the node itself ½.
+        # The first kernel was the difference to a step: what lies to the right counts 1, the node itself ½.
         fields[0] += masses.flip(-1).cumsum(-1).flip(-1).sub_(masses, alpha=0.5)
         at_positives = [self._interpolate(field) for field in fields.view(2 * kinds, -1)]
         above, slope = at_positives[:kinds], at_positives[kinds:]
@@ -191,10 +192,10 @@ class _Grid:
         return PairSums(above[0], slope[0], above[1], slope[1])
 
     def _interpolate(self, field: Tensor) -> Tensor:
-        return (field[self.nodes] * self.at_positives).sum(1)
+        return torch.sum(field[self.nodes] * self.at_positives, 1)
 
     def transposed(self, coefficients: Coefficients) -> Solution:
-        """Spread the coefficients at the positives, convolve, interpolate at the rows that want a gradient."""
+        """Spread the coefficients at the positives, convolve, interpolate where a gradient is wanted."""
         masses = [self.mass_of_positives(coefficients.to_neg)]
         if coefficients.to_pos is not None:
             masses.append(self.mass_of_positives(coefficients.to_pos))
@@ -212,11 +213,14 @@ class _Grid:
         values = torch.stack([field[:, node : node + size] for node in range(self.points)])
         table = self.polynomials.t() @ values.view(self.points, -1)
         table = table.to(problem.scores.dtype)
-        cell = self._flat_cells(rows).reshape(-1)
-        fraction = self.cells.fraction[:, :rows].reshape(-1)
-        result = table[-1].index_select(0, cell)
-        for coefficient in table[:-1].flip(0):
-            result = torch.addcmul(coefficient.index_select(0, cell), result, fraction)
+        index, fraction = self._flat_cells(rows), self.cells.fraction[:, :rows].reshape(-1)
+        result = torch.empty_like(fraction)
+        for start in range(0, index.numel(), BLOCK_ROWS):
+            block = slice(start, start + BLOCK_ROWS)
+            cell, c, value = index[block], fraction[block], result[block]
+            torch.index_select(table[-1], 0, cell, out=value)
+            for coefficient in table[:-1].flip(0):
+                value.mul_(c).add_(coefficient.index_select(0, cell))
         result = result.view(problem.classes, rows)
         if problem.row_weight is not None:
             result = result * problem.row_weight[:, :rows]
@@ -238,7 +242,8 @@ def kernel_spectra(step: Tensor, reach: int, length: int) -> Tensor:
     kernels[0, :, length - reach :] = -tail[:, 1:].flip(1)
     kernels[1, :, : reach + 1] = slope
     kernels[1, :, length - reach :] = slope[:, 1:].flip(1)
-    return torch.fft.rfft(kernels)
+    spectra: Tensor = torch.fft.rfft(kernels)
+    return spectra
 
 
 @lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from losses.kernels import dispatch
-from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC
+from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC, Solution
 from losses.kernels.problem import Problem
 
 _OBJECTIVES: dict[str, Objective] = {
@@ -73,9 +73,7 @@ def pairwise_auc(
     The pair counts w_i a_i a_j. Arguments as in `smooth_ap`, with `negative` in place of `valid`; a row that
     is neither does not count. A class without positives or without negatives is nan, with zero gradient.
     """
-    return _pair_loss(
-        scores, positive, negative, tau, pos_weight, row_weight, gradient_rows, "pairwise auc"
-    )
+    return _pair_loss(scores, positive, negative, tau, pos_weight, row_weight, gradient_rows, "pairwise auc")
 
 
 @torch.no_grad()
@@ -86,7 +84,9 @@ def smooth_ap_slopes(
 
     How much a positive still pulls its own score: near 0 for all of them, the loss is saturated.
     """
-    return _slopes(scores, positive & valid, torch.gt(valid, positive), _tau(scores, tau), row_weight)
+    negative = torch.gt(valid, positive)
+    slopes: Tensor = _slopes(scores, positive & valid, negative, _tau(scores, tau), row_weight)
+    return slopes
 
 
 def _pair_loss(
@@ -106,7 +106,7 @@ def _pair_loss(
     if torch.compiler.is_compiling():
         compiled: Tensor = _loss_and_gradient(*arguments)[0]
         return compiled
-    eager: Tensor = _PairLoss.apply(*arguments)
+    eager: Tensor = _PairLoss.apply(*arguments)  # type: ignore[no-untyped-call]
     return eager
 
 
@@ -183,7 +183,7 @@ class _PairLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * grad_loss, None, None, None, None, None, None, None)
+        return (gradient * grad_loss.to(gradient.dtype), None, None, None, None, None, None, None)
 
 
 @torch.library.custom_op(
@@ -204,3 +204,67 @@ def _loss_and_gradient(
 ) -> tuple[Tensor, Tensor]:
     loss, gradient = _compute(scores, positive, negative, tau, pos_weight, row_weight, rows, objective)
     return loss, gradient.contiguous()
+
+
+@_loss_and_gradient.register_fake
+def _(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor,
+    pos_weight: Tensor | None,
+    row_weight: Tensor | None,
+    rows: int,
+    objective: str,
+) -> tuple[Tensor, Tensor]:
+    wide_enough = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    gradient = scores.new_empty(scores.shape if rows else (scores.shape[0], 0))
+    return scores.new_empty(scores.shape[1], dtype=wide_enough), gradient
+
+
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1])
+
+
+def _scale_gradient(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    (gradient,) = ctx.saved_tensors
+    return (gradient * grad_loss.to(gradient.dtype), None, None, None, None, None, None, None)
+
+
+_loss_and_gradient.register_autograd(_scale_gradient, setup_context=_keep_gradient)
+
+
+@torch.library.custom_op(
+    "imbalance_doctor::smooth_ap_slopes",
+    mutates_args=(),
+    schema="(Tensor scores, Tensor positive, Tensor negative, Tensor tau, Tensor? row_weight) -> Tensor",
+)
+def _slopes(
+    scores: Tensor, positive: Tensor, negative: Tensor, tau: Tensor, row_weight: Tensor | None
+) -> Tensor:
+    problem, broken = _problem(scores, positive, negative, tau, None, row_weight, 0)
+    slopes = []
+    for part, solution in dispatch.solve(problem, _OBJECTIVES["average precision"]):
+        table = torch.zeros_like(part.scores)
+        if part.positives.count:
+            part.positives.put(table, _own_slope(part, solution).to(table.dtype))
+        slopes.append(table)
+    result = torch.cat(slopes).t()
+    if broken is not None:
+        result = result.masked_fill(broken & positive, torch.nan)
+    return result.contiguous()
+
+
+def _own_slope(problem: Problem, solution: Solution) -> Tensor:
+    """|∂(rank⁺/rank)/∂s_i| · τ: what moves when the positive alone does, so without its pair with itself."""
+    coefficients = solution.coefficients
+    assert coefficients.to_pos is not None
+    with_itself = 0.25 * problem.own_weight  # a_i σ'(0)
+    slope = (coefficients.own - coefficients.to_pos * with_itself) / problem.share
+    return torch.where(problem.share > 0, slope, 0.0).abs()
+
+
+@_slopes.register_fake
+def _(scores: Tensor, positive: Tensor, negative: Tensor, tau: Tensor, row_weight: Tensor | None) -> Tensor:
+    wide_enough = torch.float64 if scores.dtype == torch.float64 else torch.float32
+    return scores.new_empty(scores.shape, dtype=wide_enough)
