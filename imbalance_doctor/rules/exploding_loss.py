@@ -44,9 +44,13 @@ class ExplodingLoss(Rule):
     min_records: ClassVar[int] = 6
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
 
-    symptom: ClassVar[str] = "the loss is {now:.3g}, {growth:,.0f} times its level of {before:.3g} at step {step:.0f}."
+    symptom: ClassVar[str] = (
+        "the loss is {now:.3g}, {growth:,.0f} times its level of {before:.3g} at step {step:.0f}."
+    )
     cause: ClassVar[str] = "the learning rate is too high for this loss, or a few rows dominate the gradient."
-    remedy: ClassVar[str] = "lower the learning rate by a factor of 10, clip gradients, and warm the learning rate up."
+    remedy: ClassVar[str] = (
+        "lower the learning rate by a factor of 10, clip gradients, and warm the learning rate up."
+    )
 
     #: Growth over the level at the beginning of the window.
     growth: float = 10.0

@@ -26,7 +26,8 @@ class FewPositivesInPool(Rule):
     """The pool holds so few positives of a class that its loss is an estimate from a handful of rows.
 
     ## Symptom
-    `pool_pos_count` stays below 10. The class's loss jumps from step to step; at fewer than 5 it is noise.
+    `pool_pos_count` stays below 10. The class's loss jumps from step to step, and runs that differ in
+    the seed alone end apart.
 
     ## Cause
     The pool (live batch and queue) is small for the positive rate: at 0.5 %, a pool of 1,280 rows holds 6.
@@ -37,10 +38,25 @@ class FewPositivesInPool(Rule):
     more positives that carry gradient, which the queue does not.
 
     ## Evidence
-    The mean of `pool_pos_count` over the last 20 records with a full queue.
+    The mean of `pool_pos_count` over the last 20 records with a full queue; while the queue fills, the
+    most that the full queue can promise (two standard errors above the count so far).
+
+    Measured at a rate of 0.5 %, batch 128, 400 steps of Adam, 4 seeds, with queues from 128 to 8,192:
+
+    | pooled positives | 1.3 | 3.2 | 5.8 | 11 | 21 | 42 |
+    |---|---|---|---|---|---|---|
+    | Smooth-AP, Gaussian data: AP | .68 | .67 | .72 | .72 | .76 | .76 |
+    | Smooth-AP, make_classification: AP | .75 | .77 | .79 | .82 | .81 | .81 |
+    | Recall@1 %, digits: recall at 1 % | .05 | .06 | .08 | .08 | .14 | .15 |
+    | partial AUC, digits: recall at 1 % | .05 | .05 | .06 | .08 | .12 | .12 |
+
+    So fewer than 5 cost 5 to 15 % of AP (and doubled its spread over seeds), and more than half of the
+    recall at the budget: a warning. Between 5 and 10 the loss is small: info. Fewer than 2 are an error:
+    one pool in seven has none at all.
 
     ## Known problems
-    Counts within one or two of the border come and go with the data.
+    Smooth-AP with `tau_scale="iqr"` hardly suffered in the same runs (AP .77 at 1.3 positives, .76 at 42).
+    Class counts near a border come and go with the data.
 
     ## References
     Brown et al., *Smooth-AP*, ECCV 2020.
@@ -63,11 +79,14 @@ class FewPositivesInPool(Rule):
         "or a larger batch, gathering over ranks, or a sampler."
     )
 
-    #: Fewer than these is a warning.
+    #: Fewer than these are worth knowing of: AP was 0 to 6 % lower. A hundred balanced classes in the
+    #: default queue have 10 to 11 each, and lose nothing that could be measured.
     few: float = 10.0
-    #: Fewer than these is an error.
-    noise: float = 5.0
-    #: Positives that the prescribed queue is expected to hold.
+    #: Fewer than these are a warning: AP was 5 to 15 % lower, recall at the budget less than half.
+    poor: float = 5.0
+    #: Fewer than these are an error: exp(-2) = 14 % of pools have none.
+    noise: float = 2.0
+    #: Positives that the prescribed queue is expected to hold: more gained nothing (21 against 42).
     wanted_positives: float = 20.0
 
     def examine(self, window: Window) -> Verdict:
@@ -96,6 +115,11 @@ class FewPositivesInPool(Rule):
                     "queue_size_now": float(now.queue_size),
                 },
                 index,
-                severity="error" if counts[index] < self.noise else "warning",
+                severity=self._degree(float(counts[index])),
                 prescription={"parameter": "queue_size", "from": now.queue_size, "to": to},
             )
+
+    def _degree(self, positives: float) -> Severity:
+        if positives < self.noise:
+            return "error"
+        return "warning" if positives < self.poor else "info"

@@ -11,7 +11,7 @@ import numpy as np
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats, classes_of
+from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean, recent
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class MajorityCollapse(Rule):
     kinds: ClassVar[frozenset[str]] = LIKELIHOOD
     requires: ClassVar[tuple[str, ...]] = (
         "live_pos_count", "live_neg_count", "predicted_pos_count", "true_pos_count",
+        "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
 
@@ -60,57 +61,112 @@ class MajorityCollapse(Rule):
         "ranking loss; judge by recall, precision and average precision instead of accuracy."
     )
 
-    #: Recall of the default decision, at or below which a class counts as never found.
+    #: Recall of the default decision, at or below which a class counts as never found: in healthy runs it
+    #: was above 0.1 as soon as the positives' mean probability was above 0.2.
     recall: float = 0.05
-    #: Live positives that must have been seen.
+    #: Live positives over which recall is taken: if it were 0.15, none in 20 has a chance of 4 %.
     positives: float = 20.0
-    #: Positive rate above which missing them all is another fault.
-    rare: float = 0.2
-    #: Steps that any run may spend in collapse.
-    allowance_steps: int = 150
-    #: Share of a run of known length that may be spent there.
-    allowance_share: float = 0.05
+    #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
+    rare: float = 0.25
+    #: Steps before the first verdict: with learning rates of 0.003 healthy runs had separated by then.
+    settle_steps: int = 100
+    #: Share of a run of known length, and steps of one of unknown length, after which being on the way out
+    #: of collapse is no excuse any more.
+    excuse_share: float = 0.5
+    excuse_steps: int = 1000
+    #: A mean probability of the negatives above this is still that of the initial weights; so is one that
+    #: keeps falling (to below this share of its older level) and is more than twice the positive rate.
+    initial: float = 0.2
+    falling: float = 0.8
+    #: Positives with this mean probability, and this many times that of the negatives, are about to be
+    #: found: in healthy runs recall rose above 0.05 within 100 steps, in collapsed ones neither was reached.
+    near: float = 0.1
+    lift: float = 2.0
+    #: Growth of that ratio over the second half of the run so far, from which the run is on its way out.
+    #: 0.95 to 1.2 in collapsed runs, 1.3 to 4 in those that left.
+    growth: float = 1.25
 
     def examine(self, window: Window) -> Verdict:
-        """Accumulate decisions until they cover enough positives."""
+        """Accumulate decisions until they cover enough positives; excuse those that are leaving."""
+        if in_warmup(window):
+            return Skipped("the warmup loss of a wrapper; the ranking loss that follows needs no threshold")
         steps = window.step - window.run.start_step
-        allowed = max(self.allowance_steps, self.allowance_share * (window.run.total_steps or 0))
-        if steps < allowed:
-            return Skipped(
-                f"step {steps} of the {allowed:.0f} that a run may need to leave the all-negative start"
-            )
+        if steps < self.settle_steps:
+            return Skipped(f"step {steps} of the {self.settle_steps} that a run may need to leave its start")
         live = window.series("live_pos_count").values
         newest = live[::-1].cumsum(axis=0)
-        seen = newest[-1]
-        enough = seen >= self.positives
+        enough = newest[-1] >= self.positives
         if not enough.any():
-            return Skipped(f"{seen.max():.0f} of {self.positives:.0f} positives seen")
-        found = window.series("true_pos_count").values[::-1].cumsum(axis=0)
+            return Skipped(f"{newest[-1].max():.0f} of {self.positives:.0f} positives seen")
         # For each class, the newest records that hold enough positives.
         last = (newest < self.positives).sum(axis=0).clip(max=len(newest) - 1)
+        hits = window.series("true_pos_count").values[::-1].cumsum(axis=0)
         columns = np.arange(live.shape[1])
-        positives, hits = newest[last, columns], found[last, columns]
+        positives, found = newest[last, columns], hits[last, columns]
+        sick = enough & (found <= self.recall * positives)
+        if not sick.any():
+            return []
+        rates = self._rates(window)
+        sick &= rates < self.rare * self._majority(window, rates)
+        total = window.run.total_steps
+        if steps < (self.excuse_share * total if total else self.excuse_steps):
+            sick &= ~self._leaving(window, steps, rates)
+        return self._findings(window, positives, found, rates, classes_of(sick))
+
+    @staticmethod
+    def _rates(window: Window) -> Floats:
+        positives = window.series("live_pos_count").values.sum(axis=0)
         negatives = window.series("live_neg_count").values.sum(axis=0)
-        rate = seen / (seen + negatives).clip(1.0)
-        sick = enough & (hits <= self.recall * positives) & (rate < self.rare)
-        return self._findings(window, positives, hits, rate, classes_of(sick))
+        rates: Floats = positives / (positives + negatives).clip(1.0)
+        return rates
+
+    @staticmethod
+    def _majority(window: Window, rates: Floats) -> Floats:
+        """The rate of the class that a collapsed model would predict."""
+        if window.kind in ("cross_entropy", "softmax_focal") and len(rates) > 1:
+            return np.full_like(rates, rates.max())
+        others: Floats = 1.0 - rates
+        return others
+
+    def _leaving(self, window: Window, steps: int, rates: Floats) -> Bools:
+        """Classes that are still at their start, about to be found, or separating more and more."""
+        steps_of = window.series("mean_p_true_pos").steps
+        half = int(np.searchsorted(steps_of, window.run.start_step + steps // 2))
+        counts = window.series("live_pos_count").values[half:]
+        of_positives = np.nan_to_num(window.series("mean_p_true_pos").values[half:]) * counts
+        of_negatives = 1.0 - window.series("mean_p_true_neg").values[half:]
+        middle = max(len(counts) // 2, 1)
+        older = _ratio(of_positives[:middle], counts[:middle], of_negatives[:middle])
+        newer = _ratio(of_positives[middle:], counts[middle:], of_negatives[middle:])
+        before, negatives = mean(of_negatives[:middle]), mean(of_negatives[middle:])
+        leaving: Bools = negatives > self.initial
+        leaving |= (negatives > 2.0 * rates) & (negatives < self.falling * before)
+        leaving |= (newer >= self.lift) & (newer * negatives >= self.near)
+        leaving |= newer >= self.growth * older
+        return leaving
 
     def _findings(
-        self, window: Window, positives: Floats, hits: Floats, rate: Floats, classes: list[int]
+        self, window: Window, positives: Floats, found: Floats, rates: Floats, classes: list[int]
     ) -> Iterator[Evidence]:
-        tp = window.series("true_pos_count").values.sum(axis=0)
-        predicted = window.series("predicted_pos_count").values.sum(axis=0)
-        seen = window.series("live_pos_count").values.sum(axis=0)
-        rows = seen + window.series("live_neg_count").values.sum(axis=0)
-        wrong = (predicted - tp) + (seen - tp)
+        predicted = recent(window, "predicted_pos_count").sum(axis=0)
+        hits = recent(window, "true_pos_count").sum(axis=0)
+        seen = recent(window, "live_pos_count").sum(axis=0)
+        rows = seen + recent(window, "live_neg_count").sum(axis=0)
+        wrong = (predicted - hits) + (seen - hits)
         for index in classes:
             yield Evidence(
                 {
-                    "found": float(hits[index]),
+                    "found": float(found[index]),
                     "positives": float(positives[index]),
                     "accuracy_percent": 100.0 * float(1.0 - wrong[index] / rows[index]),
-                    "positive_rate": float(rate[index]),
-                    "weight": float((1.0 - rate[index]) / rate[index]),
+                    "positive_rate": float(rates[index]),
+                    "weight": float((1.0 - rates[index]) / rates[index]),
                 },
                 index,
             )
+
+
+def _ratio(weighted: Floats, counts: Floats, negatives: Floats) -> Floats:
+    """Mean probability of the positives over that of the negatives."""
+    ratio: Floats = weighted.sum(axis=0) / counts.sum(axis=0).clip(1.0) / mean(negatives).clip(1e-9)
+    return ratio

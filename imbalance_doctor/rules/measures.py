@@ -168,3 +168,11 @@ def uninformative_loss(window: Window) -> Floats:
     rows = positives + recent(window, "pool_neg_count")
     result: Floats = 1.0 - (positives + 1.0) / (rows + 1.0)
     return result
+
+
+def in_warmup(window: Window) -> bool:
+    """Whether these are the statistics of a likelihood loss that a wrapper uses for its warmup.
+
+    The wrapper reports the temperature of its schedule in every phase; a likelihood loss alone has none.
+    """
+    return window.has("temperature")

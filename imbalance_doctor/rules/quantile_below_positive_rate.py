@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent, round_to
+from imbalance_doctor.rules.measures import Floats, classes_of, recent, round_to
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,16 @@ class QuantileBelowPositiveRate(Rule):
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010")
 
     symptom: ClassVar[str] = (
-        "the loss flags the top {quantile_percent:.3g} % of the pool, of which {rate_percent:.3g} % are positives of "
-        "{class_label}: recall cannot exceed {cap_percent:.0f} %."
+        "the loss flags the top {quantile_percent:.3g} % of the pool, of which {rate_percent:.3g} % are "
+        "positives of {class_label}: recall cannot exceed {cap_percent:.0f} %."
     )
     cause: ClassVar[str] = (
         "the quantile is smaller than the positive rate, so that the threshold lies among the positives even "
         "for a perfect model."
     )
     remedy: ClassVar[str] = (
-        "a quantile above the positive rate, such as {quantile_wanted:.2g}, unless the budget really is that small."
+        "a quantile above the positive rate, such as {quantile_wanted:.2g}, unless the budget really is "
+        "that small."
     )
 
     #: Recall that a perfect model could reach, below which the cap is reported.
