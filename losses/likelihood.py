@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -72,6 +73,7 @@ def evaluate(
     ignore_index: int,
     sample_weight: Tensor | None,
     gather: bool | None,
+    group: dist.ProcessGroup | None = None,
 ) -> Evaluated:
     """Call a likelihood loss with targets in the form that a ranking loss takes.
 
@@ -79,9 +81,9 @@ def evaluate(
     ranks' rows. A module that is none of BCE, cross-entropy and focal gets logits and targets as they are.
     """
     if type(loss) in (nn.BCEWithLogitsLoss, SigmoidFocalLoss):
-        return _sigmoid(loss, logits, targets, ignore_index, sample_weight, gather)
+        return _sigmoid(loss, logits, targets, ignore_index, sample_weight, gather, group)
     if type(loss) in (nn.CrossEntropyLoss, SoftmaxFocalLoss):
-        return _softmax(loss, logits, targets, ignore_index, sample_weight, gather)
+        return _softmax(loss, logits, targets, ignore_index, sample_weight, gather, group)
     value: Tensor = loss(logits, targets)
     return Evaluated(value, logits, targets, ignore_index=ignore_index)
 
@@ -93,6 +95,7 @@ def _sigmoid(
     ignore_index: int,
     sample_weight: Tensor | None,
     gather: bool | None,
+    group: dist.ProcessGroup | None,
 ) -> Evaluated:
     x = logits.to(wide_dtype(logits.dtype))
     labels, counted = as_labels(x, targets, ignore_index)
@@ -114,7 +117,7 @@ def _sigmoid(
         pos_weight=loss.pos_weight,
         reduction="none",
     )
-    value = _reduce(elements * weight, weight, loss.reduction, gather)
+    value = _reduce(elements * weight, weight, loss.reduction, gather, group)
     return Evaluated(value, x, known, elements, multiclass=False)
 
 
@@ -125,6 +128,7 @@ def _softmax(
     ignore_index: int,
     sample_weight: Tensor | None,
     gather: bool | None,
+    group: dist.ProcessGroup | None,
 ) -> Evaluated:
     x = logits.to(wide_dtype(logits.dtype))
     ids = targets
@@ -155,7 +159,7 @@ def _softmax(
         weight = weight * sample_weight.to(x.dtype)
     known = torch.where(counted, ids, 0)
     share = weight if loss.weight is None else weight * loss.weight.to(x.dtype)[known]
-    value = _reduce(elements * weight, share, loss.reduction, gather)
+    value = _reduce(elements * weight, share, loss.reduction, gather, group)
     return Evaluated(value, x, ids, elements, multiclass=True, ignore_index=own_ignore)
 
 
@@ -188,9 +192,10 @@ def _reduce(
     weight: Tensor,
     reduction: str,
     gather: bool | None,
+    group: dist.ProcessGroup | None,
 ) -> Tensor:
     if reduction == "none":
         return weighted
     total = weighted.sum()
-    gathers = should_gather(gather)
-    return mean_over_ranks(total, None if reduction == "sum" else weight.sum(), gathers, None)
+    gathers = should_gather(gather, group)
+    return mean_over_ranks(total, None if reduction == "sum" else weight.sum(), gathers, group)

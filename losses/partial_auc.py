@@ -143,7 +143,9 @@ class PAUCAtBudgetLoss(RankingLoss):
         )
         mass = self._numerator(pool)
         has_positives = mass.sum(0) > 0
-        self._constant.look(has_positives & reference.any(0) & (spread == 0), _constant_message)
+        # One score alone is not constant, it is too few.
+        constant = (reference.sum(0) >= 2) & (spread == 0)
+        self._constant.look(has_positives & constant, _constant_message)
         valid = has_positives & (spread > 0)
         # Where the class is invalid any number will do, as long as it divides.
         known = torch.where(spread > 0, knots, 0.0)

@@ -119,7 +119,7 @@ class MemoryQueue(nn.Module):
         return (self.born >= 0).double().mean() if self.size else torch.zeros((), device=self.step.device)
 
     def age(self) -> Tensor:
-        """0-dim, steps since the oldest row was written; 0 while empty."""
+        """0-dim, forwards that fed the queue since its oldest row was written; 0 while empty."""
         oldest = torch.where(self.born >= 0, self.born, self.step)
         return (self.step - oldest).amax() if self.size else torch.zeros_like(self.step)
 
@@ -231,8 +231,12 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
     if queued is not None:
         dtype = torch.promote_types(dtype, wide_dtype(queued.scores.dtype))
     parts = [live] if queued is None else [live, queued]
-    scores = torch.cat([part.scores.to(dtype) for part in parts])
-    labels = torch.cat([part.labels for part in parts])
+    if not any(part.scores.shape[0] for part in parts):
+        # Nothing below needs to know that a pool can be empty: it has one row, which does not count.
+        parts.append(_blank_row(live))
+    device = live.scores.device
+    scores = torch.cat([part.scores.to(device, dtype) for part in parts])
+    labels = torch.cat([part.labels.to(device) for part in parts])
     valid = (labels != IGNORED) & scores.detach().isfinite()
     rows = scores.shape[0]
     return Pool(
@@ -240,9 +244,18 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
         positive=valid & (labels == 1),
         valid=valid,
         live=torch.arange(rows, device=scores.device) < live.scores.shape[0],
-        iid=torch.cat([part.iid for part in parts]),
-        weight=torch.cat([part.weight.to(dtype) for part in parts]),
+        iid=torch.cat([part.iid.to(device) for part in parts]),
+        weight=torch.cat([part.weight.to(device, dtype) for part in parts]),
         live_rows=live.scores.shape[0],
+    )
+
+
+def _blank_row(like: Rows) -> Rows:
+    return Rows(
+        scores=like.scores.detach().new_zeros(1, like.scores.shape[1]),
+        labels=like.labels.new_full((1, like.labels.shape[1]), IGNORED),
+        iid=like.iid.new_ones(1),
+        weight=like.weight.new_ones(1),
     )
 
 

@@ -215,7 +215,6 @@ class RankingLoss(Diagnosable, ABC):
         with torch.autocast(logits.device.type, enabled=False):
             live = self._read(logits, targets, iid_mask, sample_weight)
             broken = ((live.labels != IGNORED) & ~live.scores.detach().isfinite()).sum()
-            self.queue.adopt(live.scores, live.weight)
             pool = self._capped(merge(live, self.queue.rows() if self.training else None))
             terms = self._terms(pool)
             # A nan that counts makes the loss and every gradient nan, as gradient scalers expect.
@@ -228,6 +227,7 @@ class RankingLoss(Diagnosable, ABC):
             if wanted is not Detail.NOTHING:
                 stats = self._stats(wanted, pool, terms, reduced, per_class, broken)
             if self._feeds_queue():
+                self.queue.adopt(live.scores, live.weight)
                 self.queue.feed(_detached(live), unless=broken > 0)
         for listener in listeners:
             listener(self, stats)
@@ -269,15 +269,13 @@ class RankingLoss(Diagnosable, ABC):
     def _capped(self, pool: Pool) -> Pool:
         if self.max_pool_size is None or pool.scores.shape[0] <= self.max_pool_size:
             return pool
-        if not self._cap_warned:
+        if not (self._cap_warned or torch.compiler.is_compiling()):
             self._warn_of_cap(pool, self.max_pool_size)
         return cap(pool, self.max_pool_size, self.queue.step)
 
     def _warn_of_cap(self, pool: Pool, size: int) -> None:
-        rows = pool.scores.shape[0]
-        if not torch.compiler.is_compiling():
-            # One look at the device for each forward until the cap first bites, none after.
-            rows = int(pool.valid.any(1).sum())
+        # One look at the device for each forward until the cap first bites, none after.
+        rows = int(pool.valid.any(1).sum())
         if rows > size:
             self._cap_warned = True
             warn(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from losses._checks import check_choice, check_integer, check_number, warn
@@ -303,7 +304,13 @@ class LossWarmupWrapper(Diagnosable):
             wanted = Detail.HISTOGRAMS
         weight = self.main_weight
         batch = _Batch(
-            logits, targets, iid_mask, sample_weight, self._ignore_index(), self.gather_distributed
+            logits,
+            targets,
+            iid_mask,
+            sample_weight,
+            ignore_index=self._ignore_index(),
+            gather=self.gather_distributed,
+            group=getattr(self.main_loss, "process_group", None),
         )
         leads, follows = (self.warmup_loss, None) if weight == 0 else (self.main_loss, self.warmup_loss)
         loss, stats = _call(leads, batch, wanted)
@@ -377,6 +384,7 @@ class _Batch:
     sample_weight: Tensor | None
     ignore_index: int
     gather: bool | None
+    group: dist.ProcessGroup | None
 
 
 def _call(loss: nn.Module, batch: _Batch, wanted: Detail) -> tuple[Tensor, Stats]:
@@ -405,6 +413,7 @@ def _evaluate(loss: nn.Module, batch: _Batch) -> Evaluated:
         ignore_index=batch.ignore_index,
         sample_weight=batch.sample_weight,
         gather=batch.gather,
+        group=batch.group,
     )
 
 
