@@ -96,10 +96,21 @@
   };
   const positiveOnly = (values) => values.map((v) => v > 0 ? v : null);
 
+  // One polygon for each stretch without gaps: plotly's own fill between two lines would bridge them.
   function area(x, low, high, colour, axis, group) {
-    const common = { x, yaxis: axis, mode: "lines", line: { width: 0, shape: "linear" }, hoverinfo: "skip",
-      showlegend: false, legendgroup: group };
-    return [{ ...common, y: low }, { ...common, y: high, fill: "tonexty", fillcolor: faded(colour, 0.16) }];
+    const xs = [], ys = [];
+    let from = 0;
+    for (let i = 0; i <= x.length; i += 1) {
+      if (i < x.length && low[i] !== null && high[i] !== null) continue;
+      if (i > from) {
+        const stretch = x.slice(from, i);
+        xs.push(...stretch, ...stretch.slice().reverse(), null);
+        ys.push(...low.slice(from, i), ...high.slice(from, i).reverse(), null);
+      }
+      from = i + 1;
+    }
+    return { x: xs, y: ys, yaxis: axis, mode: "lines", line: { width: 0.6, color: faded(colour, 0.3) }, fill: "toself",
+      fillcolor: faded(colour, 0.16), hoverinfo: "skip", showlegend: false, legendgroup: group };
   }
 
   function tracesOf(panel, line, row, axis) {
@@ -110,13 +121,14 @@
     if (!y.some((v) => v !== null)) return [];
     const band = line.band && line.band.map((key) => lineOf(panel.of, key));
     if (band && band[0] && band[1] && band[0].x === band[1].x) {
-      traces.push(...area(data.x[band[0].x], band[0].y, band[1].y, line.colour, axis, line.key));
+      traces.push(area(data.x[band[0].x], band[0].y, band[1].y, line.colour, axis, line.key));
     } else if (drawn.lo) {
-      traces.push(...area(x, fit(drawn.lo), fit(drawn.hi), line.colour, axis, line.key));
+      traces.push(area(x, fit(drawn.lo), fit(drawn.hi), line.colour, axis, line.key));
     }
-    const few = x.length <= 60;
+    // A value between two gaps has no line to be seen by.
+    const alone = y.some((v, i) => v !== null && (y[i - 1] ?? null) === null && (y[i + 1] ?? null) === null);
     traces.push({ x, y, yaxis: axis, name: safe(line.label), legendgroup: line.key,
-      mode: few ? "lines+markers" : "lines", marker: { size: 4, color: line.colour },
+      mode: alone || x.length <= 60 ? "lines+markers" : "lines", marker: { size: 3.5, color: line.colour },
       line: { color: line.colour, dash: line.dash, width: 1.8 }, hovertemplate: "%{y:.4~g}" });
     return traces;
   }

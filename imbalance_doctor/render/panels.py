@@ -75,7 +75,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         id="validation",
         title="Validation metrics",
-        help="Of the chosen class, on the data given to log_eval. Average precision of chance is the positive rate.",
+        help="On the data given to log_eval. The average precision of chance is the positive rate.",
         rows=(
             Row(
                 "share, 0 to 1",
@@ -128,7 +128,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         id="positives",
         title="Positives",
-        help="Positives of the class in the pool, in the live batch, and those of the batch that carry gradient.",
+        help="In the pool, in the live batch, and those of the batch that carry gradient.",
         rows=(
             Row("in the pool (rows)", (Line("pool_pos_count", "in the pool", BLUE),), zero=True),
             Row(
@@ -206,7 +206,7 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         id="queue",
         title="Memory queue",
-        help="How full it is, how old its oldest row, and whether its scores are still those of the live batch.",
+        help="How full it is, how old its oldest row, and its scores beside those of the live batch.",
         rows=(
             Row("share full", (Line("queue_fill", "fill", BLUE),), range=SHARE),
             Row("steps", (Line("queue_age", "age of the oldest row", ORANGE),), zero=True),

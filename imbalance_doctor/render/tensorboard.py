@@ -18,6 +18,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Finding
 from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
+from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import clean, number, prescription, step
 from losses.diagnostics import QUANTILE_LEVELS
 
@@ -25,12 +26,10 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 #: Classes that get lines of their own: TensorBoard draws a chart for each statistic and class.
-MOST_CLASSES = 12
+MOST_CLASSES = 8
 #: Records after which every second one is drawn, then every fourth, and so on. TensorBoard itself shows
-#: 1,000 points of a line.
-FULL_RATE = 1000
-#: Findings listed in the text that sums them up.
-MOST_FINDINGS = 50
+#: no more than 1,000 points of a line.
+FULL_RATE = 500
 
 #: Statistics by the group that shows them. What is not listed is in the run log only.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -43,13 +42,20 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "7 schedule": ("phase", "main_weight"),
 }
 
-#: Charts that show several lines together: title, and what the tags of its lines match.
-CHARTS: Mapping[str, str] = {
-    "Positives": r"2 positives/(pool|live|grad)_pos_count",
-    "Temperature and spread of scores": r"(3 scores/score_iqr|4 temperature/tau_eff)",
-    "Threshold and scores": r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_(positive|negative))",
-}
+#: Charts that show several lines together: title, what the tags of its lines match, and a statistic
+#: without which there is no chart.
+CHARTS: tuple[tuple[str, str, str], ...] = (
+    ("positives", r"2 positives/(pool|live|grad)_pos_count", "pool_pos_count"),
+    ("medians of the scores", r"3 scores/median_(positive|negative)", "pos_score_quantiles"),
+    ("threshold and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "threshold"),
+    ("band and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "t_beta"),
+    ("temperature and spread of scores", r"(3 scores/score_iqr|4 temperature/tau_eff)", "tau_eff"),
+    ("probability of the true label", r"3 scores/mean_p_true_(pos|neg)", "mean_p_true_pos"),
+)
 EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
+
+#: Validation metrics that describe the data and not the model.
+NOT_DRAWN = frozenset({"rows", "positives"})
 
 _MEDIAN = QUANTILE_LEVELS.index(0.5)
 _OF_ALL: Mapping[str, Callable[[Array], Any]] = {
@@ -137,19 +143,17 @@ class TensorBoardPanels:
 
     def _lay_out(self, record: StepRecord, labels: list[str]) -> None:
         """Charts with several lines each; the newest layout of a writer is the one that is shown."""
-        for title, pattern in CHARTS.items():
-            names = [name for names in GROUPS.values() for name in names if name in record.stats]
-            if not any(re.search(pattern, f"{group}/{name}") for group in GROUPS for name in names):
+        for title, pattern, needed in CHARTS:
+            if needed not in record.stats or (
+                needed == "pos_score_quantiles" and {"threshold", "t_beta"} & {*record.stats}
+            ):
                 continue
-            category = self._charts.setdefault(f"{record.loss}: {title}", {})
+            charts = self._charts.setdefault(f"{record.loss}: {title}", {})
             for label in labels:
-                tag = f"{re.escape(record.loss)} {pattern}{re.escape('/' + label) if label else ''}$"
-                category[label or title] = ["Multiline", [tag]]
-        self._charts["Validation"] = {
-            label or "validation": [
-                "Multiline",
-                [EVAL_CHART + (re.escape("/" + label) if label else "") + "$"],
-            ]
+                tag = f"{re.escape(record.loss)} {pattern}{re.escape(_ending(label))}$"
+                charts[label or title] = ["Multiline", [tag]]
+        self._charts["validation"] = {
+            label or "validation": ["Multiline", [f"{EVAL_CHART}{re.escape(_ending(label))}$"]]
             for label in labels
         }
         self._writer.add_custom_scalars(self._charts)
@@ -161,16 +165,18 @@ class TensorBoardPanels:
             self._writer.add_scalar(tag, float(values), record.step)
         elif values.ndim == 1:
             for label, value in self._chosen(values, self._classes.get(record.loss, []), info):
-                self._writer.add_scalar(f"{tag}/{label}" if label else tag, value, record.step)
+                self._writer.add_scalar(f"{tag}{_ending(label)}", value, record.step)
 
     def _write_eval(self, record: EvalRecord, info: RunInfo) -> None:
         for name, values in record.metrics.items():
+            if name in NOT_DRAWN:
+                continue
             classes = max(
                 self._classes.values(), key=len, default=list(range(min(len(values), MOST_CLASSES)))
             )
             for label, value in self._chosen(values, classes, info):
                 tag = f"validation/{name}"
-                self._writer.add_scalar(f"{tag}/{label}" if label else tag, value, record.step)
+                self._writer.add_scalar(f"{tag}{_ending(label)}", value, record.step)
 
     def _chosen(self, values: Array, classes: list[int], info: RunInfo) -> Iterator[tuple[str, float]]:
         """Label and value of the classes that are drawn, and of all together where some are not."""
@@ -193,7 +199,7 @@ class TensorBoardPanels:
                 continue
             for c in self._classes.get(record.loss, []):
                 label = _label(c, len(counts), info)
-                tag = f"{record.loss} scores of {side}s" + (f"/{label}" if label else "")
+                tag = f"{record.loss} 3 scores/{side}s{_ending(label)}"
                 self._write_histogram(tag, counts[c], edges[c], record.step)
 
     def _write_histogram(self, tag: str, counts: Array, edges: Array, at: int) -> None:
@@ -220,11 +226,16 @@ def _classes(stats: Mapping[str, Array]) -> int:
 
 
 def _label(index: int, classes: int, info: RunInfo) -> str:
-    """What a class is called at the end of a tag; nothing where there is only one without a name."""
-    name = info.class_name(index, classes)
+    """What a class is called at the end of a tag; nothing where there is only one."""
     if classes == 1:
-        return _segment(name) if name else ""
+        return ""
+    name = info.class_name(index, classes)
     return f"{index} {_segment(name)}" if name else f"class {index}"
+
+
+def _ending(label: str) -> str:
+    """The end of a tag. In its last part, because TensorBoard shortens the others."""
+    return f", {label}" if label else ""
 
 
 def _segment(name: str) -> str:
@@ -260,16 +271,17 @@ def _page(finding: Finding) -> str:
 
 
 def _summary(findings: list[Finding]) -> str:
-    """All findings as a Markdown table, open ones first."""
+    """All findings as a Markdown table, open ones first; the same fault on many classes in one row."""
     findings = sorted(findings, key=lambda f: (f.status != "open", f.step, f.code))
     rows = ["| state | severity | finding | where | since step | symptom |", "|---|---|---|---|---|---|"]
-    rows += [
-        f"| {f.status} | {f.severity} | {f.code} {f.name} | {_markdown(f.where)} | {step(f.step)} "
-        f"| {_markdown(f.symptom)} |"
-        for f in findings[:MOST_FINDINGS]
-    ]
-    left = len(findings) - MOST_FINDINGS
-    return "\n".join(rows) + (f"\n\nand {left:,} more" if left > 0 else "")
+    for group in grouped(findings):
+        first, where = group.first, _markdown(group.where())
+        since = step(min(finding.step for finding in group.findings))
+        rows.append(
+            f"| {first.status} | {first.severity} | {group.title} | {where} | {since} "
+            f"| {_markdown(first.symptom)} |"
+        )
+    return "\n".join(rows)
 
 
 def _markdown(text: str) -> str:

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from imbalance_doctor.records import EvalRecord, StepRecord
+from imbalance_doctor.render.tensorboard import FULL_RATE, MOST_CLASSES, TensorBoardPanels
+
+from .conftest import Case
+
+
+def draw(case: Case, target: Any) -> None:
+    panels = TensorBoardPanels(target)
+    for record in case.run.records:
+        if isinstance(record, (StepRecord, EvalRecord)):
+            panels.write(record, case.run.info)
+    for finding in case.run.live_findings:
+        panels.write_finding(finding)
+    panels.close()
+
+
+def read(path: Path) -> EventAccumulator:
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0, "histograms": 0})
+    events.Reload()
+    return events
+
+
+@pytest.fixture(scope="module")
+def binary_logs(binary: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tensorboard") / "binary"
+    draw(binary, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def many_logs(many: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tensorboard") / "many"
+    draw(many, path)
+    return path
+
+
+def test_scalars_are_the_recorded_ones(binary: Case, binary_logs: Path) -> None:
+    events = read(binary_logs)
+    for tag, name in (("1 loss/loss", "loss"), ("2 positives/pool_pos_count", "pool_pos_count")):
+        read_back = [(e.step, e.value) for e in events.Scalars(f"pauc_at_budget {tag}")]
+        recorded = [(r.step, float(np.ravel(r.stats[name])[0])) for r in binary.run.steps("pauc_at_budget")]
+        assert read_back == [pytest.approx(pair) for pair in recorded]
+    assert [e.step for e in events.Scalars("validation/average_precision")] == [29, 59, 89, 119]
+    assert events.Scalars("bce 8 logged/learning_rate")[0].value == pytest.approx(0.01)
+
+
+def test_histograms_hold_every_score(binary: Case, binary_logs: Path) -> None:
+    events = read(binary_logs)
+    recorded = [r for r in binary.run.steps("pauc_at_budget") if "neg_score_hist" in r.stats]
+    shown = events.Histograms("pauc_at_budget 3 scores/negatives")
+    assert [e.step for e in shown] == [r.step for r in recorded]
+    for event, record in zip(shown, recorded, strict=True):
+        histogram, edges = event.histogram_value, record.stats["score_hist_edges"][0]
+        assert sum(histogram.bucket) == record.stats["neg_score_hist"].sum()
+        assert edges[0] <= histogram.min <= histogram.max <= edges[-1]
+
+
+def texts(events: EventAccumulator, tag: str) -> list[str]:
+    return [e.tensor_proto.string_val[0].decode() for e in events.Tensors(f"{tag}/text_summary")]
+
+
+def test_findings_are_texts(binary: Case, binary_logs: Path) -> None:
+    events = read(binary_logs)
+    finding = binary.run.live_findings[0]
+    first = texts(events, f"findings/{finding.code} {finding.name}")[0]
+    assert finding.cause in first
+    assert "Remedy" in first
+    table = texts(events, "findings/all")[-1]
+    assert "| resolved |" in table
+    assert all(f.code in table for f in binary.run.live_findings)
+    assert events.Scalars("findings/open")[-1].value == len(binary.diagnosis.open)
+
+
+def test_tags_are_bounded_and_what_is_left_out_is_said(many: Case, many_logs: Path) -> None:
+    events = read(many_logs)
+    tags = events.Tags()["scalars"]
+    counts = [tag for tag in tags if tag.startswith("recall_at_quantile 2 positives/pool_pos_count")]
+    assert len(counts) <= MOST_CLASSES + 3
+    lowest = events.Scalars("recall_at_quantile 2 positives/pool_pos_count, lowest of all")
+    recorded = [r.stats["pool_pos_count"].min() for r in many.run.steps()]
+    assert [e.value for e in lowest] == recorded
+    assert "100 classes" in texts(events, "about/classes")[0]
+
+
+def test_classes_with_findings_get_lines(many: Case, tmp_path: Path) -> None:
+    finding = replace(many.run.live_findings[0], class_index=50)
+    steps = many.run.steps()
+    panels = TensorBoardPanels(tmp_path)
+    panels.write(steps[0], many.run.info)
+    panels.write_finding(finding)
+    panels.write(steps[1], many.run.info)
+    panels.close()
+    tag = "recall_at_quantile 2 positives/pool_pos_count, 50 species 50"
+    assert [e.step for e in read(tmp_path).Scalars(tag)] == [steps[1].step]
+
+
+def test_long_runs_are_thinned(binary: Case, tmp_path: Path) -> None:
+    record = StepRecord(0, "a", {"loss": np.float32(0.5).reshape(())})
+    panels = TensorBoardPanels(tmp_path)
+    for step in range(20 * FULL_RATE):
+        panels.write(replace(record, step=step), binary.run.info)
+    panels.close()
+    written = read(tmp_path).Scalars("a 1 loss/loss")
+    assert [e.step for e in written[:FULL_RATE]] == list(range(FULL_RATE))
+    assert len(written) < 4 * FULL_RATE
+    assert written[-1].step > 19 * FULL_RATE
+
+
+def test_a_loss_that_became_nan_shows_it(binary: Case, tmp_path: Path) -> None:
+    panels = TensorBoardPanels(tmp_path)
+    panels.write(StepRecord(0, "a", {"loss": np.float32(math.nan).reshape(())}), binary.run.info)
+    panels.close()
+    assert math.isnan(read(tmp_path).Scalars("a 1 loss/loss")[0].value)
+
+
+def test_the_users_writer_is_left_open(binary: Case, tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        draw(binary, writer)
+        writer.add_scalar("mine", 1.0, 0)
+    tags = read(tmp_path).Tags()["scalars"]
+    assert "mine" in tags
+    assert "pauc_at_budget 1 loss/loss" in tags
+
+
+@pytest.mark.slow
+def test_a_tensorboard_server_shows_them(binary_logs: Path, many_logs: Path, tmp_path: Path) -> None:
+    for logs in (binary_logs, many_logs):
+        shutil.copytree(logs, tmp_path / logs.name)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path), "--port", str(port)]
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen([*command, "--host", "127.0.0.1"], stdout=log, stderr=log)
+    try:
+        tags = wait_for(port, "scalars/tags", lambda answer: {"binary", "many"} <= answer.keys())
+        assert "pauc_at_budget 1 loss/loss" in tags["binary"]
+        points = get(port, "scalars/scalars", run="binary", tag="pauc_at_budget 2 positives/pool_pos_count")
+        assert [int(step) for _, step, _ in points] == list(range(0, 120, 2))
+        histograms = get(port, "histograms/histograms", run="binary", tag="bce 3 scores/positives")
+        assert histograms
+        assert get(port, "text/tags")["binary"]
+        layout = get(port, "custom_scalars/layout")
+        titles = {category["title"] for category in layout["category"]}
+        assert {"pauc_at_budget: positives", "bce: positives", "validation"} <= titles
+        charts = [chart for category in layout["category"] for chart in category["chart"]]
+        for chart in charts:
+            matched = [
+                get(port, "custom_scalars/scalars", run=run, tag=chart["multiline"]["tag"][0])[
+                    "tag_to_events"
+                ]
+                for run in ("binary", "many")
+            ]
+            assert any(matched), f"the chart {chart['title']} is empty"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def get(port: int, route: str, **query: str) -> Any:
+    url = f"http://127.0.0.1:{port}/data/plugin/{route}?{urllib.parse.urlencode(query)}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return json.loads(answer.read())
+
+
+def wait_for(port: int, route: str, ready: Any) -> Any:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        try:
+            answer = get(port, route)
+            if ready(answer):
+                return answer
+        except OSError:
+            pass
+        time.sleep(0.5)
+    raise AssertionError("the server did not show the runs in time")
