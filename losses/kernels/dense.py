@@ -17,12 +17,15 @@ TILE_ELEMENTS = 2**17
 
 def solve(problem: Problem, objective: Objective) -> Solution:
     """Coefficients and transposed sums of all classes, tile by tile."""
-    positives, own_score = problem.positives, problem.own_score
-    columns, weights = _columns(problem, objective)
+    positives = problem.positives
+    # s + 0 · s turns an infinite score into nan, which then spreads to all of its class, like a nan does.
+    scores = torch.add(problem.scores, problem.scores, alpha=0)
+    own_score = positives.take(scores)
+    columns, weights = _columns(problem, scores, own_score, objective)
     inverse_tau = positives.of_class(problem.tau.reciprocal().to(columns.dtype))
     share, own_weight = objective.share(problem), problem.own_weight
     live, rows = problem.gradient_rows, problem.rows
-    at_neg = columns.new_zeros(problem.classes, live)
+    at_neg = columns.new_zeros(problem.classes, rows)
     at_pos = columns.new_zeros(problem.classes, columns.shape[1] - rows)
     finished = []
     step = max(1, TILE_ELEMENTS // columns.shape[1])
@@ -39,7 +42,7 @@ def solve(problem: Problem, objective: Objective) -> Solution:
         coefficients = objective.coefficients(_sums(above, slope, rows), _cut(share, part), own)
         finished.append(coefficients)
         if live:
-            _collect(at_neg, coefficients.to_neg, slope[:, :live], index)
+            _collect(at_neg[:, :live], coefficients.to_neg, slope[:, :live], index)
             if coefficients.to_pos is not None:
                 _collect(at_pos, coefficients.to_pos, slope[:, rows:], index)
     return Solution(
@@ -49,16 +52,18 @@ def solve(problem: Problem, objective: Objective) -> Solution:
     )
 
 
-def _columns(problem: Problem, objective: Objective) -> tuple[Tensor, Tensor | None]:
+def _columns(
+    problem: Problem, scores: Tensor, own_score: Tensor, objective: Objective
+) -> tuple[Tensor, Tensor | None]:
     """Scores and weights that the positives of each class are paired with.
 
     The negatives stay where they are in the pool, with −∞ elsewhere: σ and σ' of it are 0, so no mask is
     needed later. The positives follow, packed, if the objective wants them.
     """
-    negatives = torch.where(problem.negative, problem.scores, -torch.inf)
+    negatives = torch.where(problem.negative, scores, -torch.inf)
     if not objective.uses_positives:
         return negatives, problem.row_weight
-    packed = problem.positives.padded(problem.own_score, -torch.inf)
+    packed = problem.positives.padded(own_score, -torch.inf)
     columns = torch.cat((negatives, packed), 1)
     if problem.row_weight is None:
         return columns, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,9 @@ def solve(problem: Problem, objective: Objective) -> Iterator[tuple[Problem, Sol
         yield problem, _dense(problem, objective)
         return
     span = _Span.of(problem)
+    if span.broken is not None:
+        yield from _solve_apart(problem, objective, span.broken)
+        return
     resolution = span.best_resolution(problem)
     nodes = span.nodes(span.typical, resolution)
     grid_cost = min(GRID_NODE * nodes, WIDE_ROW * problem.rows) + _row_cost(problem.rows, resolution)
@@ -62,6 +65,19 @@ def solve(problem: Problem, objective: Objective) -> Iterator[tuple[Problem, Sol
         yield part, _solve_group(part, objective, span.of_classes(classes), resolution)
 
 
+def _solve_apart(
+    problem: Problem, objective: Objective, broken: Tensor
+) -> Iterator[tuple[Problem, Solution]]:
+    """Solve with the broken classes set to 0, before any floor to an integer, and make those nan."""
+    harmless = replace(problem, scores=problem.scores.masked_fill(broken[:, None], 0.0))
+    poison = torch.where(broken, torch.nan, 0.0).to(problem.scores.dtype)
+    start = 0
+    for part, solution in solve(harmless, objective):
+        here = poison[start : start + part.classes]
+        start += part.classes
+        yield part, solution.plus(here, part.positives)
+
+
 @dataclass(frozen=True)
 class _Span:
     """Range of the counted scores of each class."""
@@ -70,22 +86,30 @@ class _Span:
     highest: Tensor  # [C]
     in_tau: list[float]  # [C]
     cells_per_tau: dict[Resolution, float]
+    broken: Tensor | None  # [C], classes with a nan or an infinity among the counted scores, if there are any
 
     @staticmethod
     def of(problem: Problem) -> _Span:
         lowest = torch.where(problem.counted, problem.scores, torch.inf).amin(1)
         highest = torch.where(problem.counted, problem.scores, -torch.inf).amax(1)
-        empty = lowest > highest
-        lowest, highest = lowest.masked_fill(empty, 0.0), highest.masked_fill(empty, 0.0)
+        unbounded = ~(lowest.isfinite() & highest.isfinite())
+        broken = None
+        if unbounded.any():
+            broken = unbounded & problem.counted.any(1)
+            lowest, highest = lowest.masked_fill(unbounded, 0.0), highest.masked_fill(unbounded, 0.0)
         in_tau = (highest.double() - lowest.double()) / problem.tau
         step = {
             resolution: float((grid.cell_scale(problem.tau, resolution) * problem.tau).max())
             for resolution in grid.resolutions(problem.scores.dtype)
         }
-        return _Span(lowest, highest, in_tau.tolist(), step)
+        return _Span(
+            lowest, highest, in_tau.tolist(), step, broken if broken is None or broken.any() else None
+        )
 
     def of_classes(self, classes: slice) -> _Span:
-        return _Span(self.lowest[classes], self.highest[classes], self.in_tau[classes], self.cells_per_tau)
+        return _Span(
+            self.lowest[classes], self.highest[classes], self.in_tau[classes], self.cells_per_tau, None
+        )
 
     @property
     def typical(self) -> float:
@@ -141,7 +165,7 @@ def _dense(problem: Problem, objective: Objective) -> Solution:
 def _nothing(problem: Problem) -> Solution:
     """The solution without positives."""
     none = problem.tau.new_empty(0)
-    at_neg = problem.scores.new_zeros(problem.classes, problem.gradient_rows)
+    at_neg = torch.zeros_like(problem.scores)
     return Solution(Coefficients(none, none, none, None), at_neg if problem.gradient_rows else None, None)
 
 
@@ -151,10 +175,6 @@ def _gradient(problem: Problem, solution: Solution) -> Tensor:
     gradient, own = solution.at_neg, solution.coefficients.own
     if solution.at_pos is not None:
         own = own - solution.at_pos
-    if problem.gradient_rows < problem.rows:
-        missing = problem.rows - problem.gradient_rows
-        gradient = torch.cat((gradient, gradient.new_zeros(problem.classes, missing)), 1)
-        own = own.masked_fill(problem.positives.pool_row >= problem.gradient_rows, 0.0)
     problem.positives.put(gradient, own.to(gradient.dtype))
     return gradient.mul_(problem.tau.reciprocal().to(gradient.dtype)[:, None])
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from losses.kernels.objectives import Coefficients, Objective, PairSums, Solution
 from losses.kernels.problem import Problem
@@ -224,7 +225,8 @@ class _Grid:
         result = result.view(problem.classes, rows)
         if problem.row_weight is not None:
             result = result * problem.row_weight[:, :rows]
-        return result.masked_fill_(~problem.negative[:, :rows], 0.0)
+        result.masked_fill_(~problem.negative[:, :rows], 0.0)
+        return pad(result, (0, problem.rows - rows)) if rows < problem.rows else result
 
 
 def kernel_spectra(step: Tensor, reach: int, length: int) -> Tensor:

@@ -10,13 +10,13 @@ weights of the second, transposed pass, which collects the gradient at the other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from losses.kernels.problem import Problem
+from losses.kernels.problem import Positives, Problem
 
 
 @dataclass(frozen=True)
@@ -127,5 +127,15 @@ class Solution:
     """Coefficients of all positives, and the transposed sums where the gradient is wanted."""
 
     coefficients: Coefficients
-    at_neg: Tensor | None  # [C, gradient_rows]: Σ_i to_neg(i) a_j σ'_ij, zero where j is no negative
+    at_neg: Tensor | None  # [C, M]: Σ_i to_neg(i) a_j σ'_ij, zero where j is no negative
     at_pos: Tensor | None  # [K]: Σ_k to_pos(k) a_i σ'_ki, where the objective uses the positives
+
+    def plus(self, per_class: Tensor, positives: Positives) -> Solution:
+        """The solution with a number `[C]` added to everything a class has."""
+        listed = positives.of_class(per_class)
+        own = self.coefficients
+        return Solution(
+            replace(own, value=own.value + listed, own=own.own + listed),
+            None if self.at_neg is None else self.at_neg + per_class[:, None],
+            self.at_pos,
+        )

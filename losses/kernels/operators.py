@@ -41,10 +41,10 @@ def smooth_ap(
         pos_weight: w `[M]`, what a positive is worth. It does not enter the ranks.
         row_weight: a `[M]` or `[M, C]`, how many rows of the full pool each row stands for.
         gradient_rows: only the first so many rows need a gradient (a live batch in front of a queue); the
-            others get zero, and the time for them is saved.
+            gradient of the others is left incomplete, and the time for it is saved.
 
     A class without positive weight is nan, with zero gradient. A class with a nan or an infinity among
-    its valid rows is nan, and so is its gradient: a gradient scaler must see it.
+    its valid rows is nan, and so is its gradient in all rows: a gradient scaler must see it.
     """
     return _pair_loss(
         scores,
@@ -125,21 +125,15 @@ def _problem(
     pos_weight: Tensor | None,
     row_weight: Tensor | None,
     rows: int,
-) -> tuple[Problem, Tensor | None]:
-    """The problem, with the scores of classes that hold a nan or an infinity set to 0, and those classes."""
+) -> Problem:
+    """The problem by classes, `[C, M]`, in float32 or wider."""
     s = scores.detach().t()
     if s.dtype not in (torch.float32, torch.float64):
         s = s.float()
     if row_weight is not None:
         row_weight = row_weight.to(s.dtype)
         row_weight = row_weight.t() if row_weight.dim() == 2 else row_weight[None].expand_as(s)
-    counted = positive | negative
-    broken: Tensor | None = torch.gt(counted.t(), s.isfinite()).any(1)
-    if broken is not None and broken.any():
-        s = s.masked_fill(broken[:, None], 0.0)
-    else:
-        broken = None
-    problem = Problem(
+    return Problem(
         s.contiguous(),
         positive.t().contiguous(),
         negative.t().contiguous(),
@@ -148,7 +142,6 @@ def _problem(
         row_weight,
         rows,
     )
-    return problem, broken
 
 
 def _compute(
@@ -162,14 +155,9 @@ def _compute(
     objective: str,
 ) -> tuple[Tensor, Tensor]:
     """Loss `[C]` and gradient `[M, C]`; the one implementation behind both ways of calling."""
-    problem, broken = _problem(scores, positive, negative, tau, pos_weight, row_weight, rows)
+    problem = _problem(scores, positive, negative, tau, pos_weight, row_weight, rows)
     loss, gradient = dispatch.loss_and_gradient(problem, _OBJECTIVES[objective])
-    gradient = gradient.t()
-    if broken is not None:
-        loss = loss.masked_fill(broken, torch.nan)
-        if rows:
-            gradient = gradient.masked_fill(broken & (positive | negative), torch.nan)
-    return loss.to(problem.scores.dtype), gradient.to(scores.dtype)
+    return loss.to(problem.scores.dtype), gradient.t().to(scores.dtype)
 
 
 class _PairLoss(torch.autograd.Function):
@@ -242,17 +230,14 @@ _loss_and_gradient.register_autograd(_scale_gradient, setup_context=_keep_gradie
 def _slopes(
     scores: Tensor, positive: Tensor, negative: Tensor, tau: Tensor, row_weight: Tensor | None
 ) -> Tensor:
-    problem, broken = _problem(scores, positive, negative, tau, None, row_weight, 0)
+    problem = _problem(scores, positive, negative, tau, None, row_weight, 0)
     slopes = []
     for part, solution in dispatch.solve(problem, _OBJECTIVES["average precision"]):
         table = torch.zeros_like(part.scores)
         if part.positives.count:
             part.positives.put(table, _own_slope(part, solution).to(table.dtype))
         slopes.append(table)
-    result = torch.cat(slopes).t()
-    if broken is not None:
-        result = result.masked_fill(broken & positive, torch.nan)
-    return result.contiguous()
+    return torch.cat(slopes).t().contiguous()
 
 
 def _own_slope(problem: Problem, solution: Solution) -> Tensor:

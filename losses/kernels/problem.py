@@ -87,7 +87,7 @@ class Positives:
 
 @dataclass(frozen=True)
 class Problem:
-    """The pool of each class. Masks and scores are `[C, M]`, in float32 or wider, without nan or infinity."""
+    """The pool of each class. Masks and scores are `[C, M]`, in float32 or wider."""
 
     scores: Tensor
     positive: Tensor
@@ -95,7 +95,7 @@ class Problem:
     tau: Tensor  # [C], float64
     pos_weight: Tensor | None  # [M], float64: what a positive is worth
     row_weight: Tensor | None  # [C, M]: how many rows of the full pool a row stands for
-    gradient_rows: int  # the gradient of rows beyond the first so many is not wanted; 0 for none at all
+    gradient_rows: int  # only so many rows, the first, need a gradient
 
     @cached_property
     def positives(self) -> Positives:

@@ -16,6 +16,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from losses.kernels.grid import Cells, Resolution, cell_scale, reach, relative_step
 from losses.kernels.objectives import Objective, PairSums, Solution
@@ -80,7 +81,7 @@ def compressed_cells(neighbours: Neighbours, resolution: Resolution) -> Cells:
     landmark = (neighbours.ordered * scale).clamp_(max=LARGEST_PLACE).floor_()
     gap = landmark.diff(dim=1).clamp_(max=2.0 * seen)
     gap = gap.masked_fill(neighbours.ordered[:, 1:].isinf(), 0.0)
-    moved = torch.nn.functional.pad(gap.cumsum(1), (1, 0)) + seen
+    moved = pad(gap.cumsum(1), (1, 0)) + seen
 
     place = (neighbours.scores * scale).clamp_(-LARGEST_PLACE, LARGEST_PLACE)
     cell = place.floor()
@@ -193,5 +194,5 @@ def solve_band(neighbours: Neighbours, objective: Objective) -> Solution:
         return Solution(coefficients, None, None)
     result = band.transposed(coefficients.to_neg, coefficients.to_pos)
     at_pos = None if coefficients.to_pos is None else problem.positives.take(result)
-    at_neg = torch.where(problem.negative, result, 0.0)[:, : problem.gradient_rows].to(problem.scores.dtype)
+    at_neg = torch.where(problem.negative, result, 0.0).to(problem.scores.dtype)
     return Solution(coefficients, at_neg, at_pos)
