@@ -246,7 +246,7 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
         live=torch.arange(rows, device=scores.device) < live.scores.shape[0],
         iid=torch.cat([part.iid.to(device) for part in parts]),
         weight=torch.cat([part.weight.to(device, dtype) for part in parts]),
-        live_rows=live.scores.shape[0],
+        live_rows=live.scores.shape[0] or None,
     )
 
 

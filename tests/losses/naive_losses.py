@@ -1,5 +1,7 @@
 """The ranking losses written as their definitions read: one class, float64, loops and full matrices."""
 
+import itertools
+
 import torch
 
 
@@ -52,7 +54,7 @@ def partial_auc(
     if surrogate == "trapezoid":
         rates = torch.linspace(alpha, beta, n_knots, dtype=torch.float64).tolist()
         tpr = [(w[counted] * soft((s[counted] - at(1 - rate)) / tau)).sum() / mass for rate in rates]
-        area = sum((a + b) / 2 for a, b in zip(tpr[:-1], tpr[1:], strict=True)) / (n_knots - 1)
+        area = sum((a + b) / 2 for a, b in itertools.pairwise(tpr)) / (n_knots - 1)
         return 1 - area
     band = ~y & (fixed >= t_beta) & (fixed <= t_alpha)
     wins = soft((s[counted][:, None] - s[band][None, :]) / tau).mean(1)
