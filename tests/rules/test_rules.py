@@ -64,7 +64,7 @@ def test_a_sick_window_becomes_a_finding_that_reads_well(rule: type[Rule], case:
     checkup = Checkup(RunInfo(every=case.every, **case.run), [rule()])
     history = case.history()
     checkup.history = history
-    (window,) = history.windows()
+    window = next(iter(history.windows()))
     found = checkup._examine(window, everything=True)
     assert not checkup.failed
     assert found

@@ -57,9 +57,8 @@ class Case:
         return history
 
     def window(self) -> Window:
-        """The window that the rule sees."""
-        (window,) = self.history().windows()
-        return window
+        """The window that the rule sees: of a wrapper, the one with its schedule."""
+        return next(iter(self.history().windows()))
 
 
 SCALARS = frozenset(
