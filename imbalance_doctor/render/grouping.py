@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity
-from imbalance_doctor.render.numbers import count, ranges, step
+from imbalance_doctor.render.numbers import count, number, prescription, ranges, step
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,18 @@ class Group:
         if min(steps) == max(steps):
             return f"since step {step(steps[0])}"
         return f"since step {step(min(steps))} to {step(max(steps))}, depending on the class"
+
+    def change(self) -> str:
+        """The prescription in words, with its range where classes need different ones; empty without one."""
+        changes = [finding.prescription for finding in self.findings if finding.prescription]
+        if not changes:
+            return ""
+        wanted = [change.get("to") for change in changes]
+        values = [float(value) for value in wanted if isinstance(value, (int, float))]
+        text = prescription(changes[0])
+        if len(values) < 2 or min(values) == max(values):
+            return text
+        return f"{text} ({number(min(values))} to {number(max(values))} over the classes)"
 
     def also(self, most: int = 12) -> str:
         """The other classes, with names where they are few."""

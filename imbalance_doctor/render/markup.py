@@ -67,8 +67,8 @@ def _finding(group: Group, selectable: bool) -> str:
         ("Cause", "", text(finding.cause)),
         ("Remedy", "remedy", text(finding.remedy)),
     ]
-    if finding.prescription:
-        rows.append(("Change", "", f"<code>{text(prescription(finding.prescription))}</code>"))
+    if change := group.change():
+        rows.append(("Change", "", f"<code>{text(change)}</code>"))
     if finding.evidence:
         pairs = (f"<span><i>{text(k)}</i> {number(v)}</span>" for k, v in finding.evidence.items())
         rows.append(("Evidence", "evidence", "".join(pairs)))

@@ -74,7 +74,11 @@
       }
       seen.add(key);
       const last = labels[labels.length - 1];
-      if (last && event.step - last.x < room) last.more += 1;
+      if (last && event.step - last.x < room) {
+        last.more += 1;
+        // A finding matters more than the phase in which it fell.
+        if (last.colour === QUIET) Object.assign(last, { text: event.text, colour: event.colour });
+      }
       else labels.push({ x: event.step, text: event.text, colour: event.colour, more: 0 });
     }
     const annotations = labels.map((label) => ({ xref: "x", yref: "paper", x: label.x, y: 1, yanchor: "bottom",
@@ -406,6 +410,10 @@
     let width = window.innerWidth;
     window.addEventListener("resize", () => {
       if (Math.abs(window.innerWidth - width) > 120) { width = window.innerWidth; draw(); }
+    });
+    // Paper is narrower than most windows.
+    window.matchMedia("print").addEventListener("change", () => {
+      for (const plot of document.querySelectorAll(".plot")) Plotly.Plots.resize(plot);
     });
     choose(0, 0);
   }

@@ -15,7 +15,7 @@ from rich.text import Text
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.render import grouping
 from imbalance_doctor.render.grouping import Group as Same
-from imbalance_doctor.render.numbers import clean, count, number, prescription, step
+from imbalance_doctor.render.numbers import clean, count, number, step
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
@@ -122,8 +122,8 @@ def _group(group: Same, *, live: bool = False) -> RenderableType:
         ("cause", Text(clean(finding.cause))),
         ("remedy", Text(clean(finding.remedy), style="bold" if not live else "")),
     ]
-    if finding.prescription:
-        rows.append(("change", Text(clean(prescription(finding.prescription)), style="bold green")))
+    if change := group.change():
+        rows.append(("change", Text(clean(change), style="bold green")))
     if finding.evidence:
         rows.append(("evidence", _evidence(finding)))
     if group.others:

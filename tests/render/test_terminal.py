@@ -100,6 +100,14 @@ def test_consequences_and_resolved_findings_stand_behind_their_causes(binary: Ca
     assert f"follows from {first.code}" in words(text)
 
 
+def test_classes_that_need_different_changes_show_their_range(many: Case) -> None:
+    first = replace(many.diagnosis.findings[0], status="open", explained_by=())
+    changes = [{"parameter": "queue_size", "from": 64, "to": to} for to in (500, 400, 9000)]
+    group = tuple(replace(first, class_index=i, prescription=change) for i, change in enumerate(changes))
+    text = words(as_text(Diagnosis(findings=group)))
+    assert "queue_size: 64 → 500 (400 to 9,000 over the classes)" in text
+
+
 def test_a_console_that_knows_ascii_alone_gets_ascii(binary: Case) -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     Console(file=file, width=80).print(diagnosis_view(sick(binary)))
