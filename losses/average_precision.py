@@ -21,8 +21,8 @@ class SmoothAPLoss(RankingLoss):
         loss     = 1 − mean_{i∈P} rank⁺(i) / rank(i)
 
     As τ → 0, without ties, this is 1 − average precision. On scores that are all tied it is
-    1 − (P + 1)/(M + 1). A class is valid when the pool holds a positive with weight; without negatives its
-    loss is 0.
+    1 − (P + 1)/(M + 1). A class is valid when the pool holds a positive with weight and a negative: without
+    negatives there is nothing to rank.
 
     Args:
         num_classes: C; 1 for binary.
@@ -82,7 +82,7 @@ class SmoothAPLoss(RankingLoss):
             row_weight=pool.row_weight,
             gradient_rows=pool.live_rows,
         )
-        return Terms(loss, pool.mass.sum(0) > 0, tau)
+        return Terms(loss, (pool.mass.sum(0) > 0) & pool.negative.any(0), tau)
 
     def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
         return {}

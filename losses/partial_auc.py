@@ -173,11 +173,9 @@ class PAUCAtBudgetLoss(RankingLoss):
     def _knots(self, pool: Pool, reference: Tensor) -> Tensor:
         """`[K, C]` scores at equally spaced false positive rates; the first is t_α, the last t_β."""
         count = self.n_knots if self.surrogate == "trapezoid" else 2
-        step = (self.beta - self.alpha) / (count - 1)
-        rates = [self.alpha + k * step for k in range(count - 1)] + [self.beta]
         return quantile(
             pool.scores.detach(),
-            [1 - rate for rate in rates],
+            [1 - rate for rate in _spaced(self.alpha, self.beta, count)],
             reference,
             interpolation=self.quantile_interpolation,
             row_weight=pool.row_weight,
@@ -236,6 +234,17 @@ class PAUCAtBudgetLoss(RankingLoss):
             loss = kernels.pairwise_auc(scores, positive, band, terms.tau)
             (grad,) = torch.autograd.grad(torch.where(terms.valid, loss, 0.0).sum(), scores)
         return grad.abs() * terms.tau * positive.sum(0), quarter
+
+
+def _spaced(first: float, last: float, count: int) -> list[float]:
+    """`count` equally spaced numbers, stepped from the nearer end.
+
+    Both ends are exact, and so are round numbers in between (0.3, 0.6, 0.9), on which an order statistic can
+    depend.
+    """
+    step = (last - first) / (count - 1)
+    half = count // 2
+    return [first + k * step if k < half else last - (count - 1 - k) * step for k in range(count)]
 
 
 def _known(terms: Terms) -> Tensor:

@@ -1,0 +1,319 @@
+"""Deliberate differences from `imbalanced-losses` 0.6.0, each with a test; numbers as in docs/losses.md.
+
+Those about several processes are in `test_distributed_losses.py`, those about `torch.compile` in
+`test_compiled_losses.py`, those about the schedule in `test_warmup.py`.
+"""
+
+import sys
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from loss_cases import RANKING, batch, value_and_grad
+
+import losses
+from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from losses.diagnostics import Detail
+
+every_loss = pytest.mark.parametrize("make", RANKING.values(), ids=RANKING.keys())
+
+
+@every_loss
+@pytest.mark.parametrize("spoiler", [torch.nan, torch.inf, -torch.inf])
+def test_03_a_nonfinite_step_is_nan_and_leaves_no_trace(make, spoiler):
+    spoiled, clean = make(3, queue_size=32), make(3, queue_size=32)
+    for loss_fn in (spoiled, clean):
+        loss_fn(*batch(12, 3, 1))
+    before = {name: value.clone() for name, value in spoiled.state_dict().items()}
+    logits, targets = batch(12, 3, 2)
+    logits[4, 1] = spoiler
+    leaf = logits.clone().requires_grad_()
+    loss, stats = spoiled(leaf, targets, return_diagnostics=True)
+    loss.backward()
+    assert loss.isnan()
+    assert not leaf.grad.isfinite().all(), "a gradient scaler must see it"
+    assert stats["nonfinite_count"] == 1
+    assert all(torch.equal(before[name], value) for name, value in spoiled.state_dict().items())
+    after, expected = (value_and_grad(loss_fn, *batch(12, 3, 3)) for loss_fn in (spoiled, clean))
+    assert torch.equal(after[0], expected[0])
+    assert torch.equal(after[3], expected[3])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.01, 0.3, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_04_focal_gradients_are_finite_for_every_finite_logit(gamma, dtype):
+    largest = torch.finfo(dtype).max
+    extreme = [0.0, 1e-40, 1.0, 17.0, 40.0, 90.0, 104.0, 700.0, 1e4, 1e30, largest / 2]
+    x = torch.tensor([*extreme, *(-e for e in extreme)], dtype=dtype)
+    for y in (0.0, 1.0, 0.3, 0.5):
+        leaf = x.clone().requires_grad_()
+        SigmoidFocalLoss(gamma=gamma, reduction="none")(leaf, torch.full_like(x, y)).sum().backward()
+        assert leaf.grad.isfinite().all(), (y, leaf.grad)
+    for target in (0, 1):
+        leaf = torch.stack([x, torch.zeros_like(x)], dim=1).requires_grad_()
+        ids = torch.full((len(x),), target)
+        SoftmaxFocalLoss(gamma=gamma, reduction="none")(leaf, ids).nan_to_num().sum().backward()
+        assert leaf.grad.isfinite().all(), (target, leaf.grad)
+
+
+def test_05_alpha_must_have_a_weight_for_each_class():
+    with pytest.raises(ValueError, match="alpha has 2 weights but the logits have 3 classes"):
+        SoftmaxFocalLoss(alpha=[0.5, 0.5])(torch.zeros(4, 3), torch.zeros(4, dtype=torch.long))
+
+
+@pytest.mark.parametrize("label", [0.1, 0.5, 0.7, 0.95])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_06_soft_labels_are_learned_as_they_are(label, gamma):
+    # With the factor (1 - p_t)^2, the minimum for the label 0.7 would lie at 0.878.
+    p = torch.linspace(0.001, 0.999, 9_981, dtype=torch.float64)
+    elements = SigmoidFocalLoss(alpha=-1, gamma=gamma, reduction="none")(p.logit(), torch.full_like(p, label))
+    assert p[elements.argmin()].item() == pytest.approx(label, abs=1e-3)
+
+
+@every_loss
+def test_07_evaluation_sees_the_evaluation_batch_alone(make):
+    trained = make(3, queue_size=64)
+    trained(*batch(40, 3, 1))
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    evaluated = value_and_grad(trained.eval(), *batch(30, 3, 2))
+    fresh = value_and_grad(make(3, queue_size=0), *batch(30, 3, 2))
+    assert torch.equal(evaluated[0], fresh[0])
+    assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
+
+
+def rare(rows, rate, seed):
+    generator = torch.Generator().manual_seed(seed)
+    targets = (torch.rand(rows, generator=generator) < rate).long()
+    logits = torch.randn(rows, 1, generator=generator, dtype=torch.float64) + targets[:, None]
+    return logits, targets
+
+
+@pytest.mark.parametrize("name", ["smooth_ap", "recall", "pauc_trapezoid", "pauc_pairwise"])
+@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+def test_08_a_capped_pool_estimates_the_whole_one_without_bias(name):
+    logits, targets = rare(8_192, 0.01, seed=0)
+    whole = RANKING[name](1, queue_size=0)(logits, targets).item()
+    capped = RANKING[name](1, queue_size=0, max_pool_size=1_024)
+    estimates = []
+    for draw in range(60):
+        capped.queue.step.fill_(draw)
+        with torch.no_grad():
+            estimates.append(capped(logits, targets))
+    estimates = torch.stack(estimates)
+    error = estimates.std() / len(estimates) ** 0.5
+    # Ratios of sums keep a bias of the order of one over the rows of a class, far below the 0.24 of an
+    # unweighted draw.
+    assert abs(estimates.mean().item() - whole) < 4 * error + 0.01
+
+
+@every_loss
+def test_09_ignored_rows_take_no_queue_space(make):
+    loss_fn = make(3, queue_size=32)
+    logits, targets = batch(30, 3)
+    marked = targets.clone()
+    marked[3:] = -100
+    for _ in range(5):
+        loss_fn(logits, marked)
+    assert loss_fn.queue.fill() == 15 / 32
+
+
+def test_10_a_batch_larger_than_the_queue_leaves_a_fair_sample():
+    logits, targets = rare(10_000, 0.0, seed=1)
+    targets[-64:] = 0
+    targets[:64] = 1
+    loss_fn = SmoothAPLoss(1, queue_size=1_000)
+    loss_fn(logits, targets)
+    held = loss_fn.queue
+    assert held.fill() == 1.0
+    # 64 of 10,000 rows in 1,000 slots: 6 or 7, never none.
+    assert int((held.labels == 1).sum()) in (6, 7)
+    positions = (logits[:, 0].float()[:, None] == held.scores[:, 0].float()[None]).nonzero()[:, 0]
+    # Two ranks of 5,000 rows each would have half the slots each.
+    assert abs(int((positions < 5_000).sum()) - 500) <= 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_11_focal_takes_half_precision_and_autocast(dtype):
+    logits, targets = batch(40, 4, dtype=dtype)
+    for loss_fn, labels in ((SoftmaxFocalLoss(), targets), (SigmoidFocalLoss(), F.one_hot(targets, 4))):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            leaf = logits.clone().requires_grad_()
+            loss = loss_fn(leaf, labels)
+            loss.backward()
+        assert loss.dtype == torch.float32
+        assert leaf.grad.dtype == dtype
+        assert torch.allclose(loss, loss_fn(logits.float(), labels), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_12_pools_beyond_2_to_the_24_rows_work():
+    rows = 2**24 + 1_000
+    logits = torch.linspace(0, 1, rows)[:, None]
+    targets = torch.zeros(rows, dtype=torch.int8)
+    targets[-100:] = 1
+    with torch.no_grad():
+        loss = RecallAtQuantileLoss(1, queue_size=0, quantile=0.01, temperature=1e-3)(logits, targets)
+    assert loss.item() == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("surrogate", ["trapezoid", "pairwise"])
+@pytest.mark.parametrize("tau_scale", ["iqr", "band"])
+def test_13_tied_negatives_with_a_spread_tail_keep_a_gradient(surrogate, tau_scale):
+    logits, targets = rare(400, 0.1, seed=2)
+    negatives = (targets == 0).nonzero()[:, 0]
+    logits[negatives[: int(0.8 * len(negatives))]] = -3.0
+    loss_fn = PAUCAtBudgetLoss(1, beta=0.1, surrogate=surrogate, tau_scale=tau_scale)
+    loss, _, valid, grad = value_and_grad(loss_fn, logits, targets)
+    assert valid.all()
+    assert 0 < loss < 1
+    assert grad.abs().sum() > 1e-3
+
+
+def test_13_constant_reference_scores_are_warned_of_once_by_class():
+    logits, targets = batch(40, 3)
+    logits[:, 1] = 2.0
+    loss_fn = PAUCAtBudgetLoss(3, beta=0.3)
+    with pytest.warns(UserWarning, match="reference scores of class 1 are constant") as seen:
+        _, _, valid = loss_fn(logits, targets, return_per_class=True)
+    assert seen[0].filename == __file__
+    assert valid.tolist() == [True, False, True]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_fn(logits, targets)
+
+
+@pytest.mark.parametrize("label", [0.6, 2.0, -1.0])
+def test_14_labels_that_are_no_labels_are_errors(label):
+    with pytest.raises(ValueError, match=r"targets must (be whole numbers|lie in \[0, 1\])"):
+        SmoothAPLoss(1)(torch.zeros(3, 1), torch.tensor([0.0, 1.0, label]))
+
+
+@pytest.mark.parametrize(("old", "new"), [(20, 12), (12, 20), (20, 0), (0, 8)])
+def test_17_a_queue_of_another_size_keeps_the_newest_rows(old, new):
+    first = SmoothAPLoss(1, queue_size=old)
+    for step in range(4):
+        first(torch.full((5, 1), float(step)), torch.arange(5) % 2)
+    second = SmoothAPLoss(1, queue_size=new)
+    second.load_state_dict(first.state_dict())
+    held = second.queue.scores[second.queue.born >= 0].flatten()
+    kept = min(old, new)
+    fed = torch.arange(4.0).repeat_interleave(5)
+    assert second.queue_size == new
+    assert held.sort().values.tolist() == fed[len(fed) - kept :].tolist()
+    if new:
+        # The oldest go first from here on.
+        second(torch.full((5, 1), 9.0), torch.arange(5) % 2)
+        held = second.queue.scores[second.queue.born >= 0].flatten().sort().values
+        expected = torch.cat([fed[len(fed) - kept :], torch.full((5,), 9.0)])[-new:]
+        assert held.tolist() == expected.tolist()
+
+
+def test_17_a_checkpoint_keeps_precision_and_halving_the_model_does_too():
+    loss_fn = SmoothAPLoss(1, queue_size=8, temperature=0.0123)
+    loss_fn(torch.randn(8, 1, dtype=torch.float64), torch.arange(8) % 2)
+    held = loss_fn.queue.scores.clone()
+    loss_fn.half()
+    assert torch.equal(loss_fn.queue.scores, held)
+    assert loss_fn.temperature == 0.0123
+    other = SmoothAPLoss(1, queue_size=8)
+    other.load_state_dict(loss_fn.state_dict())
+    assert torch.equal(other.queue.scores, held)
+
+
+def test_19_every_loss_reports_and_a_dead_step_is_visible():
+    logits, targets = batch(60, 3)
+    for loss_fn in (SmoothAPLoss(3), RecallAtQuantileLoss(3), PAUCAtBudgetLoss(3, beta=0.3)):
+        _, stats = loss_fn(logits * 1e6, targets, return_diagnostics=True)
+        if loss_fn.kind != "pauc_at_budget":
+            assert stats["grad_pos_count"].sum() <= 1
+            assert (stats["saturation"] > 0.9).all()
+
+
+def test_19_nothing_is_computed_when_nobody_listens(monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("statistics were computed")
+
+    monkeypatch.setattr("losses.ranking.ranking_stats", fail)
+    monkeypatch.setattr("losses.focal.likelihood_stats", fail)
+    for loss_fn in (SmoothAPLoss(3), SoftmaxFocalLoss()):
+        loss_fn.register_diagnostics_hook(lambda *_: None, wants=lambda: Detail.NOTHING)
+        loss_fn(*batch(30, 3))
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_21_the_number_of_torch_operations_does_not_grow_with_the_classes(name):
+    if name == "smooth_ap":
+        # One opaque operator; what it does inside is tested with the kernels.
+        counts = {operations(RANKING[name](c), c) for c in (2, 8)}
+        assert max(counts) - min(counts) <= 4
+        return
+    counts = {operations(RANKING[name](c, temperature=1.0), c) for c in (2, 8)}
+    assert max(counts) - min(counts) <= 4, counts
+
+
+def operations(loss_fn, classes):
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            Count.calls += 1
+            return func(*args, **(kwargs or {}))
+
+    logits, targets = batch(64, classes)
+    loss_fn(logits, targets)
+    with Count():
+        loss_fn(logits.requires_grad_(), targets)
+    return Count.calls
+
+
+def test_22_softmax_focal_takes_one_log_softmax(monkeypatch):
+    calls = []
+    original = F.log_softmax
+    monkeypatch.setattr(F, "log_softmax", lambda *a, **k: calls.append(1) or original(*a, **k))
+    SoftmaxFocalLoss(label_smoothing=0.1)(*batch(10, 3))
+    assert len(calls) == 1
+
+
+@every_loss
+def test_26_an_all_ignored_batch_is_nan_under_none(make):
+    loss = make(3, reduction="none")(torch.randn(8, 3), torch.full((8,), -100))
+    assert loss.isnan().all()
+
+
+@every_loss
+def test_27_no_forward_without_gradient_feeds_the_queue(make):
+    loss_fn = make(3, queue_size=16, update_queue_in_eval=True)
+    with torch.no_grad():
+        loss_fn(*batch(12, 3))
+    with torch.inference_mode():
+        loss_fn(*batch(12, 3))
+    assert loss_fn.queue.fill() == 0
+    loss_fn(*batch(12, 3))
+    assert loss_fn.queue.fill() == 12 / 16
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_27_the_queue_keeps_the_precision_of_the_logits(dtype):
+    loss_fn = SmoothAPLoss(3, queue_size=16)
+    logits, targets = batch(16, 3, dtype=dtype)
+    loss_fn(logits, targets)
+    assert loss_fn.queue.scores.dtype == dtype
+    assert torch.equal(loss_fn.queue.scores, logits)
+
+
+def test_importing_the_package_warns_of_nothing_and_imports_torch_alone():
+    import subprocess
+
+    script = (
+        "import sys, torch; before = set(sys.modules); import losses; "
+        "new = {m.split('.')[0] for m in set(sys.modules) - before} - set(sys.stdlib_module_names); "
+        "print(sorted(m for m in new if m not in ('losses', 'torch')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+    assert losses.__all__ == sorted(losses.__all__)
