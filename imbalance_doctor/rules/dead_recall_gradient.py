@@ -10,7 +10,9 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
+    Bools,
     Floats,
+    carrying_share,
     classes_of,
     mean,
     recent,
@@ -37,11 +39,13 @@ class DeadRecallGradient(Rule):
     missed come within reach; or begin with a warmup, so that they start near the threshold.
 
     ## Evidence
-    Over the window, at least 20 live positives came by, none of them carried gradient, and a part of the
-    pooled positives is below the threshold.
+    Of the last 20 or more live positives at most 1 % carried gradient, and at least a tenth of the pooled
+    positives is below the threshold. In runs at a rate of 2 % (300 steps), those in which none carried
+    gradient ended with an AP of .48, .18, .10, .26 (Adam) and .14, .53, .04, .10 (SGD), Gaussian data and
+    digits; those with 3 % and more carrying ended with .55 and .17 (Adam) and .68 and .16 (SGD).
 
     ## Known problems
-    None known.
+    Adam magnifies tiny gradients, so such a run may creep ahead and, in time, reach the others.
 
     ## References
     Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
@@ -55,7 +59,8 @@ class DeadRecallGradient(Rule):
         "live_pos_count", "grad_pos_count", "pool_pos_count", "above_threshold_count",
         "tau_eff", "score_iqr", "score_std",
     )  # fmt: skip
-    min_records: ClassVar[int] = 5
+    #: 100 steps at the default: a model that has just begun may have no positive near the threshold yet.
+    min_records: ClassVar[int] = 10
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB202")
 
     symptom: ClassVar[str] = (
@@ -73,18 +78,17 @@ class DeadRecallGradient(Rule):
 
     #: Live positives that must have come by.
     positives: float = 20.0
-    #: Share of them that may carry gradient.
+    #: Share of them that may carry gradient; runs with 3 % lost nothing.
     carrying: float = 0.01
-    #: Share of the pooled positives that must be below the threshold.
+    #: Share of the pooled positives that must be below the threshold: where fewer are, recall is all but met.
     missed: float = 0.1
     #: Spread over temperature that the remedy aims at.
     wanted_ratio: float = 10.0
 
     def examine(self, window: Window) -> Verdict:
         """Find classes that miss positives and learn from none."""
-        live = window.series("live_pos_count").values.sum(axis=0)
-        carrying = window.series("grad_pos_count").values.sum(axis=0)
-        dead = (live >= self.positives) & (carrying <= self.carrying * live)
+        live, carrying = carrying_share(window, self.positives)
+        dead: Bools = (live >= self.positives) & (carrying <= self.carrying)
         if not dead.any():
             return []
         above = mean(recent(window, "above_threshold_count"))
@@ -106,7 +110,7 @@ class DeadRecallGradient(Rule):
                 {
                     "missed_percent": 100.0 * float(missed[index]),
                     "live_positives": float(live[index]),
-                    "carrying": float(carrying[index]),
+                    "carrying": float(carrying[index] * live[index]),
                     "spread_ratio": float(ratio[index]),
                     "tau": float(taus[index]),
                     "tau_wanted": wanted,

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
+from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,9 @@ class DegenerateDispersion(Rule):
 
     ## Evidence
     In at least half of the recent records the class is invalid although `pool_pos_count` and
-    `iid_neg_count` are above zero: then only constant reference scores are left as a reason.
+    `iid_neg_count` are above zero, or all live scores are equal to rounding (`live_score_quantiles`). The
+    second is how it looks while the one number drifts: the queue then holds other constants, and the pool
+    as a whole is not constant. In runs with dead hidden units it held at every record.
 
     ## Known problems
     None known.
@@ -43,7 +47,13 @@ class DegenerateDispersion(Rule):
     name: ClassVar[str] = "degenerate-dispersion"
     severity: ClassVar[Severity] = "error"
     kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
-    requires: ClassVar[tuple[str, ...]] = ("valid", "pool_pos_count", "live_pos_count", "iid_neg_count")
+    requires: ClassVar[tuple[str, ...]] = (
+        "valid",
+        "pool_pos_count",
+        "live_pos_count",
+        "iid_neg_count",
+        "live_score_quantiles",
+    )
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
     min_records: ClassVar[int] = 3
 
@@ -62,10 +72,12 @@ class DegenerateDispersion(Rule):
 
     #: Share of recent records in which the class is invalid for this reason.
     share: float = 0.5
+    #: Relative differences up to this are rounding: float32 resolves 1.2e-7, and sums lose a digit.
+    rounding: float = 1e-6
 
     def examine(self, window: Window) -> Verdict:
         """Count the records in which a class is invalid without lack of rows."""
-        valid = recent(window, "valid")
+        valid = np.where(self._constant(window), 0.0, recent(window, "valid"))
         if valid.all():
             return []
         positives, negatives = recent(window, "pool_pos_count"), recent(window, "iid_neg_count")
@@ -76,6 +88,13 @@ class DegenerateDispersion(Rule):
         share = ((valid[-records:] == 0) & complete).sum(axis=0) / records
         sick = share >= self.share
         return self._findings(share, mean(positives), mean(negatives), classes_of(sick))
+
+    def _constant(self, window: Window) -> Bools:
+        """Records in which all live scores are equal, though an older constant may lie in the queue."""
+        live = recent(window, "live_score_quantiles")
+        low, high = live[:, :, 0], live[:, :, -1]
+        equal: Bools = high - low <= self.rounding * np.maximum(np.abs(low), np.abs(high))
+        return equal
 
     def _findings(
         self, share: Floats, positives: Floats, negatives: Floats, classes: list[int]

@@ -117,14 +117,16 @@ def pooled_count(window: Window, name: str, pool: Pool) -> Floats:
 def without_positives(window: Window, pool: Pool) -> Bools:
     """Classes that the pool holds no positive of, record after record, [C].
 
-    At least half of the recent records with a pool at least half full have none. A pool with room for 10
-    positives has none in its first half with a probability of exp(-5), below one per cent.
+    Of the recent records with a pool at least half full, all of the first 3 to 9, or half of 10 and more,
+    have none. A pool with room for 10 positives has none in its first half with a probability of exp(-5),
+    below one per cent; one with 2 has none in 5 independent records once in 20,000 times.
     """
     counts = recent(window, "pool_pos_count")
     examined = pool.share >= 0.5
-    if examined.sum() < 3:
+    records = int(examined.sum())
+    if records < 3:
         return np.zeros(counts.shape[1], dtype=np.bool_)
-    absent: Bools = (counts[examined] == 0).mean(axis=0) >= 0.5
+    absent: Bools = (counts[examined] == 0).sum(axis=0) >= (records if records < 10 else 0.5 * records)
     return absent
 
 
@@ -176,3 +178,17 @@ def in_warmup(window: Window) -> bool:
     The wrapper reports the temperature of its schedule in every phase; a likelihood loss alone has none.
     """
     return window.has("temperature")
+
+
+def carrying_share(window: Window, enough: float) -> tuple[Floats, Floats]:
+    """Live positives, and the share of them that carries gradient, [C] each.
+
+    Over the recent records, or over the whole window where those hold fewer than `enough` positives.
+    """
+    live, carrying = recent(window, "live_pos_count"), recent(window, "grad_pos_count")
+    positives, counted = live.sum(axis=0), carrying.sum(axis=0)
+    if (positives < enough).any():
+        few = positives < enough
+        positives = np.where(few, window.series("live_pos_count").values.sum(axis=0), positives)
+        counted = np.where(few, window.series("grad_pos_count").values.sum(axis=0), counted)
+    return positives, counted / np.maximum(positives, 1.0)

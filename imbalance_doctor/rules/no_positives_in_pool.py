@@ -43,8 +43,8 @@ class NoPositivesInPool(Rule):
     positive rate says that the pool should hold many, look at the loader instead: shuffle it.
 
     ## Evidence
-    At least half of the recent records (of those with a pool at least half full) have
-    `pool_pos_count = 0`. With an expectation of 1 positive, a share of exp(-1) = 37 % of pools have none,
+    `pool_pos_count` is 0 in all of the first 3 to 9 records, or in half of 10 and more (of those with a
+    pool at least half full). With an expectation of 1 positive, a share of exp(-1) = 37 % of pools have none,
     with 0.7 it is half. A well-sized pool (10 expected) that is half full has none with a probability of
     exp(-5) = 0.7 %, so a queue that still fills raises no alarm.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
+    Bools,
     Floats,
     classes_of,
     mean,
@@ -32,14 +35,30 @@ class StarvedGradient(Rule):
     Batch size times positive rate is about 1 or less.
 
     ## Remedy
-    A larger batch, gathering over ranks, or a sampler that draws more positives. For the trapezoid
-    surrogate, `pos_numerator="live"` averages over live positives, so that each of them counts fully.
+    A larger batch, gathering over ranks, or a sampler that draws more positives. Or a loss whose gradient
+    reaches the negatives too, which every batch has plenty of: `surrogate="pairwise"` for partial AUC, or
+    Smooth-AP.
 
     ## Evidence
-    The mean of `live_pos_count` over the last 20 records.
+    The mean of `live_pos_count` over the window, with one standard error added, is below 1: at a mean
+    of 1, 37 % of steps have no gradient at all, at 0.5 it is 61 %.
+
+    Measured at a rate of 0.5 %, 3 seeds, Gaussian data / digits, AP:
+
+    | loss | 0.32 live positives, 800 steps | 1.3, 200 steps | 1.3, 800 steps |
+    |---|---|---|---|
+    | partial AUC, trapezoid | .35 ± .09 / .04 | .28 ± .06 / .05 | .34 ± .01 / .05 |
+    | the same, `pos_numerator="live"` | .32 ± .04 / .04 | .30 ± .04 / .05 | .35 ± .00 / .05 |
+    | Recall@2 % | .32 ± .08 / .06 | .30 ± .03 / .06 | .36 ± .01 / .08 |
+    | partial AUC, pairwise | .78 ± .00 / .62 | .77 ± .02 / .52 | .79 ± .01 / .75 |
+
+    For the same rows (the first two columns) nothing is lost but steps; the spread over seeds grows five- to
+    tenfold. So it is information below 1, and a warning below one half. `pos_numerator="live"`, which is
+    recommended elsewhere, gained nothing under Adam and nothing under SGD; a surrogate that moves
+    negatives gained most.
 
     ## Known problems
-    None known.
+    A very long run with a small batch gets there in the end.
 
     ## References
     Narasimhan & Agarwal, *A Structural SVM Based Approach for Optimizing Partial AUC*, ICML 2013.
@@ -67,13 +86,15 @@ class StarvedGradient(Rule):
         "a batch of {batch_needed:,.0f} for {wanted_positives:.0f} live positives, gathering over ranks, "
         "or a sampler that draws more positives."
     )
-    live_remedy: ClassVar[str] = (
-        'pos_numerator="live", so that the gradient is not divided by the pooled positives; besides, a batch '
-        "of {batch_needed:,.0f} for {wanted_positives:.0f} live positives, or a sampler that draws more."
+    pairwise_remedy: ClassVar[str] = (
+        "a batch of {batch_needed:,.0f} for {wanted_positives:.0f} live positives, gathering over ranks, "
+        'or a sampler; or surrogate="pairwise", whose gradient reaches the negatives of every batch.'
     )
 
-    #: Mean live positives a batch, below which the gradient is starved.
+    #: Mean live positives a batch, below which it is worth knowing.
     starved: float = 1.0
+    #: Mean live positives below which most steps have no gradient: exp(-0.5) = 61 %.
+    idle: float = 0.5
     #: Live positives of the batch that is recommended.
     wanted_positives: float = 4.0
 
@@ -81,20 +102,21 @@ class StarvedGradient(Rule):
         """Count the live positives of recent batches."""
         if window.config("surrogate") == "pairwise":  # its gradient reaches live negatives too
             return []
-        live = mean(recent(window, "live_pos_count"))
-        starved = live < self.starved
+        counts = window.series("live_pos_count").values
+        total, records = counts.sum(axis=0), len(counts)
+        # With one standard error of a Poisson count, a mean of 1.3 falls below 1 once in fifty windows.
+        starved: Bools = total + np.sqrt(total) < self.starved * records
         if not starved.any():
             return []
         now = pool(window)
         starved &= ~without_positives(window, now)
-        return self._findings(window, now.batch, live, classes_of(starved))
+        return self._findings(window, now.batch, total / records, classes_of(starved))
 
     def _findings(self, window: Window, batch: float, live: Floats, classes: list[int]) -> Iterator[Evidence]:
-        counts = recent(window, "live_pos_count")
+        counts = window.series("live_pos_count").values
         pooled = mean(recent(window, "pool_pos_count"))
         carrying = mean(recent(window, "grad_pos_count"))
-        dilutable = window.kind == "pauc_at_budget" and window.config("pos_numerator") == "pool"
-        prescription: dict[str, Any] = {"parameter": "pos_numerator", "from": "pool", "to": "live"}
+        remedy = self.pairwise_remedy if window.kind == "pauc_at_budget" else None
         for index in classes:
             positives = max(float(live[index]), 1.0 / len(counts))
             yield Evidence(
@@ -108,6 +130,6 @@ class StarvedGradient(Rule):
                     "wanted_positives": self.wanted_positives,
                 },
                 index,
-                remedy=self.live_remedy if dilutable else None,
-                prescription=prescription if dilutable else None,
+                severity="warning" if live[index] < self.idle else "info",
+                remedy=remedy,
             )

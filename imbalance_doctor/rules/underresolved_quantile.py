@@ -8,7 +8,7 @@ from typing import ClassVar
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import classes_of, pool, queue_for, without_positives
+from imbalance_doctor.rules.measures import pool, queue_for, without_positives
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ class UnderresolvedQuantile(Rule):
         }
         severity: Severity = "error" if above < self.none else "warning"
         prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
-        return [
-            Evidence(values, index, severity=severity, prescription=prescription)
-            for index in classes_of(~without_positives(window, now))
-        ]
+        # The pool and the quantile are those of all classes; a single column is class 0.
+        only = 0 if window.classes == 1 else None
+        if without_positives(window, now).all():
+            return []
+        return [Evidence(values, only, severity=severity, prescription=prescription)]

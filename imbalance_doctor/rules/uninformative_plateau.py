@@ -39,10 +39,19 @@ class UninformativePlateau(Rule):
     from a near-constant start.
 
     ## Evidence
-    The spread of the pool's scores over `tau_eff`, and the loss's distance from its uninformative value.
+    The mean spread (IQR) of the pool's scores over `tau_eff` is below 0.5 in recent records, the loss is
+    within 0.05 of its uninformative value, and the spread is not growing: a run that is leaving the plateau
+    by itself is left alone.
+
+    Measured with Smooth-AP at a rate of 2 %, 300 steps, Gaussian data / digits: under SGD a spread of 0.02
+    temperatures ended with an AP of .40 / .03, where a fitting temperature reached .90 / .95; with 0.15 at
+    the start (digits) .50 against .95. Adam, which is blind to the gradient's size, left the plateau
+    within 100 steps from 0.15 and within 200 from 0.02, and ended with .90 / .67 to .79.
 
     ## Known problems
-    None known.
+    Partial AUC with a temperature of 10 or 100 interquartile ranges stays on the plateau for ever, because
+    its temperature grows with the scores; under Adam it still lowers the mean rank of negatives, and in
+    small runs lost little (AP .48 against .54, and .18 against .17).
 
     ## References
     Brown et al., *Smooth-AP*, ECCV 2020, section 5 (choice of the temperature).
@@ -70,13 +79,16 @@ class UninformativePlateau(Rule):
         'a temperature of about {tau_wanted:.2g}, tau_scale="iqr", or a warmup with BCE or cross-entropy.'
     )
 
-    #: Spread over temperature, below which all scores count as tied.
+    #: Spread over temperature, below which all scores count as tied: a sigmoid over half a unit is linear
+    #: to 1 %, so that the loss sees the mean of the scores and nothing of their order.
     tied: float = 0.5
-    #: Distance of the loss from its uninformative value that still counts as being there.
+    #: Distance of the loss from its uninformative value that still counts as being there: in the runs that
+    #: stayed on the plateau it was 0.007 to 0.03.
     near: float = 0.05
-    #: Growth of the spread over the window, from which the run is leaving the plateau by itself.
+    #: Growth of the spread over the recent records, from which the run is leaving the plateau by itself:
+    #: 1.0 to 1.3 in 200 steps where SGD was stuck, 6 and more in 70 where Adam left.
     leaving: float = 1.5
-    #: Spread over temperature that the remedy aims at.
+    #: Spread over temperature that the remedy aims at: best or near best from 8 to 60.
     wanted_ratio: float = 10.0
 
     def examine(self, window: Window) -> Verdict:

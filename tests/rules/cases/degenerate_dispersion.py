@@ -1,8 +1,10 @@
+from losses.diagnostics import QUANTILE_LEVELS
 from tests.rules.cases import QUEUE, Case, counts
 
 
-def pauc(valid: object, live: object = 5, **others: object) -> dict[str, object]:
-    return counts(positives=25, live=live, valid=valid, iid_neg_count=1255, **others)
+def pauc(valid: object, live: object = 5, spread: float = 1.0) -> dict[str, object]:
+    quantiles = [[3.0 + spread * level for level in QUANTILE_LEVELS]]
+    return counts(positives=25, live=live, valid=valid, iid_neg_count=1255, live_score_quantiles=quantiles)
 
 
 CASES = [
@@ -17,5 +19,7 @@ CASES = [
         None,
         {**QUEUE, "pos_numerator": "live"},
     ),
+    Case("a constant that drifts", "sick", "pauc_at_budget", pauc(1, spread=1e-7), "error", QUEUE),
+    Case("nearly constant", "borderline", "pauc_at_budget", pauc(1, spread=1e-4), None, QUEUE),
     Case("always valid", "healthy", "pauc_at_budget", pauc(1), None, QUEUE),
 ]

@@ -45,5 +45,14 @@ CASES = [
         QUEUE,
         run={"population_positive_rate": 0.05},
     ),
+    Case(
+        "absent in four of five",
+        "borderline",
+        "smooth_ap",
+        counts(positives=lambda n: n == 2, live=0),
+        None,
+        QUEUE,
+        records=5,
+    ),
     Case("plenty", "healthy", "smooth_ap", counts(positives=25, live=5), None, QUEUE),
 ]

@@ -10,7 +10,7 @@ CASES = [
         {**QUEUE, "quantile": 0.005},
     ),
     Case(
-        "just under the cap",
+        "just under half of the rate",
         "borderline",
         "recall_at_quantile",
         counts(positives=64, live=13),
@@ -18,12 +18,20 @@ CASES = [
         {**QUEUE, "quantile": 0.0249},
     ),
     Case(
-        "at the cap",
+        "at half of the rate",
+        "borderline",
+        "recall_at_quantile",
+        counts(positives=64, live=13),
+        "info",
+        {**QUEUE, "quantile": 0.025},
+    ),
+    Case(
+        "at nine tenths",
         "borderline",
         "recall_at_quantile",
         counts(positives=64, live=13),
         None,
-        {**QUEUE, "quantile": 0.025},
+        {**QUEUE, "quantile": 0.046},
     ),
     Case(
         "above the rate",

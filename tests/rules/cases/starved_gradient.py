@@ -10,7 +10,6 @@ CASES = [
         counts(positives=20, live=lambda n: n % 3 == 0, grad_pos_count=lambda n: n % 3 == 0),
         "warning",
         TRAPEZOID,
-        prescribes={"parameter": "pos_numerator", "from": "pool", "to": "live"},
     ),
     Case(
         "recall at quantile",
@@ -21,7 +20,15 @@ CASES = [
         QUEUE,
     ),
     Case(
-        "exactly one",
+        "two in three batches",
+        "borderline",
+        "pauc_at_budget",
+        counts(positives=20, live=lambda n: n % 3 > 0, grad_pos_count=lambda n: n % 3 > 0),
+        "info",
+        TRAPEZOID,
+    ),
+    Case(
+        "one on average",
         "borderline",
         "pauc_at_budget",
         counts(positives=20, live=1, grad_pos_count=1),

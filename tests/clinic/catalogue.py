@@ -1,0 +1,161 @@
+"""The planted faults: for each, a sick run and the healthy twin that differs from it in the fault alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss
+from tests.clinic.clinic import ClinicRun
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fault planted in a run's configuration, data or loop."""
+
+    code: str
+    fault: str
+    sick: ClinicRun
+    healthy: ClinicRun
+    #: Codes that name the same fault as well, or a direct consequence; nothing else may fire.
+    also: tuple[str, ...] = ()
+    #: Latest step at which the first finding counts as in time.
+    by: int = 200
+
+    @property
+    def name(self) -> str:
+        """For test ids and tables."""
+        return f"{self.code}-{self.fault}-{self.sick.family}"
+
+
+def smooth_ap(queue: int = 2048, **options: object) -> Callable[[int], nn.Module]:
+    """Smooth-AP with the temperature of an ordinary run."""
+    return lambda columns: SmoothAPLoss(columns, queue_size=queue, **options)  # type: ignore[arg-type]
+
+
+def recall(quantile: float = 0.05, queue: int = 2048, **options: object) -> Callable[[int], nn.Module]:
+    """Recall at quantile, scale-free unless told."""
+    given = {"temperature": 0.1, "tau_scale": "iqr", **options}
+    return lambda columns: RecallAtQuantileLoss(columns, quantile=quantile, queue_size=queue, **given)  # type: ignore[arg-type]
+
+
+def pauc(beta: float = 0.02, queue: int = 2048, **options: object) -> Callable[[int], nn.Module]:
+    """Partial AUC at a budget."""
+    return lambda columns: PAUCAtBudgetLoss(columns, beta=beta, queue_size=queue, **options)  # type: ignore[arg-type]
+
+
+def bce(weight: float | None = None) -> Callable[[int], nn.Module]:
+    """BCE, with a weight on positives or without."""
+    return lambda columns: nn.BCEWithLogitsLoss(pos_weight=None if weight is None else torch.tensor(weight))
+
+
+def warmed(
+    main: Callable[[int], nn.Module], steps: int = 50, **options: object
+) -> Callable[[int], nn.Module]:
+    """A ranking loss after a warmup on BCE."""
+    return lambda columns: LossWarmupWrapper(  # type: ignore[arg-type]
+        nn.BCEWithLogitsLoss(), main(columns), warmup_steps=steps, **options
+    )
+
+
+# ---------------------------------------------------------------------------------------- what is planted
+
+
+def nan_row(step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """From step 60 on, one input row holds NaN."""
+    if step >= 60:
+        x = x.clone()
+        x[0] = torch.nan
+    return x, y
+
+
+def only_positives(step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """A filtered loader: nothing but positives."""
+    return x[y == 1], y[y == 1]
+
+
+def dead_units(step: int, model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Hidden units that never fire again, as after a far too large step."""
+    if step == 0:
+        with torch.no_grad():
+            first = model.gru if hasattr(model, "gru") else model[0]  # type: ignore[index]
+            if isinstance(first, nn.Linear):
+                first.bias.fill_(-1e3)
+            else:
+                model.head.weight.zero_()  # type: ignore[union-attr]
+                model.head.weight.requires_grad_(False)  # type: ignore[union-attr]
+
+
+def planted(seed: int = 0) -> Iterator[Planted]:
+    """Every planted fault, on several families. Seeds 0-9 set thresholds; others check them."""
+    for family in ("gaussian", "digits", "sequence"):
+        base = ClinicRun(smooth_ap(), family=family, rate=0.02, batch=128, steps=250, seed=seed)
+        rare = base.but(rate=0.005)
+
+        yield Planted("IMB001", "nan-row", base.but(tamper=nan_row), base, by=70)
+        yield Planted(
+            "IMB002", "small-pool", base.but(loss=smooth_ap(128), rate=0.0005, batch=64),
+            base.but(loss=smooth_ap(16_384), rate=0.002, batch=64, steps=400), also=("IMB003",),
+        )  # fmt: skip
+        yield Planted("IMB003", "small-queue", rare.but(loss=smooth_ap(256)), rare.but(loss=smooth_ap(4096)))
+        yield Planted(
+            "IMB003", "small-queue-recall", rare.but(loss=recall(0.02, 512)),
+            rare.but(loss=recall(0.02, 4096), batch=512), also=("IMB403", "IMB304"),
+        )  # fmt: skip
+        yield Planted("IMB010", "filtered", base.but(tamper=only_positives, rate=0.2), base.but(rate=0.2))
+        sgd = base.but(optimizer="sgd", lr=0.1)
+        tau = smooth_ap(tau_scale="iqr", temperature=0.1)
+        yield Planted(
+            "IMB201", "oversized-temperature", sgd.but(loss=smooth_ap(temperature=20.0)), sgd.but(loss=tau)
+        )
+        yield Planted(
+            "IMB202", "logits-times-100", base.but(logit_scale=100.0), base.but(loss=tau, logit_scale=100.0)
+        )
+        yield Planted(
+            "IMB202", "tiny-temperature-pauc", base.but(loss=pauc(0.05, temperature=0.001)),
+            base.but(loss=pauc(0.05)), also=("IMB406",),
+        )  # fmt: skip
+        yield Planted(
+            "IMB304", "small-quantile", base.but(loss=recall(0.002, 256), rate=0.1), base.but(loss=recall(0.2, 2048), rate=0.1),
+            also=("IMB301",),
+        )  # fmt: skip
+        yield Planted(
+            "IMB301",
+            "small-quantile",
+            base.but(loss=recall(0.01), rate=0.2),
+            base.but(loss=recall(0.3), rate=0.2),
+        )
+        yield Planted(
+            "IMB305", "small-temperature", base.but(loss=recall(temperature=1e-4, tau_scale=None)),
+            base.but(loss=recall()), also=("IMB202",),
+        )  # fmt: skip
+        yield Planted(
+            "IMB401",
+            "narrow-band",
+            base.but(loss=pauc(0.002, 256), rate=0.1),
+            base.but(loss=pauc(0.02), rate=0.1),
+        )
+        yield Planted("IMB402", "dead-units", base.but(loss=pauc(), loop=dead_units), base.but(loss=pauc()))
+        yield Planted(
+            "IMB403", "small-batch", rare.but(loss=pauc(queue=8192), batch=32), rare.but(loss=pauc(queue=4096), batch=1024),
+        )  # fmt: skip
+        yield Planted(
+            "IMB506", "no-hooks", base.but(loss=warmed(smooth_ap()), drive_schedule=False),
+            base.but(loss=warmed(smooth_ap(), temp_decay_steps=100)),
+        )  # fmt: skip
+        yield Planted(
+            "IMB703",
+            "learning-rate",
+            base.but(loss=bce(), optimizer="sgd", lr=100.0),
+            base.but(loss=bce(10.0)),
+        )
+    hard = ClinicRun(bce(), rate=0.01, batch=256, steps=400, seed=seed)
+    for run in (
+        hard.but(family="gaussian", family_options={"separation": 1.0}),
+        hard.but(family="digits", lr=5e-4),
+        hard.but(family="sequence", family_options={"strength": 1.0}),
+    ):
+        yield Planted("IMB009", "plain-bce", run, run.but(loss=bce(50.0), lr=3e-3), by=250)
