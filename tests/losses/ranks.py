@@ -1,0 +1,203 @@
+"""What runs on every rank of the distributed tests: one process group, all cases, results in a file."""
+
+import os
+import warnings
+from collections import Counter
+from unittest import mock
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+import losses
+from losses.distributed import all_gather_no_grad, all_gather_with_grad, should_gather
+
+CLASSES = 3
+QUEUE = {"queue_size": 24, "temperature": 0.3}
+#: Collectives that a loss could call.
+COLLECTIVES = ("all_gather", "all_gather_into_tensor", "all_reduce", "broadcast", "all_gather_object")
+
+
+def blend(warmup):
+    return losses.LossWarmupWrapper(
+        warmup, losses.SmoothAPLoss(CLASSES, **QUEUE), blend_steps=4, temp_start=0.3, temp_end=0.3
+    )
+
+
+def pauc(**kwargs):
+    return losses.PAUCAtBudgetLoss(CLASSES, beta=0.4, **{**QUEUE, **kwargs})
+
+
+CASES = {
+    **{
+        f"smooth_ap/{r}": lambda r=r: losses.SmoothAPLoss(CLASSES, reduction=r, **QUEUE)
+        for r in ("mean", "sum", "none")
+    },
+    **{
+        f"recall/{r}": lambda r=r: losses.RecallAtQuantileLoss(CLASSES, 0.2, reduction=r, **QUEUE)
+        for r in ("mean", "sum", "none")
+    },
+    **{f"pauc/{r}": lambda r=r: pauc(reduction=r) for r in ("mean", "sum", "none")},
+    **{
+        f"pauc pairwise/{r}": lambda r=r: pauc(reduction=r, surrogate="pairwise")
+        for r in ("mean", "sum", "none")
+    },
+    "pauc live": lambda: pauc(pos_numerator="live"),
+    "smooth_ap without a queue": lambda: losses.SmoothAPLoss(CLASSES, queue_size=0, temperature=0.3),
+    "smooth_ap capped": lambda: losses.SmoothAPLoss(CLASSES, max_pool_size=20, **QUEUE),
+    "smooth_ap iqr": lambda: losses.SmoothAPLoss(CLASSES, tau_scale="iqr", **QUEUE),
+    "smooth_ap small queue": lambda: losses.SmoothAPLoss(CLASSES, queue_size=7, temperature=0.3),
+    **{
+        f"softmax_focal/{r}": lambda r=r: losses.SoftmaxFocalLoss(reduction=r)
+        for r in ("mean", "sum", "mean_positive")
+    },
+    **{f"sigmoid_focal/{r}": lambda r=r: losses.SigmoidFocalLoss(reduction=r) for r in ("mean", "sum")},
+    "blend with bce": lambda: blend(nn.BCEWithLogitsLoss()),
+    "blend with cross_entropy": lambda: blend(nn.CrossEntropyLoss()),
+    "blend with softmax_focal": lambda: blend(losses.SoftmaxFocalLoss()),
+    "blend with sigmoid_focal": lambda: blend(losses.SigmoidFocalLoss()),
+}
+
+
+def run(rank, world, rendezvous, out):
+    """Entry point of a rank."""
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)
+    warnings.simplefilter("ignore")
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    before = should_gather(None), raises(should_gather, True)
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
+    shards = {"even": [8] * world, "uneven, one empty": [13, 0, 3, 7][:world]}
+    result = {
+        "exactness": {
+            (name, kind): exactness(make, sizes, rank)
+            for name, make in CASES.items()
+            for kind, sizes in shards.items()
+        },
+        "collectives": {name: collectives(make, rank) for name, make in CASES.items()},
+        "before_init": before,
+        "none_is_local": losses.SigmoidFocalLoss(reduction="none")(
+            torch.zeros(rank + 2), torch.zeros(rank + 2)
+        ).shape[0],
+        "gather": gathering(rank, world),
+        "subgroup": subgroup(rank, world),
+        "queue": queue_digest(rank),
+    }
+    torch.save(result, f"{out}.{rank}")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def raises(call, *args):
+    try:
+        call(*args)
+    except RuntimeError as error:
+        return str(error)
+    return None
+
+
+def data(sizes, step, sigmoid):
+    generator = torch.Generator().manual_seed(step)
+    rows = sum(sizes)
+    x = torch.randn(rows, 5, generator=generator)
+    targets = torch.randint(0, CLASSES, (rows,), generator=generator)
+    targets[1] = -100
+    if sigmoid:
+        targets = nn.functional.one_hot(targets.clamp_min(0), CLASSES).double()
+    return x, targets, torch.rand(rows, generator=generator) + 0.1
+
+
+def exactness(make, sizes, rank):
+    """(gradient ratio, largest difference of gradients, of losses, of queues) over three steps."""
+    torch.manual_seed(0)
+    local, whole = nn.Linear(5, CLASSES), nn.Linear(5, CLASSES)
+    whole.load_state_dict(local.state_dict())
+    ddp = nn.parallel.DistributedDataParallel(local)
+    ours, single = make(), make()
+    for module in single.modules():
+        if hasattr(module, "gather_distributed"):
+            module.gather_distributed = False
+    sigmoid = isinstance(ours, losses.SigmoidFocalLoss)
+    own = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))
+    ratios, gaps, values = [], [], []
+    for step in range(3):
+        x, targets, weight = data(sizes, step, sigmoid)
+        for loss_fn in (ours, single):
+            if isinstance(loss_fn, losses.LossWarmupWrapper):
+                loss_fn.on_train_batch_start(step)
+        ddp.zero_grad()
+        whole.zero_grad()
+        here = ours(ddp(x[own]), targets[own], sample_weight=weight[own]).nansum()
+        there = single(whole(x), targets, sample_weight=weight).nansum()
+        here.backward()
+        there.backward()
+        got, expected = (torch.cat([p.grad.flatten() for p in m.parameters()]) for m in (local, whole))
+        ratios.append(float(got @ expected / (expected @ expected)))
+        gaps.append(float((got - expected).abs().max()))
+        values.append(float((here - there).detach().abs()))
+    pairs = [
+        (a, b)
+        for (a, b) in zip(ours.state_dict().values(), single.state_dict().values(), strict=True)
+        if isinstance(a, torch.Tensor)
+    ]
+    same = all(torch.equal(a, b) for a, b in pairs)
+    return ratios, max(gaps), max(values), same
+
+
+def collectives(make, rank):
+    """Collectives of one forward and backward, after the first forward has met the batch size."""
+    loss_fn = make()
+    _, targets, _ = data([8], 0, isinstance(loss_fn, losses.SigmoidFocalLoss))
+    logits = torch.randn(8, CLASSES, requires_grad=True)
+    if isinstance(loss_fn, losses.LossWarmupWrapper):
+        loss_fn.on_train_batch_start(0)
+    loss_fn(logits, targets)
+    counts = Counter()
+
+    def counting(name, original):
+        def call(*args, **kwargs):
+            counts[name] += 1
+            return original(*args, **kwargs)
+
+        return call
+
+    with mock.patch.multiple(dist, **{name: counting(name, getattr(dist, name)) for name in COLLECTIVES}):
+        loss_fn(logits, targets).nansum().backward()
+    return dict(counts)
+
+
+def gathering(rank, world):
+    """The public functions: values, and the adjoint for losses that differ between ranks."""
+    x = torch.full((rank + 1, 2), float(rank), requires_grad=True)
+    gathered = all_gather_with_grad(x)
+    detached = all_gather_no_grad(x)
+    # Rank r weighs row k by (r + 1)(k + 1): the gradient of the sum of all ranks' losses.
+    rows = torch.arange(1.0, len(gathered) + 1)[:, None]
+    ((rank + 1) * rows * gathered).sum().backward()
+    return {
+        "rows": gathered.detach(),
+        "equal": torch.equal(gathered.detach(), detached) and not detached.requires_grad,
+        "grad": x.grad,
+    }
+
+
+def subgroup(rank, world):
+    """A loss over a named process group ranks that group's rows only."""
+    if world < 4:
+        return None
+    groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
+    loss_fn = losses.SmoothAPLoss(1, queue_size=8, process_group=groups[rank // 2])
+    loss_fn(torch.full((3, 1), float(rank)), torch.tensor([0, 1, 0]))
+    return loss_fn.queue.scores.unique().tolist()
+
+
+def queue_digest(rank):
+    """What the queue and a capped draw hold after uneven steps; the same on every rank."""
+    loss_fn = losses.SmoothAPLoss(CLASSES, queue_size=20, max_pool_size=15)
+    values = []
+    for step in range(4):
+        generator = torch.Generator().manual_seed(100 * step + rank)
+        rows = (step + rank * 3) % 9
+        logits = torch.randn(rows, CLASSES, generator=generator, requires_grad=True)
+        values.append(loss_fn(logits, torch.randint(0, CLASSES, (rows,), generator=generator)).detach())
+    return torch.cat([loss_fn.queue.scores.flatten(), torch.stack(values)])

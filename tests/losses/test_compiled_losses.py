@@ -1,0 +1,72 @@
+"""torch.compile sees focal losses and ranking losses as one graph."""
+
+import pytest
+import torch
+from loss_cases import RANKING, batch
+
+from losses import SigmoidFocalLoss, SoftmaxFocalLoss
+
+pytestmark = [
+    pytest.mark.slow,
+    # torch's own, from inside the compiler.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def agree(loss_fn, compiled, logits, targets):
+    values = []
+    for call in (loss_fn, compiled):
+        leaf = logits.clone().requires_grad_()
+        loss = call(leaf, targets)
+        loss.backward()
+        values.append((loss.detach(), leaf.grad))
+    assert torch.allclose(values[0][0], values[1][0], atol=1e-6)
+    assert torch.allclose(values[0][1], values[1][1], atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
+def test_focal_compiles_without_a_break(kind, backend):
+    loss_fn = SigmoidFocalLoss() if kind == "sigmoid" else SoftmaxFocalLoss(alpha=[0.2, 0.3, 0.5])
+    compiled = torch.compile(loss_fn, fullgraph=True, backend=backend)
+    for step in range(2):
+        logits, targets = batch(16, 3, step, dtype=torch.float32)
+        agree(loss_fn, compiled, logits, targets if kind == "softmax" else (logits > 0).float())
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_ranking_losses_compile_without_a_break_and_keep_their_queue(name):
+    eager, other = RANKING[name](3, queue_size=16), RANKING[name](3, queue_size=16)
+    compiled = torch.compile(other, fullgraph=True, backend="aot_eager")
+    for step in range(4):
+        logits, targets = batch(12, 3, step, dtype=torch.float32)
+        values = []
+        for call in (eager, compiled):
+            leaf = logits.clone().requires_grad_()
+            loss = call(leaf, targets)
+            loss.backward()
+            values.append((loss.detach(), leaf.grad))
+        assert torch.allclose(values[0][0], values[1][0], atol=1e-6)
+        assert torch.allclose(values[0][1], values[1][1], atol=1e-6)
+    for a, b in zip(eager.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_falling_temperature_does_not_recompile_at_each_step():
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    loss_fn = RANKING["smooth_ap"](3, queue_size=16)
+    compiled = torch.compile(loss_fn, backend=counter)
+    for step in range(8):
+        loss_fn.temperature = 0.1 * 0.9**step
+        compiled(*batch(12, 3, step, dtype=torch.float32))
+    # The first forward, one more once the queue knows its type, one more once the temperature moves.
+    assert counter.frame_count <= 3

@@ -1,0 +1,84 @@
+"""Losses on several ranks equal one process on the concatenated batch."""
+
+import pytest
+import ranks
+import torch
+import torch.multiprocessing
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=[2, 4], ids=["2 ranks", "4 ranks"])
+def results(request, tmp_path_factory):
+    """What each rank measured; all cases run in one process group a world size."""
+    world = request.param
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(
+        ranks.run, (world, str(folder / "rendezvous"), str(folder / "out")), nprocs=world
+    )
+    return [torch.load(folder / f"out.{rank}") for rank in range(world)]
+
+
+@pytest.mark.parametrize("shards", ["even", "uneven, one empty"])
+@pytest.mark.parametrize("name", ranks.CASES)
+def test_ddp_gradients_are_those_of_one_process(results, name, shards):
+    for rank in results:
+        ratios, gradient_gap, loss_gap, same_state = rank["exactness"][name, shards]
+        assert ratios == pytest.approx([1.0] * 3, abs=1e-5)
+        assert gradient_gap < 1e-12
+        assert loss_gap < 1e-12
+        assert same_state, "queues must hold the same rows in the same order"
+
+
+@pytest.mark.parametrize("name", ranks.CASES)
+def test_a_forward_takes_one_collective_for_each_loss_and_a_backward_none(results, name):
+    expected = 2 if name.startswith("blend") else 1
+    for rank in results:
+        assert sum(rank["collectives"][name].values()) == expected, rank["collectives"][name]
+
+
+@pytest.mark.parametrize("name", [name for name in ranks.CASES if "focal" in name and "blend" not in name])
+def test_focal_losses_reduce_scalars_and_gather_nothing(results, name):
+    for rank in results:
+        assert rank["collectives"][name] == {"all_reduce": 1}
+
+
+def test_elements_of_a_focal_loss_stay_local(results):
+    assert [rank["none_is_local"] for rank in results] == [2 + r for r in range(len(results))]
+
+
+def test_gathering_is_decided_at_each_forward(results):
+    for rank in results:
+        automatic, required = rank["before_init"]
+        assert automatic is False
+        assert required.startswith("gather_distributed=True needs an initialised process group")
+
+
+def test_every_rank_draws_and_queues_the_same_rows(results):
+    for rank in results[1:]:
+        assert torch.equal(rank["queue"], results[0]["queue"])
+
+
+def test_the_public_gather_keeps_rank_order_and_has_the_exact_adjoint(results):
+    world = len(results)
+    rows = torch.cat([torch.full((r + 1, 2), float(r)) for r in range(world)]).double()
+    scale = sum(range(1, world + 1))
+    start = 0
+    for r, rank in enumerate(results):
+        assert torch.equal(rank["gather"]["rows"], rows)
+        assert rank["gather"]["equal"]
+        own = torch.arange(start + 1.0, start + r + 2)[:, None].expand(-1, 2).double() * scale
+        assert torch.equal(rank["gather"]["grad"], own)
+        start += r + 1
+
+
+def test_a_named_process_group_is_ranked_alone(results):
+    if len(results) < 4:
+        assert all(rank["subgroup"] is None for rank in results)
+        return
+    assert [rank["subgroup"] for rank in results] == [
+        [0.0, 1.0],
+        [0.0, 1.0],
+        [0.0, 2.0, 3.0],
+        [0.0, 2.0, 3.0],
+    ]

@@ -1,0 +1,321 @@
+"""The warmup wrapper: schedule, switch, resume, warnings, and what it reports in each phase."""
+
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+from loss_cases import batch
+from torch import nn
+
+from losses import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from losses.diagnostics import STATS, Detail
+
+WARMUP_LOSSES = {
+    "bce": nn.BCEWithLogitsLoss,
+    "cross_entropy": nn.CrossEntropyLoss,
+    "sigmoid_focal": SigmoidFocalLoss,
+    "softmax_focal": SoftmaxFocalLoss,
+}
+
+
+def wrapper(warmup=None, main=None, **settings):
+    return LossWarmupWrapper(
+        warmup or nn.CrossEntropyLoss(), main or SmoothAPLoss(3, queue_size=32), **settings
+    )
+
+
+def drive(loss_fn, steps, per_epoch=2, start=0):
+    """Call both hooks as a training loop does, and yield (epoch, step)."""
+    for step in range(start, steps):
+        if step % per_epoch == 0:
+            loss_fn.on_train_epoch_start(step // per_epoch)
+        loss_fn.on_train_batch_start(step)
+        yield step // per_epoch, step
+
+
+def test_epochs_warm_up_then_blend_then_train_on_the_main_loss():
+    loss_fn = wrapper(warmup_epochs=1, blend_epochs=3, final_main_weight=0.8)
+    weights = {}
+    for epoch, _ in drive(loss_fn, 12):
+        weights[epoch] = loss_fn.main_weight
+        assert loss_fn.in_warmup == (epoch < 1)
+        assert loss_fn.in_blend == (1 <= epoch < 4)
+    assert list(weights.values()) == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8, 0.8])
+
+
+def test_the_loss_is_the_weighted_sum_of_both():
+    loss_fn = wrapper(main=SmoothAPLoss(3, queue_size=0), warmup_steps=1, blend_steps=1, temp_end=0.05)
+    logits, targets = batch(20, 3)
+    warm = F.cross_entropy(logits, targets)
+    main = SmoothAPLoss(3, queue_size=0, temperature=0.05)(logits, targets)
+    expected = [warm, 0.5 * warm + 0.5 * main, main]
+    for (_, step), value in zip(drive(loss_fn, 3), expected, strict=True):
+        assert torch.allclose(loss_fn(logits, targets), value, atol=1e-12), step
+
+
+def test_the_switch_empties_the_queue_and_starts_the_temperature():
+    loss_fn = wrapper(warmup_epochs=2, temp_start=0.5, temp_end=0.05, temp_decay_steps=4)
+    main = loss_fn.main_loss
+    temperatures = []
+    for epoch, step in drive(loss_fn, 10):
+        if step == 3:
+            main(*batch(8, 3))  # rows from before the switch
+        if step == 4:
+            assert main.queue.fill() == 0
+        loss_fn(*batch(8, 3, step))
+        assert (main.queue.fill() > 0) == (epoch >= 2 or step == 3)
+        temperatures.append(main.temperature)
+        assert loss_fn.current_temperature == main.temperature
+    decay = [0.5 * 0.1 ** (k / 4) for k in range(5)]
+    assert temperatures == pytest.approx([0.5] * 4 + decay + [0.05])
+
+
+def test_a_first_step_of_50000_does_not_jump_to_the_end_of_the_decay():
+    loss_fn = wrapper(temp_decay_steps=100)
+    loss_fn.on_train_batch_start(50_000)
+    assert loss_fn.current_temperature == 0.05
+    loss_fn.on_train_batch_start(50_050)
+    assert loss_fn.current_temperature == pytest.approx((0.05 * 0.005) ** 0.5)
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+@pytest.mark.parametrize("mode", ["epochs", "steps"])
+def test_a_resume_at_any_step_continues_the_schedule(cut, mode):
+    lengths = {"epochs": ("warmup_epochs", "blend_epochs"), "steps": ("warmup_steps", "blend_steps")}[mode]
+    settings = {lengths[0]: 2, lengths[1]: 2, "temp_decay_steps": 6}
+
+    def trace(loss_fn, start):
+        seen = []
+        for _, step in drive(loss_fn, 12, start=start):
+            seen.append(
+                (loss_fn.main_weight, loss_fn.current_temperature, loss_fn(*batch(8, 3, step)).item())
+            )
+        return seen
+
+    whole = trace(wrapper(**settings), 0)
+    first = wrapper(**settings)
+    for _, step in drive(first, cut):
+        first(*batch(8, 3, step))
+    resumed = wrapper(**settings)
+    resumed.load_state_dict(first.state_dict())
+    assert resumed.current_temperature == first.current_temperature
+    resumed.on_train_epoch_start(cut // 2)
+    assert trace(resumed, cut) == whole[cut:]
+
+
+def test_the_state_loads_without_pickled_code(tmp_path):
+    loss_fn = wrapper(warmup_epochs=1)
+    for _, step in drive(loss_fn, 5):
+        loss_fn(*batch(8, 3, step))
+    torch.save(loss_fn.state_dict(), tmp_path / "state.pt")
+    other = wrapper(warmup_epochs=1)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert other.current_temperature == loss_fn.current_temperature
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_continue_like_the_original(clone):
+    loss_fn = wrapper(warmup_epochs=1)
+    for _, step in drive(loss_fn, 5):
+        loss_fn(*batch(8, 3, step))
+    other = clone(loss_fn)
+    assert other.config() == loss_fn.config()
+    assert torch.equal(other(*batch(8, 3, 9)), loss_fn(*batch(8, 3, 9)))
+
+
+def test_each_epoch_may_start_with_an_empty_queue():
+    loss_fn = wrapper(reset_queue_each_epoch=True)
+    for _, step in drive(loss_fn, 6):
+        if step % 2 == 0:
+            assert loss_fn.main_loss.queue.fill() == 0
+        loss_fn(*batch(8, 3, step))
+
+
+@pytest.mark.parametrize(
+    ("settings", "called", "missing"),
+    [
+        ({"warmup_epochs": 1}, "on_train_batch_start", "on_train_epoch_start"),
+        ({"blend_epochs": 1}, "on_train_batch_start", "on_train_epoch_start"),
+        ({"warmup_epochs": 1}, "on_train_epoch_start", "on_train_batch_start"),
+        ({}, "on_train_epoch_start", "on_train_batch_start"),
+        ({"warmup_steps": 5}, "on_train_epoch_start", "on_train_batch_start"),
+        ({"warmup_steps": 5, "reset_queue_each_epoch": True}, "on_train_batch_start", "on_train_epoch_start"),
+    ],
+)
+def test_a_hook_that_was_forgotten_is_warned_of_once(settings, called, missing):
+    loss_fn = wrapper(**settings)
+    getattr(loss_fn, called)(0)
+    with pytest.warns(UserWarning, match=rf"{missing}\(\) was never called") as seen:
+        loss_fn(*batch(8, 3))
+    assert seen[0].filename == __file__
+    assert len(seen) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_fn(*batch(8, 3))
+
+
+def test_no_hook_is_needed_for_evaluation_or_for_a_schedule_that_does_not_move():
+    loss_fn = wrapper(warmup_epochs=1).eval()
+    loss_fn(*batch(8, 3))
+    with torch.no_grad():
+        loss_fn.train()(*batch(8, 3))
+    wrapper(temp_start=0.01, temp_end=0.01)(*batch(8, 3))
+
+
+# --------------------------------------------------------------------------------------- forms of targets
+
+
+def test_class_ids_work_under_a_bce_warmup():
+    logits, targets = batch(20, 3)
+    loss_fn = wrapper(nn.BCEWithLogitsLoss(), warmup_epochs=1)
+    loss_fn.on_train_epoch_start(0)
+    loss_fn.on_train_batch_start(0)
+    expected = F.binary_cross_entropy_with_logits(logits, F.one_hot(targets, 3).double())
+    assert torch.allclose(loss_fn(logits, targets), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("shape", ["[N]", "[N, 1]"])
+def test_binary_ids_work_under_a_bce_warmup(shape):
+    logits, targets = batch(20, 1)
+    loss_fn = wrapper(nn.BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_steps=1)
+    loss_fn.on_train_batch_start(0)
+    expected = F.binary_cross_entropy_with_logits(logits[:, 0], targets.double())
+    given = targets if shape == "[N]" else targets[:, None]
+    assert torch.allclose(loss_fn(logits, given), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", WARMUP_LOSSES)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_ignored_rows_count_for_nothing_in_the_warmup(name, weighted):
+    logits, targets = batch(20, 3)
+    weight = torch.linspace(0.5, 2, 20, dtype=torch.float64) if weighted else None
+    keep = torch.arange(20) % 3 != 0
+    marked = torch.where(keep, targets, -7)
+    values = []
+    for z, t, w in (
+        (logits, marked, weight),
+        (logits[keep], targets[keep], None if weight is None else weight[keep]),
+    ):
+        loss_fn = wrapper(WARMUP_LOSSES[name](), SmoothAPLoss(3, ignore_index=-7), warmup_steps=1)
+        loss_fn.on_train_batch_start(0)
+        leaf = z.clone().requires_grad_()
+        loss = loss_fn(leaf, t, sample_weight=w)
+        loss.backward()
+        values.append((loss.detach(), leaf.grad))
+    assert torch.allclose(values[0][0], values[1][0], atol=1e-14)
+    assert torch.allclose(values[0][1][keep], values[1][1], atol=1e-14)
+    assert (values[0][1][~keep] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", WARMUP_LOSSES)
+def test_half_precision_works_in_every_phase(name, dtype):
+    loss_fn = wrapper(WARMUP_LOSSES[name](), warmup_steps=1, blend_steps=1)
+    for _, step in drive(loss_fn, 3):
+        logits, targets = batch(20, 3, step, dtype=dtype)
+        leaf = logits.requires_grad_()
+        loss_fn(leaf, targets).backward()
+        assert leaf.grad.isfinite().all()
+
+
+# ----------------------------------------------------------------------------------------- diagnostics
+
+
+@pytest.mark.parametrize("name", [*WARMUP_LOSSES, "other"])
+def test_statistics_flow_in_every_phase(name):
+    loss_fn = wrapper(WARMUP_LOSSES.get(name, nn.MultiMarginLoss)(), warmup_steps=1, blend_steps=1)
+    heard = []
+    loss_fn.register_diagnostics_hook(lambda module, stats: heard.append((module, stats)))
+    for _, step in drive(loss_fn, 3):
+        loss, stats = loss_fn(*batch(20, 3, step), return_diagnostics=True)
+        assert stats.keys() <= STATS.keys()
+        assert stats["phase"] == step
+        assert stats["main_weight"].item() == pytest.approx([0.0, 0.5, 1.0][step])
+        assert stats["temperature"].item() == pytest.approx(loss_fn.current_temperature)
+        assert stats["pool_pos_count"].sum() > 0
+        assert ("saturation" in stats) == (step > 0), "the loss that leads reports"
+        if step == 0:
+            assert stats["loss"].item() == pytest.approx(loss.item())
+        assert not any(value.requires_grad for value in stats.values())
+    assert [module for module, _ in heard] == [loss_fn] * 3
+
+
+def test_a_skipped_forward_costs_no_statistics(monkeypatch):
+    def fail(*args, **kwargs):
+        raise AssertionError("statistics were computed")
+
+    for place in ("losses.ranking.ranking_stats", "losses.warmup.likelihood_stats"):
+        monkeypatch.setattr(place, fail)
+    loss_fn = wrapper(warmup_steps=1)
+    loss_fn.register_diagnostics_hook(lambda *_: None, wants=lambda: Detail.NOTHING)
+    for _, step in drive(loss_fn, 3):
+        loss_fn(*batch(20, 3, step))
+
+
+def test_the_configuration_names_both_losses():
+    loss_fn = wrapper(nn.BCEWithLogitsLoss(pos_weight=torch.tensor([2.0])), warmup_epochs=3)
+    config = loss_fn.config()
+    assert config["warmup_epochs"] == 3
+    assert config["warmup_loss"] == {"kind": "bce", "reduction": "mean", "pos_weight": [2.0]}
+    assert config["main_loss"]["kind"] == "smooth_ap"
+    assert config["main_loss"]["queue_size"] == 32
+
+
+# ------------------------------------------------------------------------------------------ reconfigure
+
+
+def test_a_longer_decay_continues_from_the_present_temperature():
+    loss_fn = wrapper(temp_start=0.1, temp_end=0.001, temp_decay_steps=10)
+    loss_fn.on_train_batch_start(0)
+    loss_fn.on_train_batch_start(5)
+    before = loss_fn.current_temperature
+    loss_fn.reconfigure(temp_decay_steps=105)
+    assert loss_fn.current_temperature == pytest.approx(before)
+    loss_fn.on_train_batch_start(55)
+    assert loss_fn.current_temperature == pytest.approx((before * 0.001) ** 0.5)
+    loss_fn.on_train_batch_start(105)
+    assert loss_fn.main_loss.temperature == 0.001
+
+
+def test_a_temperature_that_is_set_holds():
+    loss_fn = wrapper()
+    loss_fn.on_train_batch_start(0)
+    loss_fn.reconfigure(temperature=0.3)
+    loss_fn.on_train_batch_start(1_000)
+    assert loss_fn.current_temperature == loss_fn.main_loss.temperature == 0.3
+
+
+def test_other_settings_go_to_the_main_loss():
+    loss_fn = wrapper()
+    loss_fn.reconfigure(queue_size=8, final_main_weight=0.5, gather_distributed=False)
+    assert loss_fn.main_loss.queue_size == 8
+    assert loss_fn.main_weight == 0.5
+    assert loss_fn.main_loss.gather_distributed is False
+    with pytest.raises(ValueError, match="SmoothAPLoss cannot change 'warmup_epochs' during training"):
+        loss_fn.reconfigure(warmup_epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"warmup_epochs": 1, "warmup_steps": 5}, "in epochs or in steps, not both"),
+        ({"blend_epochs": 1, "blend_steps": 5}, "in epochs or in steps, not both"),
+        ({"warmup_epochs": -1}, "warmup_epochs must be an integer of at least 0, got -1"),
+        ({"temp_start": 0.0}, "temp_start must be a finite number and > 0, got 0.0"),
+        ({"final_main_weight": 1.5}, "final_main_weight must be a finite number and > 0.0 and <= 1.0"),
+        ({"temp_decay_steps": 1.5}, "temp_decay_steps must be an integer of at least 0, got 1.5"),
+    ],
+)
+def test_wrong_settings_are_errors(settings, message):
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").split(", got 0")[0]):
+        wrapper(**settings)
+
+
+def test_losses_of_different_shapes_cannot_be_blended():
+    loss_fn = wrapper(nn.CrossEntropyLoss(reduction="none"), blend_steps=2)
+    loss_fn.on_train_batch_start(0)
+    with pytest.raises(ValueError, match=r"must return the same shape, got \[\] from the main loss"):
+        loss_fn(*batch(8, 3))
