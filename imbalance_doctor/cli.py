@@ -31,7 +31,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="imbalance-doctor")
 def cli() -> None:
-    """Tells you why a PyTorch model on rare positives does not learn.
+    r"""Tells you why a PyTorch model on rare positives does not learn.
 
     \b
     New here?                     imbalance-doctor demo
@@ -87,7 +87,7 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _j
 def report(
     run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None
 ) -> int:
-    """Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
+    r"""Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
 
     RUN is a run directory or one of its log files. A run that is still being written, or that was
     killed, can be read too.

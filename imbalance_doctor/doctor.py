@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ from imbalance_doctor.announce import OnFinding, announcer
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.records import (
     EndRecord,
     EvalRecord,
@@ -26,7 +28,6 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogWriter, encode, encode_finding, header, log_path
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from imbalance_doctor.render.tensorboard import TensorBoardPanels
 
-TensorBoardTarget: TypeAlias = "None | bool | str | Path | SummaryWriter"
+TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
 
 #: Histograms recorded over a run of known length: as many as a slider or a row of small panels shows.
 HISTOGRAMS_A_RUN = 40
@@ -101,7 +102,8 @@ class Doctor:
             raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
         if tensorboard is True and run_dir is None:
             raise ValueError(
-                "tensorboard=True writes into run_dir, which is None; give a run_dir or a TensorBoard directory"
+                "tensorboard=True writes into run_dir, which is None; "
+                "give a run_dir or a TensorBoard directory"
             )
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.every = every
@@ -264,7 +266,8 @@ class Doctor:
         for watcher in self._watchers.values():
             watcher.remove()
         if self._log is not None:
-            self._logging(self._log.close)
+            with contextlib.suppress(OSError):  # a full disk says so again; it has been reported
+                self._log.close()
         if self._panels is not None:
             self._drawing(self._panels.close)
         self._speak(changed)
@@ -324,9 +327,8 @@ class Doctor:
         changed = self._examining(self._checkup.feed, record) or []
         for code in self._checkup.failed.keys() - self._failed_rules:
             self._failed_rules.add(code)
-            warn(
-                f"imbalance-doctor: rule {code} failed ({self._checkup.failed[code]}) and is no longer applied."
-            )
+            reason = self._checkup.failed[code]
+            warn(f"imbalance-doctor: rule {code} failed ({reason}) and is no longer applied.")
         if self._log is not None and changed:
             self._logging(self._log.write, *(encode_finding(finding) for finding in changed))
         if self._panels is not None:
@@ -370,4 +372,6 @@ def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | 
 def _panels(target: TensorBoardTarget, run_dir: Path | None) -> TensorBoardPanels:
     from imbalance_doctor.render.tensorboard import TensorBoardPanels
 
-    return TensorBoardPanels(run_dir if target is True else target)
+    place = run_dir if isinstance(target, bool) else target
+    assert place is not None  # checked by the constructor
+    return TensorBoardPanels(place)

@@ -34,7 +34,10 @@ class ImbalanceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of one loss (and class), from the step that showed it to the step it was last seen."""
+    """One fault of one loss (and class).
+
+    `step` is where it showed; `last_step` is where it was last seen or, once resolved, where it was closed.
+    """
 
     code: str
     name: str

@@ -23,7 +23,7 @@ def warn(message: str) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and any(part in frame.f_code.co_filename for part in _FOREIGN):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ImbalanceWarning, stacklevel=level - 1)
+    warnings.warn(message, ImbalanceWarning, stacklevel=level)
 
 
 class Guard:

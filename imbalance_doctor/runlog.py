@@ -52,7 +52,7 @@ def log_path(run_dir: Path, rank: int) -> Path:
 # --- records to lines -------------------------------------------------------------------------------
 
 
-def _number(value: np.float32) -> float | int | str | None:
+def _number(value: np.floating[Any]) -> float | int | str | None:
     number = float(value)
     if math.isnan(number):
         return None
@@ -65,7 +65,7 @@ def _number(value: np.float32) -> float | int | str | None:
 
 def _numbers(values: Array) -> Any:
     if values.ndim == 0:
-        return _number(values[()])
+        return _number(np.float32(values))
     return [_numbers(row) for row in values] if values.ndim > 1 else [_number(value) for value in values]
 
 

@@ -21,7 +21,8 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any]:
     """
     if finding.prescription is None:
         raise ValueError(
-            f"{finding.code} {finding.name} has no setting that carries its remedy; do it by hand: {finding.remedy}"
+            f"{finding.code} {finding.name} has no setting that carries its remedy; "
+            f"do it by hand: {finding.remedy}"
         )
     if not isinstance(loss_fn, Diagnosable):
         raise ValueError(
@@ -35,5 +36,6 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any]:
 
 
 def _setting(loss_fn: Diagnosable, parameter: str) -> Any:
-    config = loss_fn.config()
-    return config[parameter] if parameter in config else (config.get("main_loss") or {}).get(parameter)
+    config: dict[str, Any] = dict(loss_fn.config())
+    main: dict[str, Any] = config.get("main_loss") or {}  # of a warmup wrapper
+    return config.get(parameter, main.get(parameter))

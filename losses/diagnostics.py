@@ -226,6 +226,14 @@ class Diagnosable(nn.Module):
         """The loss's settings as they are now, ready for JSON; keys are constructor parameters."""
         raise NotImplementedError(f"{type(self).__name__} must say how it is configured")
 
+    def reconfigure(self, **settings: ConfigValue) -> None:
+        """Change settings of a loss in use, by the names of constructor parameters.
+
+        Raises:
+            ValueError: A setting cannot change in use, or the value is not allowed; nothing is changed.
+        """
+        raise ValueError(f"{type(self).__name__} has no setting that can change in use, got {list(settings)}")
+
     def register_diagnostics_hook(
         self, hook: DiagnosticsHook, *, wants: Callable[[], Detail] | None = None
     ) -> RemovableHandle:

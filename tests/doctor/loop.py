@@ -40,9 +40,9 @@ def train(
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     found = []
     as_float = isinstance(loss_fn, nn.BCEWithLogitsLoss)
-    for step, (x, y) in zip(
-        range(first_step, first_step + steps), batches(batch, rate, seed, classes=classes)
-    ):
+    stream = batches(batch, rate, seed, classes=classes)
+    for step in range(first_step, first_step + steps):
+        x, y = next(stream)
         logits = model(x)
         loss = loss_fn(logits, y[:, None].float() if as_float else y)
         loss.backward()

@@ -93,7 +93,7 @@ def test_a_lasting_fault_opens_once_and_resolves_once():
     assert [f.status for change in changes for f in change] == ["open"]
     assert doctor.findings[0].step == 0
     assert doctor.findings[0].last_step == 49
-    changes = [doctor.feed(levels(step, 0)) for step in range(50, 100)]
+    changes = [doctor.feed(levels(step, 0)) for step in range(50, 200)]
     assert [f.status for change in changes for f in change] == ["resolved"]
     assert doctor.findings[0].last_step == 50 + RESOLVE_AFTER - 1
     assert doctor.diagnosis().open == ()
