@@ -38,7 +38,7 @@ def loss_and_gradient(problem: Problem, objective: Objective) -> tuple[Tensor, T
     for part, solution in solve(problem, objective):
         loss = part.positives.class_total(solution.coefficients.value)
         losses.append(torch.where(objective.defined(part), loss, torch.nan))
-        gradients.append(_gradient(part, solution))
+        gradients.append(_gradient(part, solution, loss))
     return _joined(losses), _joined(gradients)
 
 
@@ -70,12 +70,12 @@ def _solve_apart(
 ) -> Iterator[tuple[Problem, Solution]]:
     """Solve with the broken classes set to 0, before any floor to an integer, and make those nan."""
     harmless = replace(problem, scores=problem.scores.masked_fill(broken[:, None], 0.0))
-    poison = torch.where(broken, torch.nan, 0.0).to(problem.scores.dtype)
+    poison = torch.zeros_like(problem.tau).masked_fill_(broken, torch.nan)
     start = 0
     for part, solution in solve(harmless, objective):
         here = poison[start : start + part.classes]
         start += part.classes
-        yield part, solution.plus(here, part.positives)
+        yield part, solution.poisoned(here, part.positives)
 
 
 @dataclass(frozen=True)
@@ -169,14 +169,16 @@ def _nothing(problem: Problem) -> Solution:
     return Solution(Coefficients(none, none, none, None), at_neg if problem.gradient_rows else None, None)
 
 
-def _gradient(problem: Problem, solution: Solution) -> Tensor:
+def _gradient(problem: Problem, solution: Solution, loss: Tensor) -> Tensor:
     if solution.at_neg is None:
         return problem.scores.new_empty(0, problem.rows)
     gradient, own = solution.at_neg, solution.coefficients.own
     if solution.at_pos is not None:
         own = own - solution.at_pos
     problem.positives.put(gradient, own.to(gradient.dtype))
-    return gradient.mul_(problem.tau.reciprocal().to(gradient.dtype)[:, None])
+    # A non-finite score has made the loss nan, and 0 · nan carries that into every row of the class.
+    scale = problem.tau.reciprocal() + 0.0 * loss
+    return gradient.mul_(scale.to(gradient.dtype)[:, None])
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -166,7 +166,7 @@ class _Grid:
             block = slice(start, start + BLOCK_ROWS)
             cell = torch.where(negative[block], index[block], trash)
             c = fraction[block].double()
-            power = torch.ones_like(c) if weight is None else weight[block].double()
+            power = torch.ones_like(c) if weight is None else weight[block].to(c.dtype, copy=True)
             for moment in moments:
                 moment.scatter_add_(0, cell, power)
                 power.mul_(c)

@@ -130,12 +130,9 @@ class Solution:
     at_neg: Tensor | None  # [C, M]: Σ_i to_neg(i) a_j σ'_ij, zero where j is no negative
     at_pos: Tensor | None  # [K]: Σ_k to_pos(k) a_i σ'_ki, where the objective uses the positives
 
-    def plus(self, per_class: Tensor, positives: Positives) -> Solution:
-        """The solution with a number `[C]` added to everything a class has."""
-        listed = positives.of_class(per_class)
-        own = self.coefficients
-        return Solution(
-            replace(own, value=own.value + listed, own=own.own + listed),
-            None if self.at_neg is None else self.at_neg + per_class[:, None],
-            self.at_pos,
-        )
+    def poisoned(self, poison: Tensor, positives: Positives) -> Solution:
+        """The solution with a number `[C]`, 0 or nan, added to all coefficients of a class."""
+        listed = positives.of_class(poison)
+        old = self.coefficients
+        coefficients = replace(old, value=old.value + listed, own=old.own + listed)
+        return replace(self, coefficients=coefficients)

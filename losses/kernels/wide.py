@@ -195,4 +195,5 @@ def solve_band(neighbours: Neighbours, objective: Objective) -> Solution:
     result = band.transposed(coefficients.to_neg, coefficients.to_pos)
     at_pos = None if coefficients.to_pos is None else problem.positives.take(result)
     at_neg = torch.where(problem.negative, result, 0.0).to(problem.scores.dtype)
+    at_neg[:, problem.gradient_rows :] = 0.0
     return Solution(coefficients, at_neg, at_pos)
