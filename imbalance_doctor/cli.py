@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import sys
@@ -31,14 +32,14 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=CONTEXT)
 @click.version_option(package_name="imbalance-doctor")
 def cli() -> None:
-    r"""Tells you why a PyTorch model on rare positives does not learn.
+    """Tells you why a PyTorch model on rare positives does not learn.
 
     \b
     New here?                     imbalance-doctor demo
     A run that you logged         imbalance-doctor report runs/fraud-01
     The same, as a page           imbalance-doctor report runs/fraud-01 --format html
     What a finding means          imbalance-doctor explain empty-band
-    """
+    """  # noqa: D301 - \\b tells click to keep the lines
 
 
 def _text(diagnosis: Diagnosis, run: Run) -> str:
@@ -62,7 +63,7 @@ def _html(diagnosis: Diagnosis, run: Run) -> str:
 FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _json, "html": _html}
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="Diagnose a run from its log.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True)
 @click.option(
@@ -87,7 +88,7 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _j
 def report(
     run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None
 ) -> int:
-    r"""Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
+    """Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
 
     RUN is a run directory or one of its log files. A run that is still being written, or that was
     killed, can be read too.
@@ -96,7 +97,7 @@ def report(
     imbalance-doctor report runs/fraud-01
     imbalance-doctor report runs/fraud-01 --format html
     imbalance-doctor report runs/fraud-01 --format json --fail-on warning > diagnosis.json
-    """
+    """  # noqa: D301
     loaded = load_run(run)
     diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore))
     if form == "html" and output is None:
@@ -111,7 +112,7 @@ def report(
     return _exit_code(diagnosis, fail_on)
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="List the rules.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def rules(form: str) -> int:
     """List the rules: code, name, severity, and the symptom each looks for."""
@@ -128,21 +129,16 @@ def rules(form: str) -> int:
     if form == "json":
         click.echo(json.dumps(catalogue, indent=2))
         return EXIT_OK
-    from rich import box
-    from rich.table import Table
+    from rich.padding import Padding
+    from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("code", "name"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("severity")
-    table.add_column("what it says", ratio=1)
     for entry in catalogue:
-        table.add_row(*(str(entry[key]) for key in ("code", "name", "severity", "summary")))
-    _print(table)
+        _print(Text.assemble((f"{entry['code']} {entry['name']}", "bold"), f" ({entry['severity']})"))
+        _print(Padding(Text(str(entry["summary"])), (0, 0, 0, 4)))
     return EXIT_OK
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="Explain a rule.")
 @click.argument("rule")
 def explain(rule: str) -> int:
     """Explain a rule, by code (IMB401) or name (empty-band): symptom, cause, remedy, evidence, limits."""
@@ -152,7 +148,7 @@ def explain(rule: str) -> int:
     return EXIT_OK
 
 
-@cli.command(context_settings=CONTEXT)
+@cli.command(context_settings=CONTEXT, short_help="See two planted faults diagnosed, treated and cured.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -189,7 +185,11 @@ def _summary(rule: type) -> str:
 def _print(renderable: Any) -> None:
     from rich.console import Console
 
-    Console().print(renderable)
+    class PipedConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the process with 1; `main` knows better
+
+    PipedConsole().print(renderable)
 
 
 def _write(path: Path, text: str) -> None:
@@ -202,6 +202,7 @@ def _write(path: Path, text: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code instead of ending the process."""
+    _print_what_the_terminal_can()
     try:
         result = cli.main(
             args=None if argv is None else list(argv), prog_name="imbalance-doctor", standalone_mode=False
@@ -220,6 +221,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LogError, ValueError, OSError) as error:
         click.echo(f"imbalance-doctor: {' '.join(str(error).split())}", err=True)
         return EXIT_USAGE
+
+
+def _print_what_the_terminal_can() -> None:
+    """Texts hold τ and θ: where an encoding lacks them, a mark in their place beats a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def entry_point() -> None:

@@ -71,11 +71,16 @@ def class_label(finding: Finding) -> str:
 
 
 def grouped(findings: Iterable[Finding]) -> list[Group]:
-    """Findings of one code, severity, loss and state together, in the order of their first."""
+    """Findings of one code, severity, loss and state together, in the order of their first.
+
+    A fault that came back on the same class is an episode of its own.
+    """
     groups: dict[object, list[Finding]] = {}
+    episodes: Counter[object] = Counter()
     for finding in findings:
-        key = (finding.code, finding.severity, finding.loss, finding.status, finding.explained_by)
-        groups.setdefault(key, []).append(finding)
+        same = (finding.code, finding.severity, finding.loss, finding.status, finding.explained_by)
+        groups.setdefault((same, episodes[same, finding.class_index]), []).append(finding)
+        episodes[same, finding.class_index] += 1
     return [Group(tuple(members)) for members in groups.values()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 import pkgutil
@@ -50,8 +51,10 @@ def find_rule(code_or_name: str) -> type[Rule]:
     for rule in rule_types():
         if wanted in (rule.code.lower(), rule.name):
             return rule
-    known = ", ".join(f"{rule.code} {rule.name}" for rule in rule_types())
-    raise ValueError(f"no rule is called {code_or_name!r}; there are {known}")
+    names = [name for rule in rule_types() for name in (rule.code, rule.name)]
+    close = difflib.get_close_matches(code_or_name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else "`imbalance-doctor rules` lists them"
+    raise ValueError(f"no rule is called {code_or_name!r}; {hint}")
 
 
 def page_sections(rule: type[Rule]) -> dict[str, str]:

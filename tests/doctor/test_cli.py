@@ -1,0 +1,149 @@
+"""The command line: what it prints, what it exits with, and that it never shows a traceback."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from imbalance_doctor import Doctor, diagnose
+from imbalance_doctor.cli import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, main
+from losses import PAUCAtBudgetLoss, SmoothAPLoss
+from tests.doctor.loop import train
+
+
+@pytest.fixture(scope="module")
+def sick_run(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("sick")
+    loss_fn = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+    with Doctor(run_dir, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=300)
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def healthy_run(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("healthy")
+    loss_fn = SmoothAPLoss(num_classes=1, queue_size=1024, temperature=0.1)
+    with Doctor(run_dir, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=300, rate=0.1)
+    return run_dir
+
+
+def test_exit_codes(sick_run, healthy_run, capsys):
+    assert main(["report", str(sick_run)]) == EXIT_FINDINGS == 1
+    assert main(["report", str(sick_run), "--fail-on", "never"]) == EXIT_OK == 0
+    assert main(["report", str(healthy_run)]) == EXIT_OK
+    assert main(["report", str(sick_run), "--ignore", "IMB0,IMB2,IMB3,IMB4,IMB5,IMB7"]) == EXIT_OK
+    assert capsys.readouterr().err == ""
+
+
+def test_the_report_names_symptom_cause_remedy_and_evidence(sick_run, capsys):
+    main(["report", str(sick_run)])
+    out = capsys.readouterr().out
+    for word in ("IMB401 empty-band", "symptom", "cause", "remedy", "evidence", "queue_size: 64 →"):
+        assert word in out
+
+
+def test_json_on_stdout_is_pure_and_is_the_diagnosis(sick_run, capsys):
+    assert main(["report", str(sick_run), "--format", "json"]) == EXIT_FINDINGS
+    found = json.loads(capsys.readouterr().out)
+    assert [f["code"] for f in found["findings"]] == [f.code for f in diagnose(sick_run).findings]
+
+
+def test_html_goes_beside_the_log_or_where_it_is_told(sick_run, tmp_path, capsys):
+    main(["report", str(sick_run), "--format", "html"])
+    assert (sick_run / "report.html").read_text().startswith("<!")
+    main(["report", str(sick_run), "--format", "html", "-o", str(tmp_path / "deep" / "page.html")])
+    assert (tmp_path / "deep" / "page.html").exists()
+    assert not list(tmp_path.rglob("*.part"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file or directory; give a run directory or a log file"),
+        ("", "the file is empty"),
+        ("dear diary\n", "not a run log"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_on_stderr(tmp_path, capsys, content, message):
+    path = tmp_path / "thing"
+    if content is not None:
+        path.write_text(content)
+    assert main(["report", str(path)]) == EXIT_USAGE == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert str(path) in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report"], "Missing argument 'RUN'"),
+        (["report", ".", "--format", "pdf"], "'pdf' is not one of"),
+        (["diagnose"], "No such command 'diagnose'"),
+        (["explain", "emptyband"], "no rule is called 'emptyband'; did you mean empty-band"),
+    ],
+)
+def test_wrong_usage_is_one_line_on_stderr(arguments, message, capsys):
+    assert main(arguments) == EXIT_USAGE
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_selector_that_names_no_rule_is_an_error(sick_run, capsys):
+    assert main(["report", str(sick_run), "--select", "IMB999"]) == EXIT_USAGE
+    assert "'IMB999' selects no rule" in capsys.readouterr().err
+
+
+def test_rules_and_explain_teach(capsys):
+    assert main(["rules"]) == EXIT_OK
+    assert "IMB401 empty-band" in capsys.readouterr().out
+    assert main(["rules", "--format", "json"]) == EXIT_OK
+    assert {"code", "name", "severity", "losses", "summary"} == set(json.loads(capsys.readouterr().out)[0])
+    for name in ("IMB401", "imb401", "empty-band"):
+        assert main(["explain", name]) == EXIT_OK
+        out = capsys.readouterr().out
+        for section in ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References"):
+            assert f"## {section}" in out
+
+
+def test_help_shows_examples(capsys):
+    for arguments in (["--help"], ["report", "--help"]):
+        assert main(arguments) == EXIT_OK
+        assert "imbalance-doctor report runs/fraud-01\n" in capsys.readouterr().out
+
+
+def run_module(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "imbalance_doctor", *arguments], capture_output=True, text=True, **options
+    )
+
+
+@pytest.mark.slow
+def test_a_pipe_gets_plain_text_and_a_reader_that_leaves_is_no_error(sick_run):
+    piped = run_module("report", str(sick_run))
+    assert "\x1b" not in piped.stdout
+    gone = subprocess.run(
+        f"{sys.executable} -m imbalance_doctor rules | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+    )
+    assert gone.returncode == 0
+    assert gone.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_terminal_without_greek_letters_is_no_error(sick_run):
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    assert run_module("report", str(sick_run), env=ascii_only).returncode == EXIT_FINDINGS
