@@ -1,0 +1,247 @@
+"""Every error says what came, what was expected and what to do."""
+
+import pytest
+import torch
+from loss_cases import RANKING
+
+from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from losses import RecallAtQuantileLoss as Recall
+from losses._checks import check_number
+
+CONSTRUCTION = [
+    (lambda: SmoothAPLoss(0), "num_classes must be an integer of at least 1, got 0"),
+    (lambda: SmoothAPLoss(True), "num_classes must be an integer of at least 1, got True"),
+    (lambda: SmoothAPLoss(2, queue_size=-1), "queue_size must be an integer of at least 0, got -1"),
+    (lambda: SmoothAPLoss(2, queue_size=1.5), "queue_size must be an integer of at least 0, got 1.5"),
+    (lambda: SmoothAPLoss(2, temperature=0.0), "temperature must be a finite number and > 0.0, got 0.0"),
+    (
+        lambda: SmoothAPLoss(2, temperature=float("nan")),
+        "temperature must be a finite number and > 0.0, got nan",
+    ),
+    (
+        lambda: SmoothAPLoss(2, reduction="avg"),
+        "reduction must be one of 'mean', 'sum', 'none', got 'avg'",
+    ),
+    (
+        lambda: SmoothAPLoss(2, gather_distributed="yes"),
+        "gather_distributed must be one of None, True, False, got 'yes'",
+    ),
+    (lambda: SmoothAPLoss(2, max_pool_size=1), "max_pool_size must be an integer of at least 2, got 1"),
+    (lambda: SmoothAPLoss(2, tau_scale="std"), "tau_scale must be one of None, 'iqr', got 'std'"),
+    (lambda: Recall(2, quantile=0.0), "quantile must be a finite number and > 0.0 and < 1.0, got 0.0"),
+    (lambda: Recall(2, quantile=1), "quantile must be a finite number and > 0.0 and < 1.0, got 1"),
+    (
+        lambda: Recall(2, quantile_interpolation="cubic"),
+        "quantile_interpolation must be one of 'linear', 'lower', 'higher', 'nearest', 'midpoint', "
+        "got 'cubic'",
+    ),
+    (lambda: PAUCAtBudgetLoss(2, beta=0.0), "beta must be a finite number and > 0.0 and <= 1.0, got 0.0"),
+    (lambda: PAUCAtBudgetLoss(2, beta=1.1), "beta must be a finite number and > 0.0 and <= 1.0, got 1.1"),
+    (
+        lambda: PAUCAtBudgetLoss(2, alpha=0.2, beta=0.2),
+        "alpha must be a finite number and >= 0.0 and < 0.2, got 0.2",
+    ),
+    (
+        lambda: PAUCAtBudgetLoss(2, surrogate="auc"),
+        "surrogate must be one of 'trapezoid', 'pairwise', got 'auc'",
+    ),
+    (lambda: PAUCAtBudgetLoss(2, n_knots=1), "n_knots must be an integer of at least 2, got 1"),
+    (lambda: PAUCAtBudgetLoss(2, tau_scale=None), "tau_scale must be one of 'iqr', 'band', got None"),
+    (
+        lambda: PAUCAtBudgetLoss(2, pos_numerator="all"),
+        "pos_numerator must be one of 'pool', 'live', got 'all'",
+    ),
+    (
+        lambda: PAUCAtBudgetLoss(2, budget_basis="rows"),
+        "budget_basis must be one of 'fpr', 'population', got 'rows'",
+    ),
+    (lambda: SigmoidFocalLoss(gamma=-1), "gamma must be a finite number and >= 0.0, got -1"),
+    (
+        lambda: SigmoidFocalLoss(alpha=2),
+        "alpha must be a finite number and >= 0.0 and <= 1.0, got 2; -1 switches it off",
+    ),
+    (
+        lambda: SigmoidFocalLoss(reduction="mean_positive"),
+        "reduction must be one of 'none', 'mean', 'sum', got 'mean_positive'",
+    ),
+    (lambda: SoftmaxFocalLoss(alpha=[]), "alpha must be one weight for each class, got shape [0]"),
+    (
+        lambda: SoftmaxFocalLoss(alpha=[1.0, -1.0]),
+        "alpha must be finite and >= 0, got [1.0, -1.0]",
+    ),
+    (
+        lambda: SoftmaxFocalLoss(label_smoothing=1.0),
+        "label_smoothing must be a finite number and >= 0.0 and < 1.0, got 1.0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("construct", "message"), CONSTRUCTION, ids=[m for _, m in CONSTRUCTION])
+def test_settings_are_checked_at_construction(construct, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the whole message is compared below
+        construct()
+    assert str(error.value) == message
+
+
+ids = torch.tensor([0, 1, 2, 0])
+INPUTS = [
+    (
+        (torch.zeros(4, 2), ids),
+        {},
+        "logits must have shape [N, 3] for num_classes=3, got [4, 2]",
+    ),
+    ((torch.zeros(4), ids), {}, "logits must have shape [N, 3] for num_classes=3, got [4]"),
+    (
+        (torch.zeros(4, 3, dtype=torch.long), ids),
+        {},
+        "logits must be floating point, got torch.int64",
+    ),
+    (
+        (torch.zeros(4, 3), ids[:3]),
+        {},
+        "targets must have shape [4] or [4, 1] (class ids) or [4, 3] (0/1 for each class) to match 4 rows "
+        "of logits, got [3]",
+    ),
+    (
+        (torch.zeros(4, 3), torch.tensor([0, 1, 3, 0])),
+        {},
+        "targets must lie in [0, 2] or equal ignore_index=-100, got 3",
+    ),
+    (
+        (torch.zeros(4, 3), torch.tensor([0.0, 1.0, 0.6, 0.0])),
+        {},
+        "targets must be whole numbers, got 0.6000000238418579: the ranking losses take hard labels; round "
+        "them, or use SigmoidFocalLoss for soft labels",
+    ),
+    (
+        (torch.zeros(4, 3), torch.full((4, 3), 2)),
+        {},
+        "targets must lie in [0, 1] or equal ignore_index=-100, got 2",
+    ),
+    (
+        (torch.zeros(4, 3), ids),
+        {"iid_mask": torch.ones(4)},
+        "iid_mask must be bool of shape [4], one entry for each row, got torch.float32 of shape [4]",
+    ),
+    (
+        (torch.zeros(4, 3), ids),
+        {"sample_weight": torch.ones(3)},
+        "sample_weight must have shape [4], one weight for each row, got [3]",
+    ),
+    (
+        (torch.zeros(4, 3), ids),
+        {"sample_weight": torch.tensor([1.0, -1.0, 1.0, 1.0])},
+        "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+    ),
+    (
+        (torch.zeros(4, 3), ids),
+        {"sample_weight": torch.tensor([1.0, torch.inf, 1.0, 1.0])},
+        "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+    ),
+]
+
+
+@pytest.mark.parametrize("make", RANKING.values(), ids=RANKING.keys())
+@pytest.mark.parametrize(("arguments", "options", "message"), INPUTS, ids=[m[:40] for *_, m in INPUTS])
+def test_inputs_of_ranking_losses_are_checked(make, arguments, options, message):
+    loss_fn = make(3)
+    before = {name: value.clone() for name, value in loss_fn.state_dict().items()}
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        loss_fn(*arguments, **options)
+    assert str(error.value) == message
+    assert all(torch.equal(before[name], value) for name, value in loss_fn.state_dict().items())
+
+
+FOCAL = [
+    (
+        lambda: SigmoidFocalLoss()(torch.zeros(4, 3), torch.zeros(4)),
+        "inputs and targets must have the same shape, got [4, 3] and [4]; for class ids use SoftmaxFocalLoss",
+    ),
+    (
+        lambda: SigmoidFocalLoss()(torch.zeros(2), torch.tensor([0.0, 2.0])),
+        "targets must lie in [0, 1], got values from 0 to 2",
+    ),
+    (
+        lambda: SigmoidFocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3), sample_weight=torch.ones(3)),
+        "sample_weight must be [N] for rows, or broadcast to the inputs' shape [4, 3] with as many "
+        "dimensions, got [3]",
+    ),
+    (
+        lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3)),
+        "inputs must have shape (N, C) or (N, C, ...) and targets (N) or (N, ...), got [4, 3] and [4, 3]",
+    ),
+    (
+        lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.zeros(4)),
+        "targets must be integer class ids, got torch.float32; for soft or multi-label targets use "
+        "SigmoidFocalLoss",
+    ),
+    (
+        lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.full((4,), 3)),
+        "targets must lie in [0, 2] or equal ignore_index=-100, got values from 3 to 3",
+    ),
+    (
+        lambda: SoftmaxFocalLoss(alpha=[1.0, 2.0])(torch.zeros(4, 3), ids),
+        "alpha has 2 weights but the logits have 3 classes: give one weight for each class",
+    ),
+    (
+        lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), ids, sample_weight=torch.ones(3)),
+        "sample_weight must have the targets' shape [4], got [3]",
+    ),
+    (
+        lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), ids, sample_weight=-torch.ones(4)),
+        "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), FOCAL, ids=[m[:40] for _, m in FOCAL])
+def test_inputs_of_focal_losses_are_checked(call, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        call()
+    assert str(error.value) == message
+
+
+def test_settings_that_cannot_change_are_named_with_those_that_can():
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        PAUCAtBudgetLoss(2).reconfigure(beta=0.1, num_classes=3)
+    assert str(error.value) == (
+        "PAUCAtBudgetLoss cannot change 'beta', 'num_classes' during training; it can change 'temperature', "
+        "'tau_scale', 'queue_size', 'gather_distributed', 'max_pool_size', 'pos_numerator'"
+    )
+
+
+def test_a_rejected_change_changes_nothing():
+    loss_fn = PAUCAtBudgetLoss(2)
+    before = loss_fn.config()
+    with pytest.raises(ValueError, match="pos_numerator must be one of 'pool', 'live', got 'x'"):
+        loss_fn.reconfigure(temperature=0.5, queue_size=3, pos_numerator="x")
+    assert loss_fn.config() == before
+    loss_fn.reconfigure(temperature=0.5, queue_size=3, pos_numerator="live")
+    assert loss_fn.config() == {**before, "temperature": 0.5, "queue_size": 3, "pos_numerator": "live"}
+
+
+@pytest.mark.parametrize(
+    "loss_fn",
+    [
+        *(make(3) for make in RANKING.values()),
+        SigmoidFocalLoss(alpha=-1),
+        SoftmaxFocalLoss(alpha=[0.1, 0.2, 0.3], label_smoothing=0.1),
+    ],
+    ids=lambda loss_fn: loss_fn.kind,
+)
+def test_a_configuration_builds_the_same_loss_again(loss_fn):
+    assert type(loss_fn)(**loss_fn.config()).config() == loss_fn.config()
+
+
+def test_a_required_process_group_must_exist():
+    with pytest.raises(RuntimeError, match="gather_distributed=True needs an initialised process group"):
+        SmoothAPLoss(1, gather_distributed=True)(torch.zeros(2, 1), torch.tensor([0, 1]))
+    with pytest.raises(RuntimeError, match="gather_distributed=True needs an initialised process group"):
+        wrapper = LossWarmupWrapper(torch.nn.CrossEntropyLoss(), SmoothAPLoss(3), 1, gather_distributed=True)
+        wrapper.eval()(torch.zeros(4, 3), ids)
+
+
+@pytest.mark.parametrize("value", [float("inf"), "1", None, True])
+def test_numbers_are_finite_numbers(value):
+    with pytest.raises(ValueError, match="x must be a finite number"):
+        check_number("x", value)
