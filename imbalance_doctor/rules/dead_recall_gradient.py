@@ -17,8 +17,10 @@ from imbalance_doctor.rules.measures import (
     mean,
     recent,
     round_to,
-    spread_in_temperatures,
 )
+
+#: Where the median is in `losses.diagnostics.QUANTILE_LEVELS`.
+MEDIAN = 4
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,8 @@ class DeadRecallGradient(Rule):
     spread of the scores leaves every positive outside.
 
     ## Remedy
-    Raise the temperature to the printed value or use `tau_scale="iqr"`, so that the positives that are
-    missed come within reach; or begin with a warmup, so that they start near the threshold.
+    Raise the temperature to the printed value, with which the median positive is 3 temperatures below the
+    threshold; or begin with a warmup, so that positives start near the threshold.
 
     ## Evidence
     Of the last 20 or more live positives at most 1 % carried gradient, and at least a tenth of the pooled
@@ -57,7 +59,7 @@ class DeadRecallGradient(Rule):
     kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
     requires: ClassVar[tuple[str, ...]] = (
         "live_pos_count", "grad_pos_count", "pool_pos_count", "above_threshold_count",
-        "tau_eff", "score_iqr", "score_std",
+        "tau_eff", "threshold", "pos_score_quantiles",
     )  # fmt: skip
     #: 100 steps at the default: a model that has just begun may have no positive near the threshold yet.
     min_records: ClassVar[int] = 10
@@ -68,12 +70,12 @@ class DeadRecallGradient(Rule):
         "{live_positives:.0f} live ones {carrying:.0f} carried gradient: nothing is learnt from them."
     )
     cause: ClassVar[str] = (
-        "no positive is within a few temperatures of the threshold; the scores are spread over "
-        "{spread_ratio:,.0f} temperatures of {tau:.2g}."
+        "no positive is within a few temperatures of the threshold; the median one is {distance:,.0f} "
+        "temperatures of {tau:.2g} below it."
     )
     remedy: ClassVar[str] = (
-        'a temperature of about {tau_wanted:.2g}, or tau_scale="iqr", brings the missed positives within '
-        "reach; or a warmup with BCE or cross-entropy."
+        "a temperature of about {tau_wanted:.2g} brings the missed positives within reach; so does a "
+        "warmup with BCE or cross-entropy, which brings them near the threshold."
     )
 
     #: Live positives that must have come by.
@@ -82,8 +84,9 @@ class DeadRecallGradient(Rule):
     carrying: float = 0.01
     #: Share of the pooled positives that must be below the threshold: where fewer are, recall is all but met.
     missed: float = 0.1
-    #: Spread over temperature that the remedy aims at.
-    wanted_ratio: float = 10.0
+    #: Temperatures from the threshold to the median positive that the remedy aims at: there a sigmoid has
+    #: 18 % of its largest slope.
+    reach: float = 3.0
 
     def examine(self, window: Window) -> Verdict:
         """Find classes that miss positives and learn from none."""
@@ -99,10 +102,12 @@ class DeadRecallGradient(Rule):
     def _findings(
         self, window: Window, live: Floats, carrying: Floats, missed: Floats, classes: list[int]
     ) -> Iterator[Evidence]:
-        ratio, taus = mean(spread_in_temperatures(window)), mean(recent(window, "tau_eff"))
+        taus, thresholds = mean(recent(window, "tau_eff")), mean(recent(window, "threshold"))
+        positives = mean(recent(window, "pos_score_quantiles")[:, :, MEDIAN])
+        distance = (thresholds - positives) / taus
         temperature = float(window.config("temperature") or 0.0)
         for index in classes:
-            wanted = round_to(temperature * float(ratio[index]) / self.wanted_ratio, 1)
+            wanted = round_to(temperature * float(distance[index]) / self.reach, 1)
             prescription: dict[str, Any] | None = None
             if wanted > temperature:
                 prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
@@ -111,7 +116,7 @@ class DeadRecallGradient(Rule):
                     "missed_percent": 100.0 * float(missed[index]),
                     "live_positives": float(live[index]),
                     "carrying": float(carrying[index] * live[index]),
-                    "spread_ratio": float(ratio[index]),
+                    "distance": float(distance[index]),
                     "tau": float(taus[index]),
                     "tau_wanted": wanted,
                 },

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
+
+import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import mean, recent
+from imbalance_doctor.rules.measures import Floats
 
 
 @dataclass(frozen=True)
@@ -16,25 +19,39 @@ class PositivesOnlyGradient(Rule):
     """The loss pushes positives up and never a negative down, and nothing else trains the model.
 
     ## Symptom
-    The loss falls slowly and average precision stays far below what Smooth-AP or BCE reach on the same
-    data, although AUROC looks fair.
+    The loss falls and positives do rise above the threshold now and then, but the order of the scores
+    does not get better: AUROC stays near 0.5, or, after a warmup that had brought it up, falls again.
 
     ## Cause
     Recall@Quantile and partial AUC with the trapezoid surrogate take their thresholds without gradient:
-    only positives receive any. Directions in which negatives resemble positives are never unlearnt.
+    only positives receive any. Whatever moves positives up also moves the negatives that resemble them,
+    the threshold follows, and nothing ever pushes a negative down.
 
     ## Remedy
-    Keep a likelihood loss beside it (`LossWarmupWrapper` with `final_main_weight` below 1), warm up with
-    one, use `surrogate="pairwise"` for partial AUC, or Smooth-AP.
+    Keep a likelihood loss beside it (`LossWarmupWrapper` with `final_main_weight` below 1), use
+    `surrogate="pairwise"` for partial AUC, or Smooth-AP. A warmup alone is not enough.
 
     ## Evidence
-    The loss has been the only one from the run's first step, and its gradient reaches positives only. No
-    threshold: it follows from the configuration. AP at a rate of 0.5 %, batch 256, 800 steps of Adam, 3
-    seeds, Gaussian data / digits: trapezoid .34 / .05, Recall@2 % .36 / .08, pairwise .79 / .75,
-    Smooth-AP .80 / .66 (batch 64).
+    The loss's gradient reaches positives only (by its configuration), and the mean `pool_auroc` of the
+    last 10 records is below 0.7 (from 150 steps on, where the loss was alone from the first step), or 0.1
+    below that of its own first 5 records. Alone from the first step without either is information.
+
+    AUROC on validation data, Adam, batch 256:
+
+    | data, steps | trapezoid | recall | warmed up | and 0.5 BCE | pairwise | Smooth-AP |
+    |---|---|---|---|---|---|---|
+    | sequences, 2 %, 800 | .57 | .57 | .55 | .88 | .89 | .89 |
+    | ten digits, 400 | .51 | .50 | .67 | | 1.00 | 1.00 |
+    | three Gaussians, 400 | .54 | .85 | 1.00 | | 1.00 | 1.00 |
+    | three, 3 % 3 % 94 %, 400 | .49 | .77 | 1.00 | | 1.00 | 1.00 |
+
+    In the pool, the runs that ended near 0.5 were below 0.7 from step 100 to 200 on; the others were above
+    0.8 at step 100. Binary tabular data suffers less in AUROC (.85 to .95) but much in AP: at a rate of
+    0.5 %, .34 / .05 against .80 / .66 for Smooth-AP (Gaussian data / digits).
 
     ## Known problems
-    Fine-tuning a model that already ranks well is reported as well; there the finding may be ignored.
+    Data that no loss separates within 150 steps looks the same. The log does not tell this rule how much
+    the warmup loss still weighs; where it does, AUROC dips after the switch and recovers.
 
     ## References
     Narasimhan & Agarwal, *SVM pAUC tight: A New Support Vector Method for Optimizing Partial AUC*, KDD 2013
@@ -56,6 +73,10 @@ class PositivesOnlyGradient(Rule):
     cause: ClassVar[str] = (
         "its thresholds carry no gradient, so that positives are pushed up and negatives never down."
     )
+    decay_symptom: ClassVar[str] = (
+        "the pool's AUROC has fallen from {before:.2f} to {auroc:.2f} since this loss took over "
+        "{steps:.0f} steps ago; no negative has received any gradient from it."
+    )
     remedy: ClassVar[str] = (
         "keep BCE or cross-entropy beside it (LossWarmupWrapper with final_main_weight below 1), warm up "
         "with one, or use Smooth-AP."
@@ -65,17 +86,37 @@ class PositivesOnlyGradient(Rule):
         "(LossWarmupWrapper with final_main_weight below 1)."
     )
 
+    #: Mean AUROC of the pool, below which the order is not being learnt. See Evidence.
+    auroc: float = 0.7
+    #: Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100.
+    settle_steps: int = 150
+    #: Fall of the pool's AUROC below its first 5 records that is a decay: 0.12 to 0.3 in runs that decayed,
+    #: 0.02 where a likelihood loss with half of the weight held it.
+    fall: float = 0.1
+
     def examine(self, window: Window) -> Verdict:
-        """Look whether the loss has been alone since the first step."""
+        """Look at how the order of the scores develops under this loss."""
         if window.config("surrogate") == "pairwise":
             return []
         steps = window.step - window.run.start_step
-        if window.records * window.run.every < steps:  # it began later: after a warmup, or a treatment
+        # Records since the start: the loss was alone from then on, not after a warmup.
+        alone = window.records * window.run.every >= steps
+        series = window.series("pool_auroc").values
+        early, late = _overall(series[:5]), _overall(series[-10:])
+        if not math.isfinite(late):
             return []
-        auroc = mean(recent(window, "pool_auroc"))
-        known = auroc[auroc == auroc]
-        if not len(known):
-            return []
-        values = {"steps": float(steps), "auroc": float(known.sum() / len(known))}
+        values = {"steps": float(len(series) * window.run.every), "auroc": late, "before": early}
+        index = 0 if window.classes == 1 else None
         remedy = self.pairwise_remedy if window.kind == "pauc_at_budget" else None
-        return [Evidence(values, 0 if window.classes == 1 else None, remedy=remedy)]
+        if len(series) >= 15 and late < early - self.fall:
+            return [Evidence(values, index, severity="warning", symptom=self.decay_symptom, remedy=remedy)]
+        if not alone:
+            return []
+        stuck = steps >= self.settle_steps and late < self.auroc
+        return [Evidence(values, index, severity="warning" if stuck else "info", remedy=remedy)]
+
+
+def _overall(values: Floats) -> float:
+    """The mean over records and classes of what is known."""
+    known = values[np.isfinite(values)]
+    return float(known.sum() / len(known)) if len(known) else math.nan

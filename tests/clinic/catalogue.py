@@ -92,66 +92,9 @@ def dead_units(step: int, model: nn.Module, loss: nn.Module, optimizer: torch.op
 def planted(seed: int = 0) -> Iterator[Planted]:
     """Every planted fault, on several families. Seeds 0-9 set thresholds; others check them."""
     for family in ("gaussian", "digits", "sequence"):
-        base = ClinicRun(smooth_ap(), family=family, rate=0.02, batch=128, steps=250, seed=seed)
-        rare = base.but(rate=0.005)
-
-        yield Planted("IMB001", "nan-row", base.but(tamper=nan_row), base, by=70)
-        yield Planted(
-            "IMB002", "small-pool", base.but(loss=smooth_ap(128), rate=0.0005, batch=64),
-            base.but(loss=smooth_ap(16_384), rate=0.002, batch=64, steps=400), also=("IMB003",),
-        )  # fmt: skip
-        yield Planted("IMB003", "small-queue", rare.but(loss=smooth_ap(256)), rare.but(loss=smooth_ap(4096)))
-        yield Planted(
-            "IMB003", "small-queue-recall", rare.but(loss=recall(0.02, 512)),
-            rare.but(loss=recall(0.02, 4096), batch=512), also=("IMB403", "IMB304"),
-        )  # fmt: skip
-        yield Planted("IMB010", "filtered", base.but(tamper=only_positives, rate=0.2), base.but(rate=0.2))
-        sgd = base.but(optimizer="sgd", lr=0.1)
-        tau = smooth_ap(tau_scale="iqr", temperature=0.1)
-        yield Planted(
-            "IMB201", "oversized-temperature", sgd.but(loss=smooth_ap(temperature=20.0)), sgd.but(loss=tau)
-        )
-        yield Planted(
-            "IMB202", "logits-times-100", base.but(logit_scale=100.0), base.but(loss=tau, logit_scale=100.0)
-        )
-        yield Planted(
-            "IMB202", "tiny-temperature-pauc", base.but(loss=pauc(0.05, temperature=0.001)),
-            base.but(loss=pauc(0.05)), also=("IMB406",),
-        )  # fmt: skip
-        yield Planted(
-            "IMB304", "small-quantile", base.but(loss=recall(0.002, 256), rate=0.1), base.but(loss=recall(0.2, 2048), rate=0.1),
-            also=("IMB301",),
-        )  # fmt: skip
-        yield Planted(
-            "IMB301",
-            "small-quantile",
-            base.but(loss=recall(0.01), rate=0.2),
-            base.but(loss=recall(0.3), rate=0.2),
-        )
-        yield Planted(
-            "IMB305", "small-temperature", base.but(loss=recall(temperature=1e-4, tau_scale=None)),
-            base.but(loss=recall()), also=("IMB202",),
-        )  # fmt: skip
-        yield Planted(
-            "IMB401",
-            "narrow-band",
-            base.but(loss=pauc(0.002, 256), rate=0.1),
-            base.but(loss=pauc(0.02), rate=0.1),
-        )
-        yield Planted("IMB402", "dead-units", base.but(loss=pauc(), loop=dead_units), base.but(loss=pauc()))
-        yield Planted(
-            "IMB403", "small-batch", rare.but(loss=pauc(queue=8192), batch=32), rare.but(loss=pauc(queue=4096), batch=1024),
-        )  # fmt: skip
-        yield Planted(
-            "IMB506", "no-hooks", base.but(loss=warmed(smooth_ap()), drive_schedule=False),
-            base.but(loss=warmed(smooth_ap(), temp_decay_steps=100)),
-        )  # fmt: skip
-        yield Planted(
-            "IMB703",
-            "learning-rate",
-            base.but(loss=bce(), optimizer="sgd", lr=100.0),
-            base.but(loss=bce(10.0)),
-        )
+        yield from _planted_in_ranking(family, seed)
+    for family in ("gaussian", "digits", "table"):
+        yield from _planted_in_thresholds(family, seed)
     hard = ClinicRun(bce(), rate=0.01, batch=256, steps=400, seed=seed)
     for run in (
         hard.but(family="gaussian", family_options={"separation": 1.0}),
@@ -159,3 +102,93 @@ def planted(seed: int = 0) -> Iterator[Planted]:
         hard.but(family="sequence", family_options={"strength": 1.0}),
     ):
         yield Planted("IMB009", "plain-bce", run, run.but(loss=bce(50.0), lr=3e-3), by=250)
+
+
+def _planted_in_ranking(family: str, seed: int) -> Iterator[Planted]:
+    base = ClinicRun(smooth_ap(), family=family, rate=0.02, batch=128, steps=250, seed=seed)
+    rare, sgd = base.but(rate=0.005), base.but(optimizer="sgd", lr=0.1)
+    fitting = smooth_ap(tau_scale="iqr", temperature=0.1)
+
+    yield Planted("IMB001", "nan-row", base.but(tamper=nan_row), base, by=70)
+    yield Planted(
+        "IMB002",
+        "small-pool",
+        base.but(loss=smooth_ap(128), rate=0.0005, batch=64),
+        base.but(loss=smooth_ap(16_384), rate=0.002, batch=64, steps=400),
+        also=("IMB003",),
+    )
+    yield Planted("IMB003", "small-queue", rare.but(loss=smooth_ap(256)), rare.but(loss=smooth_ap(4096)))
+    yield Planted("IMB010", "filtered", base.but(tamper=only_positives, rate=0.2), base.but(rate=0.2))
+    yield Planted(
+        "IMB201",
+        "oversized-temperature",
+        sgd.but(loss=smooth_ap(temperature=20.0)),
+        sgd.but(loss=fitting),
+    )
+    yield Planted(
+        "IMB202",
+        "logits-times-100",
+        base.but(logit_scale=100.0),
+        base.but(loss=fitting, logit_scale=100.0),
+    )
+    yield Planted(
+        "IMB506",
+        "no-hooks",
+        base.but(loss=warmed(smooth_ap()), drive_schedule=False),
+        base.but(loss=warmed(smooth_ap(), temp_decay_steps=100)),
+    )
+
+
+def _planted_in_thresholds(family: str, seed: int) -> Iterator[Planted]:
+    base = ClinicRun(pauc(), family=family, rate=0.02, batch=256, steps=250, seed=seed)
+    many, rare = base.but(rate=0.1), base.but(rate=0.005)
+    balanced = base.but(columns=3, rate=(1 / 3,) * 3, family_options={})
+
+    yield Planted(
+        "IMB003",
+        "small-queue-recall",
+        rare.but(loss=recall(0.02, 256)),
+        rare.but(loss=recall(0.02, 4096), batch=512),
+        also=("IMB403", "IMB304"),
+    )
+    yield Planted(
+        "IMB202",
+        "tiny-temperature",
+        base.but(loss=pauc(0.05, temperature=0.001)),
+        base.but(loss=pauc(0.05)),
+        also=("IMB406",),
+    )
+    yield Planted("IMB301", "small-quantile", many.but(loss=recall(0.01)), many.but(loss=recall(0.2)))
+    yield Planted(
+        "IMB304",
+        "small-pool",
+        many.but(loss=recall(0.002, 128)),
+        many.but(loss=recall(0.2, 2048)),
+        also=("IMB301",),
+    )
+    yield Planted(
+        "IMB305",
+        "raw-temperature",
+        base.but(loss=recall(temperature=1e-4, tau_scale=None)),
+        base.but(loss=recall()),
+        also=("IMB202",),
+    )
+    yield Planted("IMB401", "narrow-band", many.but(loss=pauc(0.002, 256)), many.but(loss=pauc(0.02)))
+    yield Planted("IMB402", "dead-units", base.but(loop=dead_units), base)
+    yield Planted("IMB403", "small-batch", rare.but(loss=pauc(queue=8192), batch=32), rare.but(batch=1024))
+    yield Planted("IMB406", "copied-temperature", base.but(loss=pauc(temperature=0.01)), base)
+    yield Planted("IMB407", "tiny-alpha", many.but(loss=pauc(0.05, alpha=0.001)), many.but(loss=pauc(0.05)))
+    if family != "digits":  # this family has two classes or ten
+        yield Planted(
+            "IMB509",
+            "three-classes",
+            balanced,
+            balanced.but(loss=pauc(surrogate="pairwise")),
+        )
+    yield Planted(
+        "IMB703",
+        "learning-rate",
+        base.but(loss=bce(), optimizer="sgd", lr=10.0 if family == "gaussian" else 100.0, model="linear"),
+        base.but(loss=bce(10.0)),
+        also=("IMB009", "IMB001"),
+    )

@@ -48,8 +48,9 @@ def binary_runs(count: int, seed: int) -> Iterator[tuple[str, ClinicRun]]:
             rate = max(rate, 0.05)
         family = draw.choice(BINARY_FAMILIES if rate >= 0.01 else BINARY_FAMILIES[:3])
         loss = loss_for(name, rate, queue)
-        if not likelihood and draw.random() < 0.4:
-            loss = _warmed(loss, draw.choice((30, 100)))
+        positives_only = name in ("recall", "pauc", "pauc_live")
+        if not likelihood and (draw.random() < 0.4 or (positives_only and family == "sequence")):
+            loss = _warmed(loss, draw.choice((30, 100)), 0.5 if positives_only else 1.0)
         model = draw.choice(("linear", "mlp"))
         if family == "table":
             model = "mlp"
@@ -61,10 +62,13 @@ def binary_runs(count: int, seed: int) -> Iterator[tuple[str, ClinicRun]]:
         yield f"{number} {name} {family} {model} rate {rate} batch {batch} queue {queue} lr {run.lr}", run
 
 
-def _warmed(main: Callable[[int], nn.Module], steps: int) -> Callable[[int], nn.Module]:
+def _warmed(
+    main: Callable[[int], nn.Module], steps: int, weight: float, multiclass: bool = False
+) -> Callable[[int], nn.Module]:
+    """After a warmup; losses that push positives only keep a likelihood loss beside them."""
     return lambda columns: LossWarmupWrapper(
-        nn.BCEWithLogitsLoss(), main(columns), warmup_steps=steps, temp_decay_steps=200,
-        temp_start=0.1, temp_end=0.02,
+        nn.CrossEntropyLoss() if multiclass else nn.BCEWithLogitsLoss(), main(columns), warmup_steps=steps,
+        temp_decay_steps=200, temp_start=0.1, temp_end=0.05, final_main_weight=weight,
     )  # fmt: skip
 
 
@@ -87,6 +91,8 @@ def multiclass_runs(count: int, seed: int) -> Iterator[tuple[str, ClinicRun]]:
             loss = lambda columns: nn.CrossEntropyLoss()  # noqa: E731
         else:
             loss = loss_for(name, rate, queue)
+            if name in ("recall", "pauc"):
+                loss = _warmed(loss, 50, 0.5, multiclass=True)
         run = ClinicRun(
             loss, family=family, columns=classes, rate=(rate,) * classes, batch=batch, steps=200,
             family_options={"separation": 4.0} if family == "gaussian" else {},

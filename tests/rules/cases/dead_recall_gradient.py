@@ -3,15 +3,15 @@ from tests.rules.cases import Case, counts
 RAW = {"queue_size": 1024, "temperature": 0.01, "tau_scale": None}
 
 
-def recall(above: float, carrying: object, live: float = 5, iqr: float = 20.0) -> dict[str, object]:
+def recall(above: float, carrying: object, live: float = 5, median: float = -2.0) -> dict[str, object]:
     return counts(
         positives=25,
         live=live,
         above_threshold_count=above,
         grad_pos_count=carrying,
         tau_eff=0.01,
-        score_iqr=iqr,
-        score_std=iqr,
+        threshold=1.0,
+        pos_score_quantiles=[[median + level for level in range(-4, 5)]],
     )
 
 
@@ -23,7 +23,7 @@ CASES = [
         recall(12, 0),
         "error",
         RAW,
-        prescribes={"parameter": "temperature", "from": 0.01, "to": 2.0},
+        prescribes={"parameter": "temperature", "from": 0.01, "to": 1.0},
     ),
     Case(
         "one of a hundred carries",
@@ -43,5 +43,5 @@ CASES = [
     ),
     Case("met", "borderline", "recall_at_quantile", recall(24, 0), None, RAW),
     Case("too few to tell", "borderline", "recall_at_quantile", recall(12, 0, live=0.9), None, RAW),
-    Case("alive", "healthy", "recall_at_quantile", recall(12, 2, iqr=0.2), None, RAW),
+    Case("alive", "healthy", "recall_at_quantile", recall(12, 2, median=0.9), None, RAW),
 ]

@@ -1,13 +1,34 @@
 from tests.rules.cases import Case, counts
 
 
-def ranked(auroc: float) -> dict[str, object]:
+def ranked(auroc: object) -> dict[str, object]:
     return counts(positives=25, pool_auroc=auroc)
 
 
+AFTER_WARMUP = {"start_step": -200}
+
 CASES = [
-    Case("recall alone", "sick", "recall_at_quantile", ranked(0.6), "info"),
-    Case("trapezoid alone", "sick", "pauc_at_budget", ranked(0.8), "info", {"surrogate": "trapezoid"}),
-    Case("pairwise", "healthy", "pauc_at_budget", ranked(0.8), None, {"surrogate": "pairwise"}),
-    Case("began later", "borderline", "recall_at_quantile", ranked(0.8), None, run={"start_step": -200}),
+    Case("recall alone, stuck", "sick", "recall_at_quantile", ranked(0.55), "warning"),
+    Case(
+        "trapezoid after a warmup, decays",
+        "sick",
+        "pauc_at_budget",
+        ranked(lambda n: 0.95 - 0.02 * n),
+        "warning",
+        {"surrogate": "trapezoid"},
+        run=AFTER_WARMUP,
+    ),
+    Case("alone, but it learns", "borderline", "recall_at_quantile", ranked(0.75), "info"),
+    Case("alone, and young", "borderline", "recall_at_quantile", ranked(0.55), "info", records=12),
+    Case(
+        "dips and recovers",
+        "borderline",
+        "pauc_at_budget",
+        ranked(lambda n: 0.8 - 0.15 * (5 < n < 10)),
+        None,
+        run=AFTER_WARMUP,
+    ),
+    Case("no order known", "borderline", "recall_at_quantile", ranked(float("nan")), None),
+    Case("pairwise", "healthy", "pauc_at_budget", ranked(0.55), None, {"surrogate": "pairwise"}),
+    Case("after a warmup, stays", "healthy", "recall_at_quantile", ranked(0.9), None, run=AFTER_WARMUP),
 ]
