@@ -1,0 +1,80 @@
+"""How everything here is measured."""
+
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+Step = Callable[[], object]
+
+
+@dataclass
+class Table:
+    """A Markdown table."""
+
+    title: str
+    head: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"\n## {self.title}\n", "| " + " | ".join(self.head) + " |", "|---" * len(self.head) + "|"]
+        return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in self.rows])
+
+
+def compare(*steps: Step, seconds: float = 2.0, least: int = 3, most: int = 300) -> list[float]:
+    """Median seconds of each step, run in turns so that a busy moment of the machine hits all alike."""
+    for step in steps:
+        step()
+    times: list[list[float]] = [[] for _ in steps]
+    end = time.perf_counter() + seconds
+    while len(times[0]) < least or (time.perf_counter() < end and len(times[0]) < most):
+        for step, taken in zip(steps, times, strict=True):
+            start = time.perf_counter()
+            step()
+            taken.append(time.perf_counter() - start)
+    return [statistics.median(taken) for taken in times]
+
+
+def extra_memory(module: str, case: str, library: str) -> float | None:
+    """MiB that one step adds to the peak of a process that has done a small step before; None if it dies."""
+    command = [sys.executable, "-c", f"import {module} as m; m.measure_memory({case!r}, {library!r})"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    return float(done.stdout) if done.returncode == 0 else None
+
+
+def peak() -> float:
+    """Largest resident size of this process so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def machine() -> str:
+    """The machine in a line."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [
+            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
+        ]
+        name = models[0] if models else name
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{load}; "
+        f"Python {platform.python_version()}, torch {torch.__version__}"
+    )
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.3g} ms"
+
+
+def mebibytes(amount: float | None) -> str:
+    return "does not fit" if amount is None else f"{amount:.0f} MiB"
