@@ -70,16 +70,27 @@ class Checkup:
         elif isinstance(record, (EvalRecord, EndRecord)):
             for window in self.history.windows():
                 changed += self._examine(window, everything=True)
-        return changed
+        return self._in_order(changed)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Every finding so far: open ones first, the gravest and earliest first among them."""
+        """Every finding so far: open ones first, the gravest among them, causes before consequences."""
+        return tuple(self._in_order([*(entry.finding for entry in self._open.values()), *self._closed]))
+
+    def _in_order(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Findings with what explains them, as a reader needs them."""
         causes = {rule.code: rule.explained_by for rule in self.rules}
-        held = {(f.loss, f.class_index, f.code) for f in (entry.finding for entry in self._open.values())}
 
         def explained(finding: Finding) -> Finding:
-            codes = (c for c in causes[finding.code] if (finding.loss, finding.class_index, c) in held)
+            if finding.status != "open":
+                return finding
+            # A fault of the loss as a whole explains what is seen on each of its classes.
+            classes = {finding.class_index, None}
+            codes = [
+                code
+                for code in causes[finding.code]
+                if any((code, finding.loss, index) in self._open for index in classes)
+            ]
             return replace(finding, explained_by=tuple(codes))
 
         def order(finding: Finding) -> tuple[Any, ...]:
@@ -92,8 +103,7 @@ class Checkup:
                 finding.class_index or 0,
             )
 
-        found = [explained(entry.finding) for entry in self._open.values()] + self._closed
-        return tuple(sorted(found, key=order))
+        return sorted(map(explained, findings), key=order)
 
     def diagnosis(self, *, source: str = "", notes: Sequence[str] = ()) -> Diagnosis:
         """The state of every rule now."""

@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our pipe has left, as `head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
         return EXIT_OK
-    except (LogError, ValueError, OSError) as error:
+    except (LogError, ValueError, OSError, ModuleNotFoundError) as error:
         click.echo(f"imbalance-doctor: {' '.join(str(error).split())}", err=True)
         return EXIT_USAGE
 

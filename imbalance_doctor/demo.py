@@ -183,7 +183,7 @@ def _train(
             for finding in doctor.step():
                 if not treat:
                     progress.console.print(finding_view(finding))
-                elif finding.prescription is not None:
+                elif finding.prescription is not None and not finding.explained_by:
                     change = doctor.treat(finding)
                     outcome.treated.append(finding)
                     progress.console.print(

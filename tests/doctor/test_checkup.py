@@ -213,3 +213,21 @@ def test_findings_about_a_phase_that_is_over_are_closed():
     assert [f.status for f in doctor.findings] == ["open"]
     (closed,) = doctor.feed(StepRecord(1, "w", {"phase": as_array(2), "score_iqr": as_array([5])}))
     assert closed.status == "resolved"
+
+
+@dataclass(frozen=True)
+class _Consequence(_Gauge):
+    """Fires with the gauge, and is explained by it."""
+
+    code = "TST004"
+    name = "consequence"
+    explained_by = ("TST001",)
+
+
+def test_a_consequence_names_its_cause_and_comes_after_it():
+    doctor = checkup(_Consequence(), _Gauge())
+    changed = doctor.feed(levels(0, 5, 0))
+    for found in (changed, doctor.findings):
+        assert [(f.code, f.explained_by) for f in found] == [("TST001", ()), ("TST004", ("TST001",))]
+    doctor = checkup(_Consequence())
+    assert [f.explained_by for f in doctor.feed(levels(0, 5))] == [()]  # nothing explains it here
