@@ -80,7 +80,7 @@ class SmoothAPLoss(RankingLoss):
             tau,
             pos_weight=pool.weight,
             row_weight=pool.row_weight,
-            gradient_rows=pool.live_rows,
+            gradient_rows=pool.gradient_rows,
         )
         return Terms(loss, (pool.mass.sum(0) > 0) & pool.negative.any(0), tau)
 

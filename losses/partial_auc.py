@@ -161,7 +161,7 @@ class PAUCAtBudgetLoss(RankingLoss):
             tau,
             pos_weight=pool.weight,
             row_weight=pool.row_weight,
-            gradient_rows=pool.live_rows,
+            gradient_rows=pool.gradient_rows,
         )
         return Terms(loss, valid & band.any(0), tau, knots)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from losses.labels import IGNORED, strata
-from losses.sampling import fair_order, quota_sample
+from losses.sampling import fair_order, quota_sample, rows_in_order
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,39 @@ class Pool:
         scores: `[M, C]`, finite everywhere; in the graph for live rows.
         positive: `[M, C]` bool.
         valid: `[M, C]` bool; entries that count for the class, as positive or negative.
-        live: `[M]` bool; rows of the live batch.
-        iid: `[M]` bool.
         weight: `[M]`; value weights of positives.
+        marks: Parts of `iid`, to be joined when somebody asks.
         live_rows: The live rows come first, this many of them; None where their number is not known on
-            the host.
+            the host, and `live_marks` says which they are.
         row_weight: `[M]` inverse inclusion probabilities where the pool was capped, else None.
     """
 
     scores: Tensor
     positive: Tensor
     valid: Tensor
-    live: Tensor
-    iid: Tensor
     weight: Tensor
+    marks: tuple[Tensor, ...]
     live_rows: int | None = None
+    live_marks: Tensor | None = None
     row_weight: Tensor | None = None
+
+    @property
+    def iid(self) -> Tensor:
+        """`[M]` bool; rows that are fair draws of the population."""
+        return self.marks[0] if len(self.marks) == 1 else torch.cat(self.marks)
+
+    @property
+    def live(self) -> Tensor:
+        """`[M]` bool; rows of the live batch."""
+        if self.live_marks is not None:
+            return self.live_marks
+        rows = torch.arange(self.scores.shape[0], device=self.scores.device)
+        return rows < (self.live_rows or 0)
+
+    @property
+    def gradient_rows(self) -> int | None:
+        """How many rows at the front hold all that need a gradient, where that is known."""
+        return self.live_rows or None
 
     @property
     def negative(self) -> Tensor:
@@ -161,7 +178,7 @@ class MemoryQueue(nn.Module):
         """
         if self.size and batch.scores.shape[0]:
             keep = (batch.labels != IGNORED).any(1) & ~unless
-            source, count = fair_order(strata(batch.labels), keep, self.size, self.step)
+            source, count = self._chosen(batch, keep)
             places = torch.arange(source.shape[0], device=source.device)
             slots = (self.head + places) % self.size
             written = places < count
@@ -170,15 +187,21 @@ class MemoryQueue(nn.Module):
                 "labels": batch.labels,
                 "iid": batch.iid,
                 "weight": batch.weight,
-                "born": self.step.expand(batch.scores.shape[0]),
             }
             for name, value in fresh.items():
                 held = getattr(self, name)
                 chosen = written if value.dim() == 1 else written[:, None]
                 new = torch.where(chosen, value[source].to(held.dtype), held[slots])
                 held.index_copy_(0, slots, new)
+            self.born.index_copy_(0, slots, torch.where(written, self.step, self.born[slots]))
             self.head.copy_((self.head + count) % self.size)
         self.step.add_((~unless).long())
+
+    def _chosen(self, batch: Rows, keep: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices of the rows to write, those first, and their count."""
+        if batch.scores.shape[0] <= self.size:
+            return rows_in_order(keep)
+        return fair_order(strata(batch.labels), keep, self.size, self.step)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MemoryQueue:
         # ``model.half()`` is about weights. Rows keep the precision in which they came.
@@ -238,15 +261,13 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
     scores = torch.cat([part.scores.to(device, dtype) for part in parts])
     labels = torch.cat([part.labels.to(device) for part in parts])
     valid = (labels != IGNORED) & scores.detach().isfinite()
-    rows = scores.shape[0]
     return Pool(
         scores=torch.where(valid, scores, 0.0),
         positive=valid & (labels == 1),
         valid=valid,
-        live=torch.arange(rows, device=scores.device) < live.scores.shape[0],
-        iid=torch.cat([part.iid.to(device) for part in parts]),
         weight=torch.cat([part.weight.to(device, dtype) for part in parts]),
-        live_rows=live.scores.shape[0] or None,
+        marks=tuple(part.iid.to(device) for part in parts),
+        live_rows=live.scores.shape[0],
     )
 
 
@@ -276,8 +297,8 @@ def cap(pool: Pool, size: int, step: Tensor) -> Pool:
         scores=pool.scores.index_select(0, chosen),
         positive=pool.positive[chosen],
         valid=pool.valid[chosen],
-        live=pool.live[chosen],
-        iid=pool.iid[chosen],
+        marks=(pool.iid[chosen],),
+        live_marks=pool.live[chosen],
         weight=pool.weight[chosen],
         live_rows=None,
         row_weight=(1.0 / probability[chosen]).to(pool.scores.dtype),

@@ -212,19 +212,18 @@ class RankingLoss(Diagnosable, ABC):
         wanted, listeners = self._listeners()
         if return_diagnostics:
             wanted = Detail.HISTOGRAMS
-        with torch.autocast(logits.device.type, enabled=False):
+        with _full_precision(logits.device.type):
             live = self._read(logits, targets, iid_mask, sample_weight)
             broken = ((live.labels != IGNORED) & ~live.scores.detach().isfinite()).sum()
             pool = self._capped(merge(live, self.queue.rows() if self.training else None))
             terms = self._terms(pool)
-            # A nan that counts makes the loss and every gradient nan, as gradient scalers expect.
-            loss = terms.loss * torch.where(broken > 0, torch.nan, 1.0).to(terms.loss.dtype)
-            per_class = torch.where(terms.valid, loss, torch.nan)
-            reduced = reduce_classes(loss, terms.valid, self.reduction)
-            if self.reduction != "none":
-                reduced = torch.where(broken > 0, torch.nan, reduced)
+            # A nan that counts makes the loss and every gradient nan, as gradient scalers expect; also the
+            # zero that stands for no valid class.
+            spoiled = torch.ones_like(terms.tau[0]).masked_fill(broken > 0, torch.nan)
+            reduced = reduce_classes(terms.loss, terms.valid, self.reduction) * spoiled
             stats: Stats = {}
             if wanted is not Detail.NOTHING:
+                per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
                 stats = self._stats(wanted, pool, terms, reduced, per_class, broken)
             if self._feeds_queue():
                 self.queue.adopt(live.scores, live.weight)
@@ -232,6 +231,7 @@ class RankingLoss(Diagnosable, ABC):
         for listener in listeners:
             listener(self, stats)
         if return_per_class:
+            per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
             shown = (reduced, per_class, terms.valid)
             return (*shown, stats) if return_diagnostics else shown
         return (reduced, stats) if return_diagnostics else reduced
@@ -312,6 +312,13 @@ class RankingLoss(Diagnosable, ABC):
                 queue_fill=self.queue.fill(),
                 queue_age=self.queue.age(),
             ) | self._own_stats(pool, terms)
+
+
+def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
+    """Autocast off, where it is on: ranks and thresholds need all the bits the logits have."""
+    if torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
 def _detached(rows: Rows) -> Rows:

@@ -40,6 +40,11 @@ def uniform(step: Tensor, count: int, stream: int) -> Tensor:
     return (high * 2**21 + (low >> 11)).double() / 2**53
 
 
+def rows_in_order(keep: Tensor) -> tuple[Tensor, Tensor]:
+    """`[N]` row indices, the kept ones first and in their order, and the 0-dim count of those."""
+    return torch.argsort(keep.logical_not().to(torch.int8), stable=True), keep.sum()
+
+
 def fair_order(stratum: Tensor, keep: Tensor, size: int, step: Tensor) -> tuple[Tensor, Tensor]:
     """Choose at most `size` of the kept rows, each stratum by its share (systematic sampling).
 
@@ -50,17 +55,15 @@ def fair_order(stratum: Tensor, keep: Tensor, size: int, step: Tensor) -> tuple[
     Args:
         stratum: `[N]` integers.
         keep: `[N]` bool.
-        size: How many rows there is room for.
+        size: How many rows there is room for, fewer than N.
         step: 0-dim int64, the seed of the draw.
 
     Returns:
-        `[min(N, size)]` row indices in their original order, those chosen first, and their 0-dim count.
+        `[size]` row indices in their original order, those chosen first, and their 0-dim count.
     """
     rows = keep.shape[0]
     count = keep.sum()
     last = torch.iinfo(torch.int64).max
-    if rows <= size:
-        return torch.argsort(keep.logical_not().to(torch.int8), stable=True), count
     ordered = torch.argsort(torch.where(keep, stratum, last), stable=True)
     places = torch.arange(size, device=keep.device)
     start = uniform(step, 1, stream=1)

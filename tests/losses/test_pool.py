@@ -5,7 +5,7 @@ import torch
 from loss_cases import batch
 
 from losses import RecallAtQuantileLoss, SmoothAPLoss
-from losses.sampling import fair_order, quota_sample, uniform
+from losses.sampling import fair_order, quota_sample, rows_in_order, uniform
 
 LABELS = torch.arange(5) % 2
 
@@ -154,6 +154,8 @@ def test_a_fair_order_gives_every_row_the_same_chance_and_every_stratum_its_shar
 def test_a_fair_order_keeps_everything_that_fits():
     keep = torch.tensor([True, False, True, True, False, True])
     rows, count = fair_order(torch.zeros(6, dtype=torch.long), keep, 5, torch.tensor(0))
+    assert rows[:count].tolist() == [0, 2, 3, 5]
+    rows, count = rows_in_order(keep)
     assert rows[:count].tolist() == [0, 2, 3, 5]
 
 
