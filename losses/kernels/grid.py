@@ -68,7 +68,7 @@ def reach(rows: int, dtype: torch.dtype) -> float:
 class Cells:
     """Where each row lies on the grid of its class."""
 
-    index: Tensor  # [C, M] int64, from 0 to size − 1; anything there for rows that do not count
+    index: Tensor  # [C, M] int64, from 0 to size − 1, meaningless for rows that do not count
     fraction: Tensor  # [C, M], position within the cell, from −½ to ½
     size: int  # cells of the widest class
     step: Tensor  # h/τ of each class, [C] in float64; [1] where all are equal

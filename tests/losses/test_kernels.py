@@ -311,6 +311,19 @@ def test_robust_with_the_regime_that_is_chosen(name, tau, dtype):
     check_spread(name, dtype, tau, M=2500, P=150)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_interpolation_keeps_its_error_bound(dtype):
+    for resolution in grid.resolutions(dtype):
+        assert resolution.error_bound < TOLERANCE[dtype][0]
+        offsets = torch.arange(resolution.points, dtype=torch.float64)
+        c = torch.linspace(-0.5, 0.5, 41, dtype=torch.float64)[:, None]
+        weights = c.pow(offsets) @ grid.lagrange(resolution.points).t()
+        for cell in torch.linspace(-6, 6, 97, dtype=torch.float64):
+            nodes = cell + (offsets - resolution.points / 2 + 0.5) / resolution.per_tau
+            error = weights @ nodes.sigmoid() - (cell + c[:, 0] / resolution.per_tau).sigmoid()
+            assert error.abs().max() <= resolution.error_bound
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tau", [1e-3, 0.05, 10.0])
 @pytest.mark.parametrize("name", SPREADS)
