@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint check clean help
+.PHONY: demo test test-fast lint check docs clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ lint: $(VENV)/.installed  ## Lint, format and types
 	$(BIN)/mypy
 
 check: lint test  ## What CI runs
+
+docs: $(VENV)/.installed  ## Write the pages that follow from the code
+	$(BIN)/python docs/generate.py
 
 clean:  ## Remove the environment and everything generated
 	rm -rf $(VENV) demo-runs runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -197,7 +197,7 @@ def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity)
     if evidence.class_index is None or (window.classes == 1 and class_name is None):
         class_label = "the positive class"
     else:
-        class_label = f"class {class_name or evidence.class_index}"
+        class_label = f"class {evidence.class_index if class_name is None else repr(class_name)}"
     words: dict[str, Any] = {"class_label": class_label, "loss": window.loss.name, **evidence.values}
     return Finding(
         code=rule.code,

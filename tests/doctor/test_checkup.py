@@ -109,7 +109,7 @@ def test_each_class_has_its_own_finding_named_as_the_user_names_it():
     doctor = checkup(_Gauge(), class_names=("a", "b", "c"))
     doctor.feed(levels(0, 5, 0, 7))
     assert [(f.class_index, f.class_name) for f in doctor.findings] == [(0, "a"), (2, "c")]
-    assert doctor.findings[1].symptom == "Class c stands at 7.0."
+    assert doctor.findings[1].symptom == "Class 'c' stands at 7.0."
 
 
 def test_two_names_for_one_column_name_the_positive_class():
