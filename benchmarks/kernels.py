@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -114,16 +114,19 @@ def measure_memory(case: str, library: str) -> None:
     print(peak() - before)
 
 
-def run(quick: bool, progress: Progress) -> list[Table]:
-    """All tables."""
-    tables = [against_reference(quick, progress), against_sort(quick, progress), thresholds(quick, progress)]
-    tables += [memory(quick, progress), focal(progress), accuracy(quick, progress)]
+def run(quick: bool, progress: Progress) -> Iterator[Table]:
+    """All tables, each as soon as it is done."""
+    yield accuracy(quick, progress)
+    yield against_sort(quick, progress)
+    yield thresholds(quick, progress)
+    yield focal(progress)
+    yield against_reference(quick, progress)
+    yield memory(quick, progress)
     others = against_others(progress)
     if others.rows:
-        tables.append(others)
+        yield others
     if not quick:
-        tables.append(scaling(progress))
-    return tables
+        yield scaling(progress)
 
 
 def against_reference(quick: bool, progress: Progress) -> Table:
@@ -218,7 +221,7 @@ def focal(progress: Progress) -> Table:
 
 def exact(x: Tensor, positive: Tensor, tau: float) -> tuple[Tensor, Tensor]:
     """Loss and gradient of a binary pool by the definition, in float64."""
-    leaf = x.double()[:, 0].requires_grad_()
+    leaf = x.detach().double()[:, 0].clone().requires_grad_()
     rows = positive[:, 0].nonzero()[:, 0]
     sigma = torch.sigmoid((leaf[None] - leaf[rows, None]) / tau)
     sigma = sigma.scatter(1, rows[:, None], 0.5)
@@ -242,7 +245,7 @@ def accuracy(quick: bool, progress: Progress) -> Table:
         errors = []
         for tau in (0.01, 0.1, 1.0, 10.0):
             loss, gradient = exact(x, positive, tau)
-            leaf = x.to(dtype).requires_grad_()
+            leaf = x.to(dtype, copy=True).requires_grad_()
             ours = smooth_ap(leaf, positive, torch.ones_like(positive), tau)
             ours.sum().backward()
             assert leaf.grad is not None

@@ -76,21 +76,28 @@ def _quantile(
 
 
 def _unweighted(columns: Tensor, levels: Tensor, mask: Tensor | None, interpolation: str) -> Tensor:
+    if columns.shape[1] >= SELECT_ROWS:
+        groups = [slice(c, c + GROUP_CLASSES) for c in range(0, columns.shape[0], GROUP_CLASSES)]
+        pools = (_Pool(columns[group], None if mask is None else mask[group]) for group in groups)
+        return torch.cat([_selected(pool, levels, interpolation) for pool in pools], 1)
+    if columns.shape[1] == 0:
+        return columns.new_full((len(levels), columns.shape[0]), torch.nan)
     if mask is None:
         count = torch.full((columns.shape[0],), columns.shape[1], device=columns.device)
-        undefined = columns.amax(1).isnan() if columns.shape[1] else count == 0
+        undefined = columns.amax(1).isnan()
     else:
         count = mask.sum(1)
         undefined = (columns.isnan() & mask).any(1) | (count == 0)
+        columns = torch.where(mask, columns, torch.inf)
     position = _position(levels, (count - 1).clamp_min_(0), columns.dtype)
-    if columns.shape[1] == 0:
-        result = torch.empty_like(position, dtype=columns.dtype)
-    elif columns.shape[1] < SELECT_ROWS:
-        ordered = columns if mask is None else torch.where(mask, columns, torch.inf)
-        result = _interpolated(ordered.sort(1).values, position, interpolation)
-    else:
-        result = _interpolated((columns, mask), position, interpolation)
-    return result.masked_fill_(undefined, torch.nan)
+    ordered = columns.sort(1).values
+    return _interpolated(ordered, position, interpolation).masked_fill_(undefined, torch.nan)
+
+
+def _selected(pool: _Pool, levels: Tensor, interpolation: str) -> Tensor:
+    position = _position(levels, (pool.count - 1).clamp_min(0), pool.columns.dtype)
+    result = _interpolated(pool, position, interpolation)
+    return result.masked_fill_(pool.has_nan() | (pool.count == 0), torch.nan)
 
 
 def _weighted(columns: Tensor, levels: Tensor, mask: Tensor, interpolation: str, weight: Tensor) -> Tensor:
@@ -129,10 +136,8 @@ def _weighted_position(levels: Tensor, weight: Tensor, last: Tensor, dtype: torc
     return (row + fraction.clamp_(0.0, 1.0)).t()
 
 
-def _interpolated(
-    source: Tensor | tuple[Tensor, Tensor | None], position: Tensor, interpolation: str
-) -> Tensor:
-    """Values at fractional places `[Q, C]` of a sorted table `[C, M]`, or of an unsorted one and its mask."""
+def _interpolated(source: Tensor | _Pool, position: Tensor, interpolation: str) -> Tensor:
+    """Values at fractional places `[Q, C]` of a sorted table `[C, M]`, or of an unsorted pool."""
     if interpolation == "lower":
         position = position.floor()
     elif interpolation == "higher":
@@ -148,20 +153,10 @@ def _interpolated(
     return torch.lerp(lower, upper, fraction.to(lower.dtype))
 
 
-def _order_statistics(source: Tensor | tuple[Tensor, Tensor | None], ranks: Tensor) -> Tensor:
+def _order_statistics(source: Tensor | _Pool, ranks: Tensor) -> Tensor:
     if isinstance(source, Tensor):
         return source.gather(1, ranks.t()).t()
-    return select(*source, ranks)
-
-
-def select(columns: Tensor, mask: Tensor | None, ranks: Tensor) -> Tensor:
-    """The values of given ranks `[R, C]`, from 0 up, in each row of `columns` `[C, M]`, without sorting."""
-    groups = []
-    for start in range(0, len(columns), GROUP_CLASSES):
-        group = slice(start, start + GROUP_CLASSES)
-        pool = _Pool(columns[group], None if mask is None else mask[group])
-        groups.append(_select_group(pool, ranks[:, group]))
-    return groups[0] if len(groups) == 1 else torch.cat(groups, 1)
+    return source.select(ranks)
 
 
 class _Pool:
@@ -173,8 +168,20 @@ class _Pool:
         self.bits = columns.element_size() * 8
         # Highest digit of each row; one past the last for a row that does not count.
         self.digit = torch.empty(self.classes, self.rows, dtype=torch.int32, device=columns.device)
+        self.histogram = self._histogram()
+        self.count = self.histogram.sum(1)
 
-    def histogram(self) -> Tensor:
+    def has_nan(self) -> Tensor:
+        """Classes with a nan among the rows that count, `[C]`."""
+        # Infinities and nans have the digits from that of infinity on, at both ends.
+        first = int(ordered_key(self.columns.new_tensor([torch.inf])) >> (self.bits - DIGIT_BITS))
+        odd = DIGITS // 2 - first
+        if not (self.histogram[:, :odd].any() or self.histogram[:, -odd:].any()):
+            return torch.zeros_like(self.count, dtype=torch.bool)
+        nan = self.columns.isnan()
+        return (nan if self.mask is None else nan & self.mask).any(1)
+
+    def _histogram(self) -> Tensor:
         """How often each highest digit occurs, `[C, DIGITS]`."""
         offset = torch.arange(self.classes, device=self.columns.device)[:, None] * (DIGITS + 1)
         counts = torch.zeros(self.classes * (DIGITS + 1), dtype=torch.int64, device=self.columns.device)
@@ -195,9 +202,13 @@ class _Pool:
         classes, rows = (self.digit == chosen[:, None].int()).nonzero(as_tuple=True)
         return classes, ordered_key(self.columns[classes, rows])
 
+    def select(self, ranks: Tensor) -> Tensor:
+        """The values of given ranks `[R, C]`, from 0 up, without sorting."""
+        return _select(self, ranks)
 
-def _select_group(pool: _Pool, ranks: Tensor) -> Tensor:
-    cumulated = pool.histogram().cumsum(1)
+
+def _select(pool: _Pool, ranks: Tensor) -> Tensor:
+    cumulated = pool.histogram.cumsum(1)
     selected = []
     known: Tensor | None = None
     for rank in ranks:

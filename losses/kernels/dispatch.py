@@ -90,8 +90,11 @@ class _Span:
 
     @staticmethod
     def of(problem: Problem) -> _Span:
-        lowest = torch.where(problem.counted, problem.scores, torch.inf).amin(1)
-        highest = torch.where(problem.counted, problem.scores, -torch.inf).amax(1)
+        if problem.all_counted:
+            lowest, highest = torch.aminmax(problem.scores, dim=1)
+        else:
+            lowest = torch.where(problem.counted, problem.scores, torch.inf).amin(1)
+            highest = torch.where(problem.counted, problem.scores, -torch.inf).amax(1)
         unbounded = ~(lowest.isfinite() & highest.isfinite())
         broken = None
         if unbounded.any():

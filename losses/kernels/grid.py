@@ -225,7 +225,8 @@ class _Grid:
         result = result.view(problem.classes, rows)
         if problem.row_weight is not None:
             result = result * problem.row_weight[:, :rows]
-        result.masked_fill_(~problem.negative[:, :rows], 0.0)
+        if not problem.all_counted:  # the entries of positives are overwritten anyway
+            result.masked_fill_(~problem.negative[:, :rows], 0.0)
         return pad(result, (0, problem.rows - rows)) if rows < problem.rows else result
 
 

@@ -127,7 +127,9 @@ class Solution:
     """Coefficients of all positives, and the transposed sums where the gradient is wanted."""
 
     coefficients: Coefficients
-    at_neg: Tensor | None  # [C, M]: Σ_i to_neg(i) a_j σ'_ij, zero where j is no negative
+    at_neg: (
+        Tensor | None
+    )  # [C, M]: Σ_i to_neg(i) a_j σ'_ij, zero where j does not count, anything at a positive
     at_pos: Tensor | None  # [K]: Σ_k to_pos(k) a_i σ'_ki, where the objective uses the positives
 
     def poisoned(self, poison: Tensor, positives: Positives) -> Solution:

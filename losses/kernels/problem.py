@@ -108,6 +108,11 @@ class Problem:
         return self.positive | self.negative
 
     @cached_property
+    def all_counted(self) -> bool:
+        """Whether every row counts for every class, which saves some passes over the pool."""
+        return bool(self.counted.all())
+
+    @cached_property
     def own_score(self) -> Tensor:
         """Score of each positive, `[K]`."""
         return self.positives.take(self.scores)
