@@ -17,6 +17,17 @@ from torch import Tensor
 from losses.pool import Rows, wide_dtype
 
 
+class Ranks:
+    """The ranks that a loss belongs to. A copy of the loss belongs to the same ones."""
+
+    def __init__(self, group: dist.ProcessGroup | None) -> None:
+        self.group = group
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ranks:
+        # Process groups cannot be copied, and a second one would be another group.
+        return self
+
+
 def group_size(group: dist.ProcessGroup | None = None) -> int:
     """Ranks in `group` (default: all), or 1 when no process group has been initialised."""
     if not (dist.is_available() and dist.is_initialized()):
@@ -91,7 +102,7 @@ class _AllGather(torch.autograd.Function):
 
 def _gather_sizes(rows: int, device: torch.device, world: int, group: dist.ProcessGroup | None) -> list[int]:
     sizes = torch.empty(world, dtype=torch.int64, device=device)
-    dist.all_gather_into_tensor(sizes, torch.tensor([rows], device=device), group=group)
+    dist.all_gather_into_tensor(sizes, torch.full((1,), rows, device=device), group=group)
     return [int(size) for size in sizes.tolist()]
 
 
@@ -158,7 +169,7 @@ class RowGatherer:
         while True:
             room = self._HEADER + self._capacity * width
             message = packed.new_zeros(room)
-            message[: self._HEADER] = torch.tensor([own], device=packed.device).view(torch.uint8)
+            message[: self._HEADER] = torch.full((1,), own, device=packed.device).view(torch.uint8)
             sent = min(own, self._capacity)
             message[self._HEADER : self._HEADER + sent * width] = packed[:sent].flatten()
             received = packed.new_empty(world * room)

@@ -13,7 +13,7 @@ from torch import Tensor
 from losses import functional
 from losses._checks import check_choice, check_number, require
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
-from losses.distributed import mean_over_ranks, should_gather
+from losses.distributed import Ranks, mean_over_ranks, should_gather
 from losses.pool import wide_dtype
 from losses.settings import check_changeable
 from losses.statistics import likelihood_stats
@@ -38,7 +38,12 @@ class FocalLoss(Diagnosable, ABC):
         self.gamma = gamma
         self.reduction = reduction
         self.gather_distributed = gather_distributed
-        self.process_group = process_group
+        self._ranks = Ranks(process_group)
+
+    @property
+    def process_group(self) -> dist.ProcessGroup | None:
+        """The ranks that take part; None for all."""
+        return self._ranks.group
 
     def reconfigure(self, **settings: ConfigValue) -> None:
         """Change settings during training: ``gamma``, ``gather_distributed``.
@@ -189,7 +194,7 @@ class SigmoidFocalLoss(FocalLoss):
             )
         elements = functional.sigmoid_focal(x, y, alpha=self.alpha, gamma=self.gamma)
         weight = None if sample_weight is None else _element_weight(sample_weight, x)
-        count = x.new_tensor(x.numel()) if weight is None else weight.sum()
+        count = x.new_full((), x.numel()) if weight is None else weight.sum()
         if counted is not None:
             weight = counted.to(x.dtype) if weight is None else weight * counted
             count = weight.sum()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from losses._checks import check_choice, check_integer, check_number, require, warn
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
-from losses.distributed import RowGatherer, should_gather
+from losses.distributed import Ranks, RowGatherer, should_gather
 from losses.functional import reduce_classes
 from losses.labels import IGNORED, encode_targets, membership
 from losses.pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
@@ -92,13 +92,18 @@ class RankingLoss(Diagnosable, ABC):
         self.reduction = reduction
         self.ignore_index = ignore_index
         self.update_queue_in_eval = update_queue_in_eval
-        self.process_group = process_group
+        self._ranks = Ranks(process_group)
         self.queue = MemoryQueue(queue_size, num_classes)
         self._queue_frozen = False
         self._cap_warned = False
         self._gatherer = RowGatherer()
 
     # ------------------------------------------------------------------------------------- settings
+
+    @property
+    def process_group(self) -> dist.ProcessGroup | None:
+        """The ranks that take part; None for all."""
+        return self._ranks.group
 
     @property
     def queue_size(self) -> int:

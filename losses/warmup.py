@@ -333,10 +333,7 @@ class LossWarmupWrapper(Diagnosable):
             if not self._has_temperature():
                 del here["temperature"]
             like = loss.detach()
-            stats = stats | {
-                name: torch.tensor(value, dtype=like.dtype, device=like.device)
-                for name, value in here.items()
-            }
+            stats = stats | {name: like.new_full((), value) for name, value in here.items()}
         for listener in listeners:
             listener(self, stats)
         return (loss, stats) if return_diagnostics else loss
