@@ -64,7 +64,9 @@ class PositivesOnlyGradient(Rule):
     kinds: ClassVar[frozenset[str]] = THRESHOLDED
     requires: ClassVar[tuple[str, ...]] = ("pool_auroc",)
     min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002")
+    explained_by: ClassVar[tuple[str, ...]] = (
+        "IMB001", "IMB002", "IMB202", "IMB304", "IMB305", "IMB402", "IMB403",
+    )  # fmt: skip
 
     symptom: ClassVar[str] = (
         "this loss alone has trained the model for {steps:.0f} steps, and no negative has received any "

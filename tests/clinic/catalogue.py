@@ -176,7 +176,9 @@ def _planted_in_thresholds(family: str, seed: int) -> Iterator[Planted]:
     yield Planted("IMB401", "narrow-band", many.but(loss=pauc(0.002, 256)), many.but(loss=pauc(0.02)))
     yield Planted("IMB402", "dead-units", base.but(loop=dead_units), base)
     yield Planted("IMB403", "small-batch", rare.but(loss=pauc(queue=8192), batch=32), rare.but(batch=1024))
-    yield Planted("IMB406", "copied-temperature", base.but(loss=pauc(temperature=0.01)), base)
+    yield Planted(
+        "IMB406", "copied-temperature", base.but(loss=pauc(temperature=0.01)), base, also=("IMB202",)
+    )
     yield Planted("IMB407", "tiny-alpha", many.but(loss=pauc(0.05, alpha=0.001)), many.but(loss=pauc(0.05)))
     if family != "digits":  # this family has two classes or ten
         yield Planted(
@@ -185,10 +187,11 @@ def _planted_in_thresholds(family: str, seed: int) -> Iterator[Planted]:
             balanced,
             balanced.but(loss=pauc(surrogate="pairwise")),
         )
-    yield Planted(
-        "IMB703",
-        "learning-rate",
-        base.but(loss=bce(), optimizer="sgd", lr=10.0 if family == "gaussian" else 100.0, model="linear"),
-        base.but(loss=bce(10.0)),
-        also=("IMB009", "IMB001"),
-    )
+    if family != "digits":  # there, units die and the loss stays where it is
+        yield Planted(
+            "IMB703",
+            "learning-rate",
+            many.but(loss=bce(), rate=0.2, batch=128, optimizer="sgd", lr=5.0),
+            many.but(loss=bce(), rate=0.2, batch=128, optimizer="sgd", lr=0.1),
+            also=("IMB009", "IMB001"),
+        )
