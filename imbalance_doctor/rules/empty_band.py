@@ -37,7 +37,10 @@ class EmptyBand(Rule):
 
     ## Evidence
     The mean of `band_neg_count` over the last 20 records with a full queue; while the queue fills, the
-    most that the full queue can promise.
+    most that the full queue can promise. In runs at a rate of 10 % (3 families, one seed), a band of 0.2
+    % in a pool of 512 rows, which holds one negative, ended with an AP of .70 / .31 / .80 where one of 2
+    % in a pool of 2,304 reached .63 / .38 / .89: the harm is real on two of the three, and not large in
+    runs this short.
 
     ## Known problems
     Heavily tied scores put more rows into the band than its width says, and hide the fault.
@@ -68,9 +71,9 @@ class EmptyBand(Rule):
         "(now {queue_size_now:,.0f}); or a wider band."
     )
 
-    #: Fewer than these is a warning.
+    #: Fewer than these is a warning: the relative error of a quantile is one over the root, 32 % at 10.
     few: float = 10.0
-    #: This many or fewer is an error: the edge is the highest negative.
+    #: This many or fewer is an error: edges that include their own row hold one negative at the least.
     empty: float = 1.5
     #: Negatives that the prescribed queue puts into the band.
     wanted_negatives: float = 20.0

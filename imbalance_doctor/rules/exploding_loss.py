@@ -27,10 +27,17 @@ class ExplodingLoss(Rule):
     Lower the learning rate by a factor of 10, clip gradients, warm the learning rate up.
 
     ## Evidence
-    The median loss of the last 5 records against the first records of the window.
+    The median loss of the last 5 records is more than 10 times the largest of the first 3 of the window.
+    Runs of BCE under SGD at learning rates of 5 to 30 passed that between steps 50 and 140 and went on to
+    1e3 to 1e20 or NaN. At a rate of 1 the loss stayed below its first value, at 3 single records were twice
+    as high (AP .67 against .87); under Adam at 3.0 one record was 84 times as high and the median was
+    not. A median, because one bad batch is no explosion.
 
     ## Known problems
-    Ranking losses lie between 0 and 1 and cannot explode; their scores can.
+    Scores that explode may still rank well: some of these runs ended with an AP of .66 to .94, until the
+    numbers overflowed. Ranking losses lie between 0 and 1 and cannot explode; their scores can. Large
+    steps that kill all units leave the loss where it is, and show as majority collapse (IMB009). A loss
+    that starts near 0 (a model that is fine-tuned) reaches ten times its start sooner.
 
     ## References
     Goodfellow, Bengio & Courville, *Deep Learning*, 2016, section 8.2.4.
@@ -52,7 +59,7 @@ class ExplodingLoss(Rule):
         "lower the learning rate by a factor of 10, clip gradients, and warm the learning rate up."
     )
 
-    #: Growth over the level at the beginning of the window.
+    #: Growth over the level at the beginning of the window. See Evidence.
     growth: float = 10.0
 
     def examine(self, window: Window) -> Verdict:

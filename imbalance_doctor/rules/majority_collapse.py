@@ -29,10 +29,28 @@ class MajorityCollapse(Rule):
     Class weights, a focal loss with a fitting alpha, or a ranking loss; judge by recall, precision and AP.
 
     ## Evidence
-    Recall of the default decision over the recent live positives, at least 20 of them.
+    The default decision finds at most 5 % of the newest 20 or more live positives, after 150 steps, of a
+    class that is at most a quarter as frequent as what a collapsed model predicts. Every run under
+    imbalance passes through that state, so until half of the run is over (or 1,000 steps, where its length
+    is unknown) a run is excused while it is on its way out, which the mean probabilities show (BCE,
+    batch 256, Adam with 0.003, one seed):
+
+    | positives / negatives at steps | 100-150 | 150-200 | 300-400 | 800-1,000 | recall at the end |
+    |---|---|---|---|---|---|
+    | Gaussian data, 0.5 % | .18 / .007 | .31 / .005 | .44 / .004 | .51 / .003 | .67 |
+    | digits, 0.5 % | .03 / .004 | .06 / .005 | .30 / .003 | .42 / .002 | .17 |
+    | overlapping Gaussians, 0.5 % | .03 / .012 | .02 / .008 | .02 / .007 | .02 / .005 | 0 |
+    | sequences, 0.5 % | .013 / .013 | .009 / .009 | .005 / .005 | .010 / .006 | 0 |
+    | sequences, 2 % | .02 / .02 | .02 / .02 | .02 / .02 | .20 / .017 | .10 |
+
+    On its way out means: the negatives' probability is still that of the initial weights, or falling; or the
+    positives' is above 0.1 and twice the negatives'; or the ratio of the two has grown by a quarter.
 
     ## Known problems
-    None known.
+    With a learning rate ten times smaller, runs that recover late (digits, 2 %: recall .36 after 1,000
+    steps) are reported for a while and resolved. Where classes overlap so much that no row is more likely
+    positive than not, missing them at p = 0.5 is right by Bayes' rule; the finding then says that the
+    default decision is the wrong one to judge by. The warmup of a wrapper is not judged.
 
     ## References
     He & Garcia, *Learning from Imbalanced Data*, TKDE 2009.
