@@ -33,7 +33,7 @@ class PositivesOnlyGradient(Rule):
 
     ## Evidence
     The loss's gradient reaches positives only (by its configuration), and the mean `pool_auroc` of the
-    last 10 records is below 0.7 (from 150 steps on, where the loss was alone from the first step), or 0.1
+    last 10 records is below 0.6 (from 150 steps on, where the loss was alone from the first step), or 0.1
     below that of its own first 5 records. Alone from the first step without either is information.
 
     AUROC on validation data, Adam, batch 256:
@@ -45,8 +45,9 @@ class PositivesOnlyGradient(Rule):
     | three Gaussians, 400 | .54 | .85 | 1.00 | | 1.00 | 1.00 |
     | three, 3 % 3 % 94 %, 400 | .49 | .77 | 1.00 | | 1.00 | 1.00 |
 
-    In the pool, the runs that ended near 0.5 were below 0.7 from step 100 to 200 on; the others were above
-    0.8 at step 100. Binary tabular data suffers less in AUROC (.85 to .95) but much in AP: at a rate of
+    In the pool, the runs that ended near 0.5 were below 0.6 at step 200 or had fallen by then; the others
+    were above 0.8 at step 100, and ordinary binary runs that rose slowly (digits at a learning rate of
+    0.001) above 0.6 at 150. Binary tabular data suffers less in AUROC (.85 to .95) but much in AP: at a rate of
     0.5 %, .34 / .05 against .80 / .66 for Smooth-AP (Gaussian data / digits).
 
     ## Known problems
@@ -88,8 +89,9 @@ class PositivesOnlyGradient(Rule):
         "(LossWarmupWrapper with final_main_weight below 1)."
     )
 
-    #: Mean AUROC of the pool, below which the order is not being learnt. See Evidence.
-    auroc: float = 0.7
+    #: Mean AUROC of the pool, below which the order is not being learnt. See Evidence; 0.7 raised two false
+    #: alarms in 116 healthy runs, 0.6 none.
+    auroc: float = 0.6
     #: Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100.
     settle_steps: int = 150
     #: Fall of the pool's AUROC below its first 5 records that is a decay: 0.12 to 0.3 in runs that decayed,
