@@ -31,8 +31,8 @@ class DegenerateDispersion(Rule):
     cross-entropy, re-initialise the head. No setting of the loss helps: there is no order in equal scores.
 
     ## Evidence
-    In at least half of the recent records the class is invalid although `pool_pos_count` and
-    `iid_neg_count` are above zero, or all live scores are equal to rounding (`live_score_quantiles`). The
+    In at least half of the recent records the class is invalid although `pool_pos_count`,
+    `iid_neg_count` and `band_neg_count` are above zero (equal scores all lie in the band), or all live scores are equal to rounding (`live_score_quantiles`). The
     second is how it looks while the one number drifts: the queue then holds other constants, and the pool
     as a whole is not constant. In runs with dead hidden units it held at every record.
 
@@ -52,6 +52,7 @@ class DegenerateDispersion(Rule):
         "pool_pos_count",
         "live_pos_count",
         "iid_neg_count",
+        "band_neg_count",
         "live_score_quantiles",
     )
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
@@ -83,8 +84,9 @@ class DegenerateDispersion(Rule):
         positives, negatives = recent(window, "pool_pos_count"), recent(window, "iid_neg_count")
         if window.config("pos_numerator") == "live":
             positives = recent(window, "live_pos_count")
-        records = min(len(valid), len(positives), len(negatives))
-        complete = (positives[-records:] > 0) & (negatives[-records:] > 0)
+        in_band = recent(window, "band_neg_count")
+        records = min(len(valid), len(positives), len(negatives), len(in_band))
+        complete = (positives[-records:] > 0) & (negatives[-records:] > 0) & (in_band[-records:] > 0)
         share = ((valid[-records:] == 0) & complete).sum(axis=0) / records
         sick = share >= self.share
         return self._findings(share, mean(positives), mean(negatives), classes_of(sick))

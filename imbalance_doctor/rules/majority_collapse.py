@@ -31,9 +31,9 @@ class MajorityCollapse(Rule):
     ## Evidence
     The default decision finds at most 5 % of the newest 20 or more live positives, after 150 steps, of a
     class that is at most a quarter as frequent as what a collapsed model predicts. Every run under
-    imbalance passes through that state, so until half of the run is over (or 1,000 steps, where its length
-    is unknown) a run is excused while it is on its way out, which the mean probabilities show (BCE,
-    batch 256, Adam with 0.003, one seed):
+    imbalance passes through that state, so until half of the run is over (300 steps at the least; 1,000
+    where its length is unknown) a run is excused while it is on its way out, which the mean probabilities
+    show (BCE, batch 256, Adam with 0.003, one seed):
 
     | positives / negatives at steps | 100-150 | 150-200 | 300-400 | 800-1,000 | recall at the end |
     |---|---|---|---|---|---|
@@ -44,7 +44,8 @@ class MajorityCollapse(Rule):
     | sequences, 2 % | .02 / .02 | .02 / .02 | .02 / .02 | .20 / .017 | .10 |
 
     On its way out means: the negatives' probability is still that of the initial weights, or falling; or the
-    positives' is above 0.1 and twice the negatives'; or the ratio of the two has grown by a quarter.
+    positives' is above 0.1 and twice the negatives'; or the ratio of the two has grown by a quarter, or
+    AUROC by 0.1, over the second half of the run so far.
 
     ## Known problems
     With a learning rate ten times smaller, runs that recover late (digits, 2 %: recall .36 after 1,000
@@ -89,9 +90,11 @@ class MajorityCollapse(Rule):
     #: Steps before the first verdict: with a learning rate of 0.003 all but one of the healthy runs had left
     #: the start by 100, and that one by 150.
     settle_steps: int = 150
-    #: Share of a run of known length, and steps of one of unknown length, after which being on the way out
-    #: of collapse is no excuse any more.
+    #: Share of a run of known length (and the least number of steps), and steps of one of unknown length,
+    #: after which being on the way out of collapse is no excuse any more. Runs of 200 and 300 steps in all
+    #: were still on their way out when half of them was over.
     excuse_share: float = 0.5
+    excuse_least: int = 300
     excuse_steps: int = 1000
     #: A mean probability of the negatives above this is still that of the initial weights; so is one that
     #: keeps falling (to below this share of its older level) and is more than twice the positive rate.
@@ -104,6 +107,9 @@ class MajorityCollapse(Rule):
     #: Growth of that ratio over the second half of the run so far, from which the run is on its way out.
     #: 0.95 to 1.2 in collapsed runs, 1.3 to 4 in those that left.
     growth: float = 1.25
+    #: Rise of AUROC over the same time from which the run is on its way out: 0.15 to 0.25 in runs that left,
+    #: while that of a collapsed class with 20 positives a half moves by 0.09 (one standard error).
+    ordering: float = 0.1
 
     def examine(self, window: Window) -> Verdict:
         """Accumulate decisions until they cover enough positives; excuse those that are leaving."""
@@ -128,7 +134,8 @@ class MajorityCollapse(Rule):
         rates = self._rates(window)
         sick &= rates < self.rare * self._majority(window, rates)
         total = window.run.total_steps
-        if steps < (self.excuse_share * total if total else self.excuse_steps):
+        excused = max(self.excuse_share * total, self.excuse_least) if total else self.excuse_steps
+        if steps < excused:
             sick &= ~self._leaving(window, steps, rates)
         return self._findings(window, positives, found, rates, classes_of(sick))
 
@@ -162,6 +169,12 @@ class MajorityCollapse(Rule):
         leaving |= (negatives > 2.0 * rates) & (negatives < self.falling * before)
         leaving |= (newer >= self.lift) & (newer * negatives >= self.near)
         leaving |= newer >= self.growth * older
+        if window.has("pool_auroc"):
+            # Weighted by positives; where a record has none, its AUROC is nan and counts for nothing.
+            order = np.nan_to_num(window.series("pool_auroc").values[-len(counts) :]) * counts
+            late = order[middle:].sum(axis=0) / counts[middle:].sum(axis=0).clip(1.0)
+            early = order[:middle].sum(axis=0) / counts[:middle].sum(axis=0).clip(1.0)
+            leaving |= late >= early + self.ordering
         return leaving
 
     def _findings(

@@ -114,19 +114,31 @@ def pooled_count(window: Window, name: str, pool: Pool) -> Floats:
     return result
 
 
+#: Records without a positive, in a row, that count as "none comes any more".
+ABSENT_IN_A_ROW = 9
+
+
 def without_positives(window: Window, pool: Pool) -> Bools:
     """Classes that the pool holds no positive of, record after record, [C].
 
-    Of the recent records with a pool at least half full, all of the first 3 to 9, or half of 10 and more,
-    have none. A pool with room for 10 positives has none in its first half with a probability of exp(-5),
-    below one per cent; one with 2 has none in 5 independent records once in 20,000 times.
+    Of the records with a pool at least half full, all of the first 3 to 9 have none, or the newest 9, or
+    more than half of those in the window by 1.6 standard errors. A pool with room for 10 positives has none
+    in its first half with a probability of exp(-5), below one per cent; one with 2 has none in 5
+    independent records once in 20,000 times. The margin keeps a pool with 1 expected positive (none in
+    37 % of records) from being found now and then by luck; that is `few-positives-in-pool`.
     """
-    counts = recent(window, "pool_pos_count")
-    examined = pool.share >= 0.5
-    records = int(examined.sum())
+    counts = window.series("pool_pos_count").values
+    sizes = window.series("pool_size").values
+    counts = counts[sizes[-len(counts) :] >= 0.5 * pool.full_size]
+    records = len(counts)
     if records < 3:
         return np.zeros(counts.shape[1], dtype=np.bool_)
-    absent: Bools = (counts[examined] == 0).sum(axis=0) >= (records if records < 10 else 0.5 * records)
+    empty = counts == 0
+    if records <= ABSENT_IN_A_ROW:
+        never: Bools = empty.all(axis=0)
+        return never
+    mostly = empty.mean(axis=0) >= min(1.0, 0.5 + 1.6 * 0.5 / math.sqrt(records))
+    absent: Bools = mostly | empty[-ABSENT_IN_A_ROW:].all(axis=0)
     return absent
 
 

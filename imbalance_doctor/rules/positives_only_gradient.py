@@ -47,8 +47,8 @@ class PositivesOnlyGradient(Rule):
 
     In the pool, the runs that ended near 0.5 were below 0.6 at step 200 or had fallen by then; the others
     were above 0.8 at step 100, and ordinary binary runs that rose slowly (digits at a learning rate of
-    0.001) above 0.6 at 150. Binary tabular data suffers less in AUROC (.85 to .95) but much in AP: at a rate of
-    0.5 %, .34 / .05 against .80 / .66 for Smooth-AP (Gaussian data / digits).
+    0.001) above 0.6 at 150. Binary tabular data suffers less in AUROC (.85 to .95) but much in AP: at a
+    rate of 0.5 %, .34 / .05 against .80 / .66 for Smooth-AP (Gaussian data / digits).
 
     ## Known problems
     Data that no loss separates within 150 steps looks the same. The log does not tell this rule how much

@@ -2,9 +2,16 @@ from losses.diagnostics import QUANTILE_LEVELS
 from tests.rules.cases import QUEUE, Case, counts
 
 
-def pauc(valid: object, live: object = 5, spread: float = 1.0) -> dict[str, object]:
+def pauc(valid: object, live: object = 5, spread: float = 1.0, band: float = 6) -> dict[str, object]:
     quantiles = [[3.0 + spread * level for level in QUANTILE_LEVELS]]
-    return counts(positives=25, live=live, valid=valid, iid_neg_count=1255, live_score_quantiles=quantiles)
+    return counts(
+        positives=25,
+        live=live,
+        valid=valid,
+        iid_neg_count=1255,
+        band_neg_count=band,
+        live_score_quantiles=quantiles,
+    )
 
 
 CASES = [
@@ -21,5 +28,6 @@ CASES = [
     ),
     Case("a constant that drifts", "sick", "pauc_at_budget", pauc(1, spread=1e-7), "error", QUEUE),
     Case("nearly constant", "borderline", "pauc_at_budget", pauc(1, spread=1e-4), None, QUEUE),
+    Case("an empty band is another fault", "borderline", "pauc_at_budget", pauc(0, band=0), None, QUEUE),
     Case("always valid", "healthy", "pauc_at_budget", pauc(1), None, QUEUE),
 ]

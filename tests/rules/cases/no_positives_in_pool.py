@@ -12,13 +12,21 @@ CASES = [
         classes=(2,),
     ),
     Case(
-        "absent in half of the records",
+        "absent in four of five of many records",
         "borderline",
         "smooth_ap",
-        counts(positives=lambda n: n % 2, live=lambda n: n % 2),
+        counts(positives=lambda n: n % 5 == 0, live=lambda n: n % 5 == 0),
         "error",
         QUEUE,
         prescribes={"parameter": "queue_size", "from": 1024},
+    ),
+    Case(
+        "absent in half, as luck would have it",
+        "borderline",
+        "smooth_ap",
+        counts(positives=lambda n: n % 2, live=lambda n: n % 2),
+        None,
+        QUEUE,
     ),
     Case(
         "absent in less than half",
