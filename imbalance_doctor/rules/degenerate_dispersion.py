@@ -32,9 +32,10 @@ class DegenerateDispersion(Rule):
 
     ## Evidence
     In at least half of the recent records the class is invalid although `pool_pos_count`,
-    `iid_neg_count` and `band_neg_count` are above zero (equal scores all lie in the band), or all live scores are equal to rounding (`live_score_quantiles`). The
-    second is how it looks while the one number drifts: the queue then holds other constants, and the pool
-    as a whole is not constant. In runs with dead hidden units it held at every record.
+    `iid_neg_count` and `band_neg_count` are above zero (equal scores all lie in the band), or all live
+    scores are equal to rounding (`live_score_quantiles`). The second is how it looks while the one number
+    drifts: the queue then holds other constants, and the pool as a whole is not constant. In runs with
+    dead hidden units it held at every record.
 
     ## Known problems
     None known.

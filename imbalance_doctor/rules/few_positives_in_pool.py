@@ -98,7 +98,7 @@ class FewPositivesInPool(Rule):
             return []
         few &= ~without_positives(window, now)
         # A class without any positive yet, in a run too young for that rule, has no rate to plan with.
-        few &= positive_rates(window) > 0
+        few &= counts > 0
         return self._findings(window, now, counts, classes_of(few))
 
     def _findings(self, window: Window, now: Pool, counts: Floats, classes: list[int]) -> Iterator[Evidence]:

@@ -45,8 +45,9 @@ class NoPositivesInPool(Rule):
     `pool_pos_count` is 0 in all of the first 3 to 9 records, in the newest 9, or in more than half of the
     window by 1.6 standard errors (of those with a pool at least half full). With an expectation of 1
     positive, exp(-1) = 37 % of pools have none, with 0.7 it is half; without the margin a run with 1
-    expected positive opened and closed this finding twice in 2,000 steps. A well-sized pool (10 expected) that is half full has none with a probability of
-    exp(-5) = 0.7 %, so a queue that still fills raises no alarm.
+    expected positive opened and closed this finding twice in 2,000 steps. A well-sized pool (10 expected)
+    that is half full has none with a probability of exp(-5) = 0.7 %, so a queue that still fills raises no
+    alarm.
 
     ## Known problems
     A queue so large that it is not half full after several hundred steps delays the finding. A class
