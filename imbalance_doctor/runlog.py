@@ -1,8 +1,8 @@
 """The run log: append-only JSON Lines, one self-describing object a line, one file per writing process.
 
 Each session of a run starts with a header (``"kind": "run"``); a resumed run appends a new header, and its
-steps supersede older ones from its first step on. Numbers are written as the shortest decimal text that
-reads back to the same float32. Lines are handed to the operating system whole, one write each, so that a
+steps supersede older ones from its first step on. Numbers are written as decimal text that reads back to
+the same float32. Lines are handed to the operating system whole, one write each, so that a
 killed process leaves at most one torn line, which the reader skips and counts.
 """
 
@@ -52,21 +52,16 @@ def log_path(run_dir: Path, rank: int) -> Path:
 # --- records to lines -------------------------------------------------------------------------------
 
 
-def _number(value: np.floating[Any]) -> float | int | str | None:
-    number = float(value)
-    if math.isnan(number):
-        return None
-    if math.isinf(number):
-        return "inf" if number > 0 else "-inf"
-    if number.is_integer() and abs(number) < 2**24:
-        return int(number)
-    return float(str(np.float32(value)))
+def _number(number: float) -> float | int | str | None:
+    if math.isfinite(number):
+        # Nine significant digits tell any two float32 apart, and most need fewer.
+        return int(number) if number.is_integer() and abs(number) < 2**24 else float(f"{number:.9g}")
+    return None if math.isnan(number) else "inf" if number > 0 else "-inf"
 
 
-def _numbers(values: Array) -> Any:
-    if values.ndim == 0:
-        return _number(np.float32(values))
-    return [_numbers(row) for row in values] if values.ndim > 1 else [_number(value) for value in values]
+def _numbers(values: Any) -> Any:
+    """A number or nested lists of numbers, as JSON can hold them."""
+    return [_numbers(value) for value in values] if isinstance(values, list) else _number(values)
 
 
 def _array(values: Any) -> Array:
@@ -87,17 +82,21 @@ def encode(record: Record) -> list[dict[str, Any]]:
     """A record as the objects that hold it, one a line."""
     if isinstance(record, StepRecord):
         histogram = {name: record.stats[name] for name in HISTOGRAM_STATS if name in record.stats}
-        stats = {name: _numbers(value) for name, value in record.stats.items() if name not in histogram}
+        stats = {
+            name: _numbers(value.tolist()) for name, value in record.stats.items() if name not in histogram
+        }
         line: dict[str, Any] = {"kind": "step", "step": record.step, "loss": record.loss, "stats": stats}
         if record.metrics:
-            line["metrics"] = {name: _number(np.float32(value)) for name, value in record.metrics.items()}
+            line["metrics"] = {
+                name: _number(float(np.float32(value))) for name, value in record.metrics.items()
+            }
         if not histogram:
             return [line]
-        stats_of = {name: _numbers(value) for name, value in histogram.items()}
+        stats_of = {name: _numbers(value.tolist()) for name, value in histogram.items()}
         # Before its step line, so that a reader has both when it reaches the step.
         return [{"kind": "histogram", "step": record.step, "loss": record.loss, "stats": stats_of}, line]
     if isinstance(record, EvalRecord):
-        metrics = {name: _numbers(value) for name, value in record.metrics.items()}
+        metrics = {name: _numbers(value.tolist()) for name, value in record.metrics.items()}
         return [{"kind": "eval", "step": record.step, "metrics": metrics}]
     if isinstance(record, WatchRecord):
         return [{"kind": "run", "event": "watch", "step": record.step, "loss": asdict(record.loss)}]

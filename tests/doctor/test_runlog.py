@@ -70,14 +70,14 @@ def test_every_kind_of_record_survives(tmp_path):
 
 def test_each_line_is_standard_json(tmp_path):
     path = write(
-        tmp_path / "log.jsonl", StepRecord(0, "ap", {"loss": as_array([np.nan, np.inf, -np.inf, 0.1])})
+        tmp_path / "log.jsonl", StepRecord(0, "ap", {"loss": as_array([np.nan, np.inf, -np.inf, 3, 0.125])})
     )
 
     def refuse(word):
         raise AssertionError(f"{word} is not JSON")
 
     lines = [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
-    assert lines[1]["stats"]["loss"] == [None, "inf", "-inf", 0.1]
+    assert lines[1]["stats"]["loss"] == [None, "inf", "-inf", 3, 0.125]
 
 
 def test_a_resumed_run_supersedes_steps_from_its_first_on(tmp_path):
