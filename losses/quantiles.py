@@ -115,12 +115,16 @@ def _weighted(columns: Tensor, levels: Tensor, mask: Tensor, interpolation: str,
 
 
 def _position(levels: Tensor, last: Tensor, dtype: torch.dtype) -> Tensor:
-    """Places q · (n − 1), `[Q, C]`, in the type of the values like `torch.quantile` while that is exact."""
+    """Places q · last, `[Q, C]`, never beyond the last.
+
+    Rounded to the type of the values, as `torch.quantile` does, where that type holds `last` exactly.
+    """
     exact = levels[:, None] * last.double()
     if dtype == torch.float64:
         return exact
     rounded = (levels.to(dtype)[:, None] * last.to(dtype)).double()
-    return torch.where(last < 2**24, rounded, exact)
+    held = (last < 2**24) & (last.to(dtype).double() == last)
+    return torch.where(held, rounded, exact)
 
 
 def _weighted_position(levels: Tensor, weight: Tensor, last: Tensor, dtype: torch.dtype) -> Tensor:
@@ -132,8 +136,9 @@ def _weighted_position(levels: Tensor, weight: Tensor, last: Tensor, dtype: torc
     row = torch.minimum(row, last[:, None])
     following = torch.minimum(row + 1, last[:, None])
     here, there = middle.gather(1, row), middle.gather(1, following)
-    fraction = (target.t() - here) / (there - here).clamp_min(torch.finfo(torch.float64).tiny)
-    return (row + fraction.clamp_(0.0, 1.0)).t()
+    fraction = ((target.t() - here) / (there - here)).clamp_(0.0, 1.0)
+    # The last row has none following it.
+    return (row + torch.where(there > here, fraction, 0.0)).t()
 
 
 def _interpolated(source: Tensor | _Pool, position: Tensor, interpolation: str) -> Tensor:

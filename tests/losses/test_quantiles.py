@@ -3,11 +3,18 @@
 import pytest
 import torch
 
-from losses import quantiles
+from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss, quantiles
 from losses.quantiles import ordered_float, ordered_key, quantile
 
 MODES = ("linear", "lower", "higher", "nearest", "midpoint")
 LEVELS = [0.0, 0.005, 0.1, 0.5, 0.75, 0.995, 1.0]
+CAPPED = {
+    "smooth_ap": lambda **options: SmoothAPLoss(3, tau_scale="iqr", **options),
+    "recall": lambda **options: RecallAtQuantileLoss(3, quantile=1e-4, **options),
+    "fpr": lambda **options: PAUCAtBudgetLoss(3, 0.0, 0.3, **options),
+    "population": lambda **options: PAUCAtBudgetLoss(3, 0.0, 1.0, budget_basis="population", **options),
+    "band": lambda **options: PAUCAtBudgetLoss(3, 0.0, 0.3, "pairwise", tau_scale="band", **options),
+}
 
 
 @pytest.fixture(params=["sorting", "selecting"])
@@ -113,6 +120,45 @@ def test_rows_of_weight_zero_are_left_out():
     weight = (torch.arange(len(values)) % 3 > 0).double()
     expected = quantile(values[weight > 0], LEVELS, interpolation="linear")
     assert torch.equal(quantile(values, LEVELS, interpolation="linear", row_weight=weight), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_mixed_weights_stay_within_the_rows_that_count(mode, masked, dtype):
+    for seed in range(40):
+        generator = torch.Generator().manual_seed(seed)
+        rows = 3 + seed * 5
+        values = torch.randn(rows, 2, dtype=dtype, generator=generator)
+        weight = torch.rand(rows, dtype=dtype, generator=generator).mul_(3).sub_(0.3).clamp_(min=0)
+        weight[:2] = 0.7
+        mask = torch.ones_like(values, dtype=torch.bool)
+        if masked:
+            mask = torch.rand(values.shape, generator=generator) < 0.5
+            mask[:2] = True
+        counted = mask & (weight > 0)[:, None]
+        got = quantile(values, LEVELS, mask, interpolation=mode, row_weight=weight)
+        lowest = torch.where(counted, values, torch.inf).amin(0)
+        highest = torch.where(counted, values, -torch.inf).amax(0)
+        assert torch.equal(got[0], lowest)
+        assert torch.equal(got[-1], highest)
+        assert (got.diff(dim=0) >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+@pytest.mark.parametrize("make", CAPPED.values(), ids=CAPPED.keys())
+def test_losses_of_a_capped_pool_find_their_thresholds(make, dtype):
+    generator = torch.Generator().manual_seed(0)
+    for rows in range(300, 900, 100):
+        logits = torch.randn(rows, 3, dtype=dtype, generator=generator)
+        targets = (torch.rand(rows, 3, generator=generator) < 0.03).long()
+        targets[::7] = -100
+        loss_fn = make(queue_size=0, max_pool_size=200).to(dtype)
+        _, stats = loss_fn(logits, targets, return_diagnostics=True)
+        for name in ("loss", "score_iqr", "score_max", "t_alpha", "t_beta", "threshold", "tau_eff"):
+            assert name not in stats or stats[name].isfinite().all(), name
+        assert (stats["score_max"] <= logits.amax(0)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
