@@ -35,4 +35,4 @@ docs: $(VENV)/.installed  ## Write the pages that follow from the code
 	$(BIN)/python docs/generate.py
 
 clean:  ## Remove the environment and everything generated
-	rm -rf $(VENV) demo-runs runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) demo-runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -30,7 +30,9 @@ def rules_page() -> str:
     for rule in rule_types():
         page = inspect.getdoc(rule) or ""
         summary = page.split("\n\n")[0].replace("\n", " ")
-        rows.append(f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | {rule.name} | {rule.severity} | {summary} |")
+        rows.append(
+            f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | {rule.name} | {rule.severity} | {summary} |"
+        )
         kinds = ", ".join(sorted(rule.kinds))
         body = page.replace("\n## ", "\n### ")
         pages.append(f"## {rule.code} {rule.name}\n\nSeverity: {rule.severity}. Losses: {kinds}.\n\n{body}\n")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias, get_args
 
-from imbalance_doctor.findings import Finding, ImbalanceError, at_least
+from imbalance_doctor.findings import Finding, ImbalanceError, Severity, at_least
 from imbalance_doctor.guard import Guard, warn
 
 Mode: TypeAlias = Literal["warn", "log", "raise"]
@@ -17,15 +17,15 @@ logger = logging.getLogger("imbalance_doctor")
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def announcer(on_finding: OnFinding) -> Callable[[Finding], None]:
-    """What to do with a finding that opened.
+def announcer(on_finding: OnFinding) -> Callable[[Sequence[Finding]], None]:
+    """What to do with findings that opened at one step.
 
     Raises:
         ValueError: `on_finding` is none of the modes and cannot be called.
     """
     if callable(on_finding):
         guard = Guard("the on_finding callback", "findings are still recorded")
-        return lambda finding: guard(_discard, on_finding, finding)
+        return lambda findings: guard(_hand_over, on_finding, findings)
     actions = {"warn": _warn, "log": _log, "raise": _raise}
     if on_finding not in actions:
         modes = ", ".join(repr(mode) for mode in get_args(Mode))
@@ -33,21 +33,35 @@ def announcer(on_finding: OnFinding) -> Callable[[Finding], None]:
     return actions[on_finding]
 
 
-def _discard(callback: Callable[[Finding], object], finding: Finding) -> None:
-    callback(finding)
+def _hand_over(callback: Callable[[Finding], object], findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        callback(finding)
 
 
-def _warn(finding: Finding) -> None:
-    # "info" needs no action, so it is left to the report.
-    if at_least(finding.severity, "warning"):
-        warn(finding.headline())
+def _spoken(findings: Iterable[Finding]) -> Iterator[tuple[Finding, str]]:
+    """One message for one fault of one loss, on however many classes it opened at once."""
+    groups: dict[tuple[str, str, Severity], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.code, finding.loss, finding.severity), []).append(finding)
+    for first, *others in groups.values():
+        more = f" The same on {len(others)} more classes; see the report." if others else ""
+        yield first, first.headline() + more
 
 
-def _log(finding: Finding) -> None:
-    logger.log(_LEVELS[finding.severity], finding.headline())
+def _warn(findings: Sequence[Finding]) -> None:
+    for finding, text in _spoken(findings):
+        # "info" needs no action, so it is left to the report.
+        if at_least(finding.severity, "warning"):
+            warn(text)
 
 
-def _raise(finding: Finding) -> None:
-    if finding.severity == "error":
-        raise ImbalanceError(finding)
-    _warn(finding)
+def _log(findings: Sequence[Finding]) -> None:
+    for finding, text in _spoken(findings):
+        logger.log(_LEVELS[finding.severity], text)
+
+
+def _raise(findings: Sequence[Finding]) -> None:
+    for finding in findings:
+        if finding.severity == "error":
+            raise ImbalanceError(finding)
+    _warn(findings)

@@ -12,7 +12,15 @@ from typing import Any
 
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity, Skipped
 from imbalance_doctor.history import History, Window
-from imbalance_doctor.records import EndRecord, EvalRecord, Record, RunInfo, StepRecord
+from imbalance_doctor.records import (
+    EndRecord,
+    EvalRecord,
+    Record,
+    RunInfo,
+    StartRecord,
+    StepRecord,
+    WatchRecord,
+)
 from imbalance_doctor.rules.base import Evidence, Rule
 
 #: After its first `EAGER_RECORDS` records, a loss is examined by the windowed rules at every
@@ -51,6 +59,8 @@ class Checkup:
         #: Rules that raised, by code, with the error: they are not asked again.
         self.failed: dict[str, str] = {}
         self._open: dict[_Key, _Open] = {}
+        #: Losses with open findings that a new session has not watched again.
+        self._unwatched: set[str] = set()
         self._closed: list[Finding] = []
         self._examined: dict[tuple[str, str], Examined] = {}
 
@@ -62,7 +72,13 @@ class Checkup:
         """
         self.history.add(record)
         changed: list[Finding] = []
-        if isinstance(record, StepRecord):
+        if isinstance(record, StartRecord):
+            self._unwatched = {key[1] for key in self._open}
+        elif isinstance(record, WatchRecord):
+            self._unwatched.discard(record.loss.name)
+        elif isinstance(record, StepRecord):
+            gone = [key for key in self._open if key[1] in self._unwatched]
+            changed += [self._close(key, record.step) for key in gone]
             current = list(self.history.windows(record.loss))
             for window in current:
                 changed += self._examine(window, everything=_due(window.records))
@@ -125,12 +141,17 @@ class Checkup:
             if window.kind not in rule.kinds or not (everything or rule.min_records == 1):
                 continue
             verdict = self._verdict(rule, window)
-            skipped = verdict.reason if isinstance(verdict, Skipped) else None
-            self._examined[rule.code, window.loss.name] = Examined(
-                rule.code, rule.name, window.loss.name, skipped
-            )
             if not isinstance(verdict, Skipped):
-                changed += self._update(rule, window, verdict)
+                try:
+                    changed += self._update(rule, window, verdict)
+                except Exception as error:  # a text that names a value which is not in the evidence
+                    verdict = self._fail(rule, error)
+            self._examined[rule.code, window.loss.name] = Examined(
+                rule.code,
+                rule.name,
+                window.loss.name,
+                verdict.reason if isinstance(verdict, Skipped) else None,
+            )
         return changed
 
     def _leave_phase(self, record: StepRecord, kinds: set[str]) -> list[Finding]:
@@ -159,8 +180,11 @@ class Checkup:
             verdict = rule.examine(window)
             return verdict if isinstance(verdict, Skipped) else list(verdict)
         except Exception as error:  # a rule that is wrong must not end a training run
-            self.failed[rule.code] = f"{type(error).__name__}: {error}"
-            return Skipped(f"the rule failed: {self.failed[rule.code]}")
+            return self._fail(rule, error)
+
+    def _fail(self, rule: Rule, error: Exception) -> Skipped:
+        self.failed[rule.code] = f"{type(error).__name__}: {error}"
+        return Skipped(f"the rule failed: {self.failed[rule.code]}")
 
     def _update(self, rule: Rule, window: Window, verdict: Iterable[Evidence]) -> list[Finding]:
         changed: list[Finding] = []
@@ -218,4 +242,6 @@ def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity)
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """The text with a capital first letter, unless it begins with the name of a setting."""
+    first = text.split(maxsplit=1)[0] if text else ""
+    return text if "_" in first or "=" in first else text[:1].upper() + text[1:]

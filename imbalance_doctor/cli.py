@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import os
@@ -15,7 +14,8 @@ import click
 
 from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, at_least
-from imbalance_doctor.rules import all_rules, find_rule
+from imbalance_doctor.rules import all_rules, find_rule, rule_page
+from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
 
@@ -70,7 +70,7 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _j
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write here. HTML goes to RUN/report.html by default, the others to stdout.",
+    help="Write here; - is stdout. HTML goes to RUN/report.html by default, the others to stdout.",
 )
 @click.option(
     "--fail-on",
@@ -102,10 +102,10 @@ def report(
     diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore))
     if form == "html" and output is None:
         output = (run if run.is_dir() else run.parent) / "report.html"
-    if output is not None:
+    if output is not None and str(output) != "-":
         _write(output, FORMATS[form](diagnosis, loaded))
         click.echo(f"wrote {output}", err=True)
-    elif form == "text":
+    elif form == "text" and output is None:
         _print(diagnosis)
     else:
         click.echo(FORMATS[form](diagnosis, loaded))
@@ -144,7 +144,7 @@ def explain(rule: str) -> int:
     """Explain a rule, by code (IMB401) or name (empty-band): symptom, cause, remedy, evidence, limits."""
     found = find_rule(rule)
     click.echo(f"{found.code} {found.name} ({found.severity})\n")
-    click.echo(inspect.getdoc(found) or found.symptom)
+    click.echo(rule_page(found))
     return EXIT_OK
 
 
@@ -178,8 +178,8 @@ def _exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
     return EXIT_FINDINGS if any(at_least(f.severity, floor) for f in diagnosis.open) else EXIT_OK
 
 
-def _summary(rule: type) -> str:
-    return (inspect.getdoc(rule) or "").split("\n\n")[0].replace("\n", " ")
+def _summary(rule: type[Rule]) -> str:
+    return rule_page(rule).split("\n\n")[0].replace("\n", " ")
 
 
 def _print(renderable: Any) -> None:
@@ -193,11 +193,19 @@ def _print(renderable: Any) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; a pipe or a device is written to as it is."""
+    text = text.rstrip("\n") + "\n"
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -211,6 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         click.echo("imbalance-doctor: interrupted", err=True)
         return 130  # 128 + SIGINT, what shells expect
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return EXIT_USAGE
     except click.ClickException as error:
         hint = " (--help shows how)" if isinstance(error, click.UsageError) else ""
         click.echo(f"imbalance-doctor: {error.format_message()}{hint}", err=True)
@@ -220,6 +231,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except (LogError, ValueError, OSError, ModuleNotFoundError) as error:
         click.echo(f"imbalance-doctor: {' '.join(str(error).split())}", err=True)
+        return EXIT_USAGE
+    except Exception as error:  # a traceback would exit with 1, which means findings
+        if os.environ.get("IMBALANCE_DOCTOR_DEBUG"):
+            raise
+        click.echo(
+            f"imbalance-doctor: this is a bug: {type(error).__name__}: {error}; "
+            "IMBALANCE_DOCTOR_DEBUG=1 shows where",
+            err=True,
+        )
         return EXIT_USAGE
 
 

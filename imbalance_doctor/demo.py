@@ -1,7 +1,7 @@
 """``imbalance-doctor demo``: two planted faults, diagnosed while the model trains, treated, and cured.
 
-Each fault is trained twice from the same seed: once left alone, once with the first prescription applied
-at the step where it was made. Everything printed is computed in these runs.
+Each fault is trained twice from the same seed: once left alone, once with what is prescribed applied at
+the step where it was prescribed. Everything printed is computed in these runs.
 """
 
 from __future__ import annotations
@@ -187,6 +187,8 @@ def _train(
                     progress.console.print(finding_view(finding))
                 elif _worth_treating(finding):
                     change = doctor.treat(finding)
+                    if change is None:
+                        continue
                     outcome.treated.append(finding)
                     progress.console.print(
                         f"step {step}: treated {finding.code} {finding.name}: "

@@ -8,14 +8,14 @@ from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, RunPath, load_run
-from imbalance_doctor.selection import choose_rules
+from imbalance_doctor.selection import Selector, choose_rules, known_selectors
 
 
 def diagnose(
     run: Run | RunPath,
     *,
-    select: Sequence[str] | None = None,
-    ignore: Sequence[str] | None = None,
+    select: Selector = None,
+    ignore: Selector = None,
     rules: Sequence[Rule] | None = None,
 ) -> Diagnosis:
     """Examine a run with the rules that examined it live, unless told otherwise.
@@ -34,8 +34,8 @@ def diagnose(
     live = run.info.rules
     chosen = choose_rules(
         rules,
-        select=live.get("select") if select is None else select,
-        ignore=live.get("ignore") if ignore is None else ignore,
+        select=known_selectors(live.get("select")) if select is None else select,
+        ignore=known_selectors(live.get("ignore")) if ignore is None else ignore,
         thresholds=live.get("thresholds") if rules is None else None,
     )
     checkup = Checkup(run.info, chosen)

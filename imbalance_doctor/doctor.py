@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -20,18 +21,27 @@ from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.records import (
+    Array,
     EndRecord,
     EvalRecord,
     Record,
     RunInfo,
+    StartRecord,
     StepRecord,
     TreatmentRecord,
     WatchRecord,
 )
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
-from imbalance_doctor.runlog import LogWriter, encode, encode_finding, header, log_path
-from imbalance_doctor.selection import changed_thresholds, choose_rules
+from imbalance_doctor.runlog import (
+    LogWriter,
+    earlier_sessions,
+    encode,
+    encode_finding,
+    header,
+    log_path,
+)
+from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
 from imbalance_doctor.treatment import apply
 from losses.diagnostics import Detail
 
@@ -90,38 +100,38 @@ class Doctor:
         total_steps: int | None = None,
         population_positive_rate: float | Sequence[float] | None = None,
         class_names: Sequence[str] | None = None,
-        select: Sequence[str] | None = None,
-        ignore: Sequence[str] | None = None,
+        select: str | Sequence[str] | None = None,
+        ignore: str | Sequence[str] | None = None,
         on_finding: OnFinding = "warn",
         tensorboard: TensorBoardTarget = None,
         rules: Sequence[Rule] | None = None,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"expected every to be a number of steps, at least 1; got {every}")
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
+        if isinstance(class_names, str):
+            raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
         if tensorboard is True and run_dir is None:
             raise ValueError(
                 "tensorboard=True writes into run_dir, which is None; "
                 "give a run_dir or a TensorBoard directory"
             )
-        self.run_dir = None if run_dir is None else Path(run_dir)
+        # Resolved, so that a run that changes its working directory finds its log again.
+        self.run_dir = None if run_dir is None else Path(run_dir).resolve()
         self.every = every
         self._announce = announcer(on_finding)
         chosen = choose_rules(rules, select=select, ignore=ignore)
-        rank, world_size = _process()
         self._info = RunInfo(
             every=every,
             total_steps=total_steps,
             population_positive_rate=_rates(population_positive_rate),
-            class_names=None if class_names is None else tuple(class_names),
-            rank=rank,
-            world_size=world_size,
+            class_names=None if class_names is None else tuple(map(str, class_names)),
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
             rules={
-                "select": None if select is None else list(select),
-                "ignore": None if ignore is None else list(ignore),
+                "select": None if select is None else as_list(select),
+                "ignore": None if ignore is None else as_list(ignore),
                 "thresholds": changed_thresholds(chosen),
             },
         )
@@ -135,13 +145,14 @@ class Doctor:
         self._steps = 0  # calls of `step`, which is what the schedule counts
         self._recorded = 0
         self._step: int | None = None  # the newest step's number
+        self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
         self._closed = False
         self._statistics = Guard("the statistics of a watched loss", "it is no longer recorded")
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
         self._logging = Guard("the run log", "what was written stays, nothing more is logged")
         self._examining = Guard("the checkup", "rules are no longer applied")
         self._drawing = Guard("TensorBoard", "its panels are no longer written")
-        self._evaluating = Guard("log_eval", "validation metrics are no longer recorded")
+        self._reading = Guard("the metrics given to step", "they are no longer recorded")
 
     # --- watching ---------------------------------------------------------------------------------------
 
@@ -197,22 +208,21 @@ class Doctor:
         Raises:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
         """
-        number = self._number(step)
+        if self._closed:
+            return []
+        number = self._next_step() if step is None else int(step)
         due = self._steps % self.every == 0
         self._steps += 1
         first = self._step is None
         self._step = number
-        if first:
-            self._start(number)
-        if not due or self._closed:
-            return []
-        self._recorded += 1
-        changed: list[Finding] = []
-        values = {name: float(value) for name, value in metrics.items()}
-        for watcher in self._watchers.values():
-            stats = self._transfer(watcher.take)
-            if stats:
-                changed += self._take_in(StepRecord(number, watcher.name, stats, values))
+        changed = self._start(number) if first else []
+        if due:
+            self._recorded += 1
+            values = self._reading(_numbers, metrics) or {}
+            for watcher in self._watchers.values():
+                stats = self._transfer(watcher.take)
+                if stats:
+                    changed += self._take_in(StepRecord(number, watcher.name, stats, values))
         return self._speak(changed)
 
     def log_eval(
@@ -227,30 +237,44 @@ class Doctor:
             budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
                 of the first watched loss that has one (its quantile or beta), else 1 %.
         """
-        chosen = self._budget() if budget is None else budget
-        values = self._evaluating(evaluation.evaluate, scores, targets, budget=chosen)
-        if values is not None:
-            number = step if step is not None else (self._step if self._step is not None else 0)
-            if self._step is None:
-                self._step = number
-                self._start(number)
-            self._speak(self._take_in(EvalRecord(number, values)))
+        if self._closed:
+            return
+        try:
+            chosen = self._budget() if budget is None else budget
+            values = evaluation.evaluate(scores, targets, budget=chosen)
+            number = None if step is None else int(step)
+        except Exception as error:  # the next evaluation may be right
+            warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
+            return
+        if self._step is None:
+            # Only the first step tells where this session begins, and what it supersedes.
+            self._early.append((number, values))
+        else:
+            self._speak(self._take_in(EvalRecord(self._step if number is None else number, values)))
 
-    def treat(self, finding: Finding) -> TreatmentRecord:
+    def treat(self, finding: Finding) -> TreatmentRecord | None:
         """Apply a finding's prescription to the running loss, and log that it was.
 
+        Returns:
+            What was changed; None where the setting is already what was prescribed, or beyond it because
+            another finding asked for more.
+
         Raises:
-            ValueError: The finding prescribes no setting, or its loss is not watched.
+            ValueError: The finding prescribes no setting, its loss is not watched, or the run is closed.
         """
         watcher = self._watchers.get(finding.loss)
         if watcher is None:
             raise ValueError(f"{finding.code} is about {finding.loss!r}, which this doctor does not watch")
-        before, after = apply(finding, watcher.module)
+        if self._closed:
+            raise ValueError("this doctor is closed; a treatment needs a run that goes on")
+        change = apply(finding, watcher.module)
+        if change is None:
+            return None
         assert finding.prescription is not None  # or `apply` had raised
-        record = TreatmentRecord(
-            self._step or 0, watcher.info, finding.code, finding.prescription["parameter"], before, after
-        )
-        self._take_in(record)
+        parameter = finding.prescription["parameter"]
+        record = TreatmentRecord(self._step or 0, watcher.info, finding.code, parameter, *change)
+        if self._step is not None:
+            self._take_in(record)
         return record
 
     def close(self, *, complete: bool = True) -> None:
@@ -261,7 +285,12 @@ class Doctor:
         """
         if self._closed:
             return
-        changed = self._take_in(EndRecord(self._step)) if complete and self._step is not None else []
+        changed = []
+        if self._step is None and self._early:
+            self._step = 0
+            changed += self._start(0)
+        if complete and self._step is not None:
+            changed += self._take_in(EndRecord(self._step))
         self._closed = True
         for watcher in self._watchers.values():
             watcher.remove()
@@ -290,33 +319,57 @@ class Doctor:
     @property
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
-        parts = (self._statistics, self._transfer, self._logging, self._examining, self._drawing)
+        parts = (
+            self._statistics,
+            self._transfer,
+            self._reading,
+            self._logging,
+            self._examining,
+            self._drawing,
+        )
         notes = [f"{part.part} failed: {part.failure}; {part.lost}" for part in parts if part.failure]
         return self._checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
 
     @property
     def run(self) -> Run:
-        """The run so far: tables of its statistics, evaluations and histograms."""
-        return Run(self._info, list(self._records)) if self.run_dir is None else load_run(self.run_dir)
+        """The run so far: tables of its statistics, evaluations and histograms.
+
+        Raises:
+            LogError: The log cannot be read back.
+        """
+        if self.run_dir is None or self._log is None:
+            return Run(self._info, list(self._records))
+        return load_run(self._log.path)
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _number(self, step: int | None) -> int:
-        if step is not None:
-            return int(step)
+    def _next_step(self) -> int:
         return 0 if self._step is None else self._step + 1
 
-    def _start(self, step: int) -> None:
-        """The first step is known: write the header, and put the losses on record."""
-        self._info = RunInfo(**{**vars(self._info), "start_step": step})
+    def _start(self, step: int) -> list[Finding]:
+        """The first step is known: read what came before, write the header, put the losses on record."""
+        rank, world_size = _process()  # only now: the process group may be younger than this object
+        self._info = replace(self._info, start_step=step, rank=rank, world_size=world_size)
+        changed: list[Finding] = []
+        self._checkup.history.run = self._info
         if self.run_dir is not None:
-            self._log = self._logging(LogWriter, log_path(self.run_dir, self._info.rank))
+            path = log_path(self.run_dir, rank)
+            # Findings of the earlier sessions stay open, and are not told again.
+            for record in self._logging(earlier_sessions, path, step) or []:
+                self._examining(self._checkup.feed, record)
+            if self._checkup.history.records:
+                self._examining(self._checkup.feed, StartRecord(step))
+            self._log = self._logging(LogWriter, path)
             if self._log is not None:
                 self._logging(self._log.write, header(self._info))
-        if self._tensorboard:
+        if self._tensorboard and rank == 0:
             self._panels = self._drawing(_panels, self._tensorboard, self.run_dir)
         for watcher in self._watchers.values():
-            self._take_in(WatchRecord(step, watcher.info))
+            changed += self._take_in(WatchRecord(step, watcher.info))
+        for number, values in self._early:
+            changed += self._take_in(EvalRecord(step if number is None else number, values))
+        self._early.clear()
+        return changed
 
     def _take_in(self, record: Record) -> list[Finding]:
         """Log, examine and draw one record; the findings that it opened, made graver or resolved."""
@@ -340,8 +393,8 @@ class Doctor:
 
     def _speak(self, changed: Sequence[Finding]) -> list[Finding]:
         opened = [finding for finding in changed if finding.status == "open"]
-        for finding in opened:
-            self._announce(finding)
+        if opened:
+            self._announce(opened)
         return opened
 
     def _budget(self) -> float:
@@ -363,10 +416,16 @@ def _process() -> tuple[int, int]:
 
 
 def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
-    rates = None if rate is None else (rate,) if isinstance(rate, (int, float)) else tuple(rate)
-    if rates is not None and not all(0 < value < 1 for value in rates):
+    if rate is None:
+        return None
+    rates = tuple(map(float, rate)) if isinstance(rate, Sequence) else (float(rate),)
+    if not all(0 < value < 1 for value in rates):
         raise ValueError(f"expected population_positive_rate between 0 and 1; got {rate}")
-    return rate if isinstance(rate, (int, float)) else rates
+    return rates if isinstance(rate, Sequence) else rates[0]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def _panels(target: TensorBoardTarget, run_dir: Path | None) -> TensorBoardPanels:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.console import RenderableType
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 
@@ -30,6 +30,9 @@ class ImbalanceError(RuntimeError):
     def __init__(self, finding: Finding) -> None:
         super().__init__(finding.headline())
         self.finding = finding
+
+    def __reduce__(self) -> tuple[type[ImbalanceError], tuple[Finding]]:
+        return type(self), (self.finding,)  # or a process pool could not hand it on
 
 
 @dataclass(frozen=True)
@@ -136,10 +139,10 @@ class Diagnosis:
             "notes": list(self.notes),
         }
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich__(self) -> RenderableType:
         from imbalance_doctor.render.terminal import diagnosis_view
 
-        yield diagnosis_view(self)
+        return diagnosis_view(self)
 
     def __str__(self) -> str:
         from imbalance_doctor.render.terminal import as_text

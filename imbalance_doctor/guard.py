@@ -8,20 +8,21 @@ import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
+import torch
+
 from imbalance_doctor.findings import ImbalanceWarning
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 #: Folders whose frames are not the user's: ours, and torch's module calls in between.
-_FOREIGN = (_PACKAGE, os.sep + "torch" + os.sep)
+_FOREIGN = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, torch.__file__))
 
 
 def warn(message: str) -> None:
     """Warn at the line of the user's code that led here."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and any(part in frame.f_code.co_filename for part in _FOREIGN):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOREIGN):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, ImbalanceWarning, stacklevel=level)
 

@@ -19,6 +19,7 @@ from imbalance_doctor.records import (
     LossInfo,
     Record,
     RunInfo,
+    StartRecord,
     StepRecord,
     TreatmentRecord,
     WatchRecord,
@@ -153,6 +154,7 @@ class History:
     def __init__(self, run: RunInfo) -> None:
         self.run = run
         self.step = run.start_step
+        self.records = 0
         self._losses: dict[str, LossInfo] = {}
         self._tracks: dict[tuple[str, str], _Track] = {}
         self._infos: dict[tuple[str, str], LossInfo] = {}
@@ -163,7 +165,13 @@ class History:
     def add(self, record: Record) -> None:
         """Take in one record."""
         self.step = max(self.step, record.step)
-        if isinstance(record, WatchRecord):
+        self.records += 1
+        if isinstance(record, StartRecord):
+            self._current.clear()  # until a loss reports again, there is nothing new to examine
+        elif isinstance(record, WatchRecord):
+            known = self._losses.get(record.loss.name)
+            if known is not None and known != record.loss:
+                self._forget(record.loss)  # a session with other settings: another loss by the same name
             self._losses[record.loss.name] = record.loss
         elif isinstance(record, TreatmentRecord):
             self._forget(record.loss)
@@ -180,7 +188,7 @@ class History:
         A warmup wrapper has a track for each phase; that of a phase which is over is not shown.
         """
         for (name, kind), track in self._tracks.items():
-            if loss in (None, name) and kind in self._current[name]:
+            if loss in (None, name) and kind in self._current.get(name, ()):
                 info = self._infos[name, kind]
                 yield Window(self.run, info, track.step, track.records, track, self._evals)
 

@@ -19,11 +19,30 @@ PLAIN_KINDS: Mapping[type[nn.Module], str] = {
 }
 
 
+def plain_kind(module: nn.Module) -> str:
+    """The kind of a loss that is none of ours."""
+    return next((kind for cls, kind in PLAIN_KINDS.items() if isinstance(module, cls)), "other")
+
+
 class Handle(Protocol):
     """What torch's hooks return."""
 
     def remove(self) -> None:
         """End the hook."""
+
+
+class _PlainHook:
+    """A forward hook that a copied or saved module leaves behind: the copy is not the one being watched."""
+
+    def __init__(self, hear: Callable[..., None] | None = None) -> None:
+        self._hear = hear
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        if self._hear is not None:
+            self._hear(module, args, kwargs, out)
+
+    def __reduce__(self) -> tuple[type[_PlainHook], tuple[()]]:
+        return type(self), ()
 
 
 class Watcher:
@@ -46,6 +65,8 @@ class Watcher:
         wants: Callable[[], Detail],
         guarded: Callable[..., Any],
     ) -> None:
+        # A compiled module forwards to the loss it was made from, which is the one with settings and hooks.
+        module = getattr(module, "_orig_mod", module)
         self.name, self.module = name, module
         self._step_wants, self._guarded = wants, guarded
         self._pending: dict[str, Tensor] | None = None
@@ -53,7 +74,7 @@ class Watcher:
         if isinstance(module, Diagnosable):
             self._handle = module.register_diagnostics_hook(self._receive, wants=self._wants)
         else:
-            self._handle = module.register_forward_hook(self._forward_hook, with_kwargs=True)
+            self._handle = module.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
 
     @property
     def info(self) -> LossInfo:
@@ -61,8 +82,7 @@ class Watcher:
         module = self.module
         if isinstance(module, Diagnosable):
             return LossInfo(self.name, module.kind, module.config())
-        kind = PLAIN_KINDS.get(type(module), "other")
-        return LossInfo(self.name, kind, {"class": type(module).__name__})
+        return LossInfo(self.name, plain_kind(module), {"class": type(module).__name__})
 
     def take(self) -> dict[str, Array] | None:
         """What was said since the last call, on the host; None where nothing was."""
@@ -81,9 +101,7 @@ class Watcher:
     def _receive(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
         self._pending = stats
 
-    def _forward_hook(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any
-    ) -> None:
+    def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
         if detail is not Detail.NOTHING:
             self._pending = self._guarded(_plain_stats, module, args, kwargs, out, detail)
@@ -99,13 +117,13 @@ def _plain_stats(
             "expected the watched loss to be called with (logits, targets) tensors; "
             f"got {[type(value).__name__ for value in given]}"
         )
-    kind = PLAIN_KINDS.get(type(module))
+    kind = plain_kind(module)
     return likelihood_stats(
         given[0],
         given[1],
         detail=detail,
         loss=out.detach().mean() if isinstance(out, Tensor) else None,
-        multiclass=None if kind is None else kind == "cross_entropy",
+        multiclass=None if kind == "other" else kind == "cross_entropy",
         ignore_index=getattr(module, "ignore_index", None),
     )
 

@@ -61,6 +61,13 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class StartRecord:
+    """A later session of the run begins: what it does not watch again is watched no more."""
+
+    step: int
+
+
+@dataclass(frozen=True)
 class WatchRecord:
     """A loss was put under watch, or its settings changed."""
 
@@ -105,7 +112,7 @@ class EndRecord:
     step: int
 
 
-Record: TypeAlias = WatchRecord | StepRecord | EvalRecord | TreatmentRecord | EndRecord
+Record: TypeAlias = StartRecord | WatchRecord | StepRecord | EvalRecord | TreatmentRecord | EndRecord
 
 
 def as_array(values: float | Sequence[Any] | np.ndarray[Any, Any]) -> Array:

@@ -72,11 +72,11 @@ class Run:
     def stats(self) -> pd.DataFrame:
         """Statistics, one row for each step, loss and class; scalars are repeated in each class's row.
 
-        Statistics with a further dimension (quantiles, histograms) are left out: quantiles are in
-        `quantiles`, histograms in `histograms`.
+        Statistics with a further dimension are left out: histograms are in `histograms`, quantiles in the
+        records themselves.
         """
         return _table(
-            ({"step": r.step, "loss_name": r.loss}, {**r.stats, **_scalars(r.metrics)}) for r in self.steps()
+            ({"step": r.step, "loss_name": r.loss}, {**_scalars(r.metrics), **r.stats}) for r in self.steps()
         )
 
     @property
@@ -157,6 +157,8 @@ def load_run(run: RunPath) -> Run:
     notes = []
     if log.torn_lines:
         notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
+    if len(files) > 1:
+        notes.append(f"{len(files)} ranks wrote logs; this is {files[0].name}")
     if log.sessions > 1:
         notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
     return Run(log.info, log.records, log.live_findings, str(path), notes)

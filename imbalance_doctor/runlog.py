@@ -8,6 +8,7 @@ killed process leaves at most one torn line, which the reader skips and counts.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -26,6 +27,7 @@ from imbalance_doctor.records import (
     LossInfo,
     Record,
     RunInfo,
+    StartRecord,
     StepRecord,
     TreatmentRecord,
     WatchRecord,
@@ -108,7 +110,8 @@ def encode(record: Record) -> list[dict[str, Any]]:
 def encode_finding(finding: Finding) -> dict[str, Any]:
     """A finding as it stood when it opened, grew graver or was resolved."""
     event = "resolved" if finding.status == "resolved" else "opened"
-    return {"kind": "finding", "event": event, "finding": finding.to_dict()}
+    evidence = {name: _number(float(value)) for name, value in finding.evidence.items()}
+    return {"kind": "finding", "event": event, "finding": {**finding.to_dict(), "evidence": evidence}}
 
 
 class LogWriter:
@@ -135,7 +138,10 @@ class LogWriter:
     def write(self, *lines: Mapping[str, Any]) -> None:
         """Append objects, one a line, in a single write."""
         text = "".join(json.dumps(line, separators=(",", ":"), default=_plain) + "\n" for line in lines)
-        self._file.write(text.encode())
+        data = text.encode()
+        written = self._file.write(data)
+        if written is not None and written < len(data):  # an unbuffered file may take a part only
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written")
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -182,7 +188,7 @@ def read_log(path: Path) -> Log:
     for number, line, last in _lines(path):
         try:
             item = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             # A crash tears the last line of a session: at the end of the file or before a new header.
             if log is not None and (last or _starts_session(path, number + 1)):
                 log.torn_lines += 1
@@ -198,7 +204,7 @@ def read_log(path: Path) -> Log:
             )
         try:
             log = _take(log, item, path, histograms)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             if isinstance(error, LogError):
                 raise LogError(f"{path}:{number}: {error}") from None
             raise LogError(
@@ -245,6 +251,8 @@ def _take(
     log: Log | None, item: dict[str, Any], path: Path, histograms: dict[tuple[int, str], dict[str, Array]]
 ) -> Log:
     kind = item["kind"]
+    if not _is_header(item) and kind != "finding" and not isinstance(item.get("step"), int):
+        raise LogError(f"expected a whole number as the step of a {kind!r} line, got {item.get('step')!r}")
     if _is_header(item):
         info = _run_info(item)
         if log is None:
@@ -253,6 +261,7 @@ def _take(
             log.info = info
             log.records = [record for record in log.records if _kept(record, info.start_step)]
             log.live_findings = [f for f in log.live_findings if f.step < info.start_step]
+            log.records.append(StartRecord(info.start_step))
         log.sessions += 1
         return log
     assert log is not None
@@ -273,7 +282,8 @@ def _take(
             TreatmentRecord(loss=LossInfo(**item["loss"]), **{name: item[name] for name in names})
         )
     elif kind == "finding":
-        log.live_findings.append(Finding(**item["finding"]))
+        evidence = {name: float(_array(value)) for name, value in item["finding"]["evidence"].items()}
+        log.live_findings.append(Finding(**{**item["finding"], "evidence": evidence}))
     elif kind == "end":
         log.records.append(EndRecord(item["step"]))
     # Kinds of a later minor version are passed over: the schema number speaks of what must be understood.
@@ -283,6 +293,13 @@ def _take(
 def _kept(record: Record, start: int) -> bool:
     """Whether a record from before survives a session that starts at `start`."""
     return record.step < start and not isinstance(record, EndRecord)
+
+
+def earlier_sessions(path: Path, start_step: int) -> list[Record]:
+    """What counts of the sessions before one that starts at `start_step`; empty where there are none."""
+    if not path.exists() or path.stat().st_size == 0:
+        return []
+    return [record for record in read_log(path).records if _kept(record, start_step)]
 
 
 def _run_info(item: dict[str, Any]) -> RunInfo:

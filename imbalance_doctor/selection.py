@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeAlias
 
 from imbalance_doctor.rules import all_rules, rule_types
 from imbalance_doctor.rules.base import Rule
+
+#: Codes, names or code prefixes; one alone may be given as it is.
+Selector: TypeAlias = "str | Iterable[str] | None"
 
 
 def choose_rules(
     rules: Sequence[Rule] | None = None,
     *,
-    select: Iterable[str] | None = None,
-    ignore: Iterable[str] | None = None,
+    select: Selector = None,
+    ignore: Selector = None,
     thresholds: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> tuple[Rule, ...]:
     """The rules to apply.
@@ -33,8 +36,8 @@ def choose_rules(
         if code in chosen:  # a rule of the user's own is not known to a report from the log
             chosen[code] = with_thresholds(type(chosen[code]), values)
     chosen.update({rule.code: rule for rule in rules or ()})
-    kept = _matching(chosen.values(), select) if select is not None else set(chosen)
-    kept -= _matching(chosen.values(), ignore) if ignore is not None else set()
+    kept = set(chosen) if select is None else _matching(chosen.values(), as_list(select))
+    kept -= set() if ignore is None else _matching(chosen.values(), as_list(ignore))
     return tuple(rule for code, rule in sorted(chosen.items()) if code in kept)
 
 
@@ -57,20 +60,39 @@ def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
     """The thresholds that differ from their defaults, by rule code; for the header of the log."""
     changed = {}
     for rule in rules:
+        if type(rule) not in rule_types():
+            continue  # a rule of the user's own: a report from the log does not have its code
         default = type(rule)()
         values = {f.name: getattr(rule, f.name) for f in fields(rule)}
         different = {k: v for k, v in values.items() if v != getattr(default, k)}
-        if different and type(rule) in rule_types():
+        if different:
             changed[rule.code] = different
     return changed
+
+
+def as_list(selector: str | Iterable[str]) -> list[str]:
+    """Selectors as a list."""
+    return [selector] if isinstance(selector, str) else list(selector)
+
+
+def known_selectors(selectors: Sequence[str] | None) -> list[str] | None:
+    """Those of a log's selectors that name a rule here; a live run may have had rules of the user's own."""
+    if selectors is None:
+        return None
+    rules = all_rules()
+    return [selector for selector in selectors if _hits(rules, selector)]
+
+
+def _hits(rules: Iterable[Rule], selector: str) -> set[str]:
+    wanted = selector.strip().lower()
+    return {r.code for r in rules if r.name == wanted or (wanted and r.code.lower().startswith(wanted))}
 
 
 def _matching(rules: Iterable[Rule], selectors: Iterable[str]) -> set[str]:
     rules = list(rules)
     found: set[str] = set()
     for selector in selectors:
-        wanted = selector.strip().lower()
-        hits = {r.code for r in rules if r.name == wanted or (wanted and r.code.lower().startswith(wanted))}
+        hits = _hits(rules, selector)
         if not hits:
             raise ValueError(
                 f"{selector!r} selects no rule; give a code (IMB401), a name (empty-band) or a "

@@ -10,11 +10,12 @@ from imbalance_doctor.findings import Finding
 from losses.diagnostics import Diagnosable
 
 
-def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any]:
+def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
     """Change the setting that the finding prescribes.
 
     Returns:
-        The setting before and after.
+        The setting before and after; None where it is already what was prescribed, or beyond it because
+        another finding asked for more.
 
     Raises:
         ValueError: The finding prescribes no setting, or this loss cannot change it while it runs.
@@ -31,8 +32,17 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any]:
         )
     parameter, after = finding.prescription["parameter"], finding.prescription["to"]
     before = _setting(loss_fn, parameter)
+    if _satisfied(before, finding.prescription["from"], after):
+        return None
     loss_fn.reconfigure(**{parameter: after})
     return before, _setting(loss_fn, parameter)
+
+
+def _satisfied(now: Any, before: Any, wanted: Any) -> bool:
+    numbers = all(isinstance(value, (int, float)) for value in (now, before, wanted))
+    if not numbers:
+        return bool(now == wanted)
+    return bool(now >= wanted if wanted >= before else now <= wanted)
 
 
 def _setting(loss_fn: Diagnosable, parameter: str) -> Any:

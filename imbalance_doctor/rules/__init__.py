@@ -73,3 +73,12 @@ def page_sections(rule: type[Rule]) -> dict[str, str]:
     if rule.__doc__:
         sections[title] = "\n".join(lines).strip()
     return sections
+
+
+def rule_page(rule: type[Rule]) -> str:
+    """A rule's page, as text; from its class attributes where docstrings were dropped (python -OO)."""
+    page = inspect.getdoc(rule) or ""
+    if "## Symptom" in page:
+        return page
+    parts = {"Symptom": rule.symptom, "Cause": rule.cause, "Remedy": rule.remedy}
+    return "\n\n".join([rule.name, *(f"## {title}\n{text}" for title, text in parts.items())])

@@ -63,6 +63,21 @@ def test_html_goes_beside_the_log_or_where_it_is_told(sick_run, tmp_path, capsys
     assert capsys.readouterr().out == ""
 
 
+def test_output_goes_to_devices_pipes_and_links_as_they_are(sick_run, tmp_path, capsys):
+    (tmp_path / "real.html").write_text("old")
+    (tmp_path / "link.html").symlink_to("real.html")
+    main(["report", str(sick_run), "--format", "html", "-o", str(tmp_path / "link.html")])
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").read_text().startswith("<!")
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
+    main(["report", str(sick_run), "--format", "json", "-o", str(tmp_path / "pipe")])
+    assert json.loads(reader.communicate()[0])
+    capsys.readouterr()
+    main(["report", str(sick_run), "--format", "json", "-o", "-"])
+    assert json.loads(capsys.readouterr().out)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -114,6 +129,11 @@ def test_rules_and_explain_teach(capsys):
         out = capsys.readouterr().out
         for section in ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References"):
             assert f"## {section}" in out
+
+
+def test_no_command_is_help_and_wrong_usage(capsys):
+    assert main([]) == EXIT_USAGE
+    assert "imbalance-doctor demo" in capsys.readouterr().err
 
 
 def test_help_shows_examples(capsys):

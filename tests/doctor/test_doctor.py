@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 
 from imbalance_doctor import Doctor, ImbalanceError, ImbalanceWarning, diagnose, load_run
 from imbalance_doctor.records import StepRecord, TreatmentRecord
+from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
 from tests.doctor.loop import train
 
@@ -114,6 +116,43 @@ def test_a_watched_loss_is_saved_and_copied_without_its_listeners():
     assert loss_fn._diagnostics_hooks
 
 
+def test_a_watched_plain_loss_is_saved_and_copied_without_its_listeners(tmp_path):
+    loss_fn = nn.BCEWithLogitsLoss()
+    with Doctor(tmp_path, every=1) as doctor:
+        doctor.watch(loss_fn)
+        logits, targets = torch.randn(8, requires_grad=True), torch.ones(8)
+        loss_fn(logits, targets)
+        doctor.step()
+        for twin in (copy.deepcopy(loss_fn), pickle.loads(pickle.dumps(loss_fn))):
+            assert twin(logits, targets) == loss_fn(logits, targets)
+        doctor.step()
+    assert len(load_run(tmp_path).steps()) == 2
+
+
+def test_a_compiled_loss_is_the_loss_it_was_made_from():
+    loss_fn = SmoothAPLoss(1)
+    doctor = Doctor(None, every=1)
+    doctor.watch(torch.compile(loss_fn, backend="eager"), name="ap")
+    loss_fn(torch.randn(16, requires_grad=True), torch.randint(2, (16,)))
+    doctor.step()
+    assert doctor.run.losses["ap"].kind == "smooth_ap"
+    assert len(doctor.run.steps()) == 1
+
+
+def test_an_evaluation_before_the_first_step_waits_for_it(tmp_path):
+    loss_fn = healthy_loss()
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=21)
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        doctor.log_eval(torch.randn(100), torch.rand(100) < 0.2)
+        train(doctor, loss_fn, steps=11, first_step=21)
+    run = load_run(tmp_path)
+    assert [record.step for record in run.steps()] == [0, 10, 20, 21, 31]
+    assert [record.step for record in run.evaluations] == [21]
+
+
 def test_metrics_given_to_step_are_kept():
     loss_fn = SmoothAPLoss(1)
     with Doctor(None, every=1) as doctor:
@@ -154,6 +193,24 @@ def test_live_findings_are_the_post_hoc_findings(tmp_path, loss_fn):
     assert after.healthy == doctor.diagnosis.healthy
 
 
+@pytest.mark.parametrize("second", [sick_loss, healthy_loss, lambda: PAUCAtBudgetLoss(1, queue_size=8192)])
+def test_after_a_resume_too(tmp_path, second):
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        loss_fn = sick_loss()
+        doctor.watch(loss_fn)
+        assert "IMB401" in {f.code for f in train(doctor, loss_fn, steps=200)}
+    heard = []
+    with Doctor(tmp_path, on_finding=heard.append) as doctor:
+        loss_fn = second()
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=600, first_step=150)
+    if second is sick_loss:
+        assert "IMB401" not in {f.code for f in heard}  # it was open, and is not told twice
+    after = diagnose(tmp_path)
+    assert [f.to_dict() for f in after.findings] == [f.to_dict() for f in doctor.findings]
+    assert ("IMB401" in {f.code for f in after.open}) == (second is sick_loss)
+
+
 def test_selection_and_thresholds_of_the_run_are_those_of_its_report(tmp_path):
     with Doctor(tmp_path, on_finding="log", ignore=["empty-band"]) as doctor:
         loss_fn = sick_loss()
@@ -177,6 +234,16 @@ def test_findings_are_warnings_at_the_line_of_the_users_loop():
     assert {os.path.basename(w.filename) for w in ours} == {"loop.py"}
 
 
+def test_one_fault_on_many_classes_is_one_warning():
+    loss_fn = PAUCAtBudgetLoss(num_classes=20, beta=0.005, queue_size=64)
+    with Doctor(None, select="IMB401") as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(ImbalanceWarning, match="The same on 19 more classes") as caught:
+            found = train(doctor, loss_fn, steps=200, classes=20)
+    assert len(caught) == 1
+    assert len(found) == 20
+
+
 def test_findings_can_be_raised_or_handed_to_a_callback():
     loss_fn = sick_loss()
     doctor = Doctor(None, on_finding="raise", select=["IMB401"])
@@ -184,6 +251,7 @@ def test_findings_can_be_raised_or_handed_to_a_callback():
     with pytest.raises(ImbalanceError, match="IMB401") as error:
         train(doctor, loss_fn, steps=200)
     assert error.value.finding.code == "IMB401"
+    assert pickle.loads(pickle.dumps(error.value)).finding == error.value.finding
     heard = []
     loss_fn = sick_loss()
     with Doctor(None, on_finding=heard.append) as doctor:
@@ -206,6 +274,18 @@ def test_a_prescription_is_applied_logged_and_cures(tmp_path):
     assert diagnose(tmp_path).worst is None
 
 
+def test_a_treatment_never_undoes_a_stronger_one():
+    loss_fn = sick_loss()
+    with Doctor(None, on_finding="log", select="IMB401") as doctor:
+        doctor.watch(loss_fn)
+        (finding,) = train(doctor, loss_fn, steps=100)
+        loss_fn.reconfigure(queue_size=finding.prescription["to"] + 1)
+        assert doctor.treat(finding) is None
+        assert loss_fn.queue_size == finding.prescription["to"] + 1
+    with pytest.raises(ValueError, match="closed"):
+        doctor.treat(finding)
+
+
 def test_what_cannot_be_treated_says_what_to_do_by_hand():
     loss_fn = sick_loss()
     with Doctor(None, on_finding="log", select=["IMB401"]) as doctor:
@@ -226,6 +306,8 @@ def test_what_cannot_be_treated_says_what_to_do_by_hand():
         ({"total_steps": 0}, "total_steps to be at least 1"),
         ({"on_finding": "shout"}, "'warn', 'log', 'raise' or a callable; got 'shout'"),
         ({"tensorboard": True}, "give a run_dir or a TensorBoard directory"),
+        ({"every": 2.5}, "at least 1; got 2.5"),
+        ({"class_names": "fraud"}, "a list of names; got the text 'fraud'"),
         ({"population_positive_rate": 1.5}, "between 0 and 1; got 1.5"),
     ],
 )
@@ -285,6 +367,52 @@ def test_a_callback_that_raises_costs_one_warning():
             found = train(doctor, loss_fn, steps=200)
     assert len(caught) == 1
     assert found
+
+
+def test_input_that_does_not_fit_costs_one_evaluation_or_one_metric():
+    loss_fn = healthy_loss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=1)
+        with pytest.warns(ImbalanceWarning, match="log_eval left this evaluation out .*at least one row"):
+            doctor.log_eval([], [])
+        doctor.log_eval(torch.randn(50), torch.rand(50) < 0.5)
+        assert len(doctor.run.evaluations) == 1
+        with pytest.warns(ImbalanceWarning, match="the metrics given to step failed"):
+            doctor.step(lr="high")
+        train(doctor, loss_fn, steps=2)
+
+
+def test_a_closed_doctor_is_silent(tmp_path):
+    doctor = Doctor(tmp_path / "run")
+    doctor.close()
+    doctor.close()
+    assert doctor.step() == []
+    doctor.log_eval(torch.randn(5), torch.ones(5))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_rule_of_the_users_that_raises_costs_one_warning_and_that_rule(tmp_path):
+    @dataclass(frozen=True)
+    class Mine(Rule):
+        code, name, severity = "MINE1", "mine", "warning"
+        kinds, requires, min_records = ANY, (), 1
+        symptom = "{no_such_value}"
+        cause = remedy = ""
+
+        def examine(self, window):
+            yield Evidence({})
+
+    loss_fn = sick_loss()
+    with Doctor(tmp_path, on_finding="log", rules=[Mine()], select=["MINE1", "IMB401"]) as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(
+            ImbalanceWarning, match=r"rule MINE1 failed \(KeyError: 'no_such_value'\)"
+        ) as caught:
+            found = train(doctor, loss_fn, steps=200)
+    assert len(caught) == 1
+    assert [f.code for f in found] == ["IMB401"]
+    assert [f.code for f in diagnose(tmp_path).findings] == ["IMB401"]  # which does not have the rule
 
 
 def test_a_loss_called_in_its_own_way_costs_one_warning():

@@ -37,6 +37,10 @@ def write(path, *records, info=None):
     return path
 
 
+def steps(log):
+    return [record.step for record in log.records if isinstance(record, StepRecord)]
+
+
 def loss_at(step):
     return StepRecord(step, "ap", {"loss": as_array(step / 3)})
 
@@ -85,7 +89,7 @@ def test_a_resumed_run_supersedes_steps_from_its_first_on(tmp_path):
     write(path, loss_at(0), loss_at(10), loss_at(20), EndRecord(20))
     write(path, loss_at(10), loss_at(30), info=RunInfo(start_step=10))
     run = load_run(tmp_path)
-    assert [record.step for record in run.records] == [0, 10, 30]
+    assert [record.step for record in run.steps()] == [0, 10, 30]
     assert any("2 sessions" in note for note in run.notes)
 
 
@@ -93,11 +97,11 @@ def test_a_torn_last_line_is_skipped_and_counted_and_the_next_session_starts_cle
     path = write(tmp_path / "log.jsonl", loss_at(0), loss_at(10))
     path.write_bytes(path.read_bytes()[:-9])
     log = read_log(path)
-    assert [record.step for record in log.records] == [0]
+    assert steps(log) == [0]
     assert log.torn_lines == 1
     write(path, loss_at(10), info=RunInfo(start_step=10))
     log = read_log(path)
-    assert [record.step for record in log.records] == [0, 10]
+    assert steps(log) == [0, 10]
     assert log.torn_lines == 1
 
 
@@ -121,7 +125,15 @@ def test_a_tear_inside_a_character_is_a_tear_too(tmp_path):
         ('{"kind": "run", "schema": 99}\n', r":1: schema 99 is newer .* upgrade imbalance-doctor"),
         (
             '{"kind": "run", "schema": 1}\n{"kind": "step"}\n',
+            r":2: expected a whole number as the step of a 'step' line, got None",
+        ),
+        (
+            '{"kind": "run", "schema": 1}\n{"kind": "step", "step": 1}\n',
             r":2: malformed 'step' line \(KeyError: 'stats'\)",
+        ),
+        (
+            '{"kind": "run", "schema": 1}\n{"kind": "step", "step": 1, "loss": "a", "stats": []}\n',
+            r":2: malformed 'step' line \(AttributeError",
         ),
         ('{"kind": "run", "schema": 1}\nbroken\n{"kind": "end", "step": 1}\n', r":2: not a run log"),
     ],
