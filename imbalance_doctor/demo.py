@@ -28,7 +28,7 @@ from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss
 POSITIVE_RATE = 0.005
 DIGIT = 6
 SEED = 1
-STEPS, QUICK_STEPS = 2_000, 1_200
+STEPS, QUICK_STEPS = 2_000, 1_600
 #: Ranking losses need a model that ranks a little to start from.
 WARMUP_STEPS = 200
 

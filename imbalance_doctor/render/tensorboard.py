@@ -198,9 +198,9 @@ class TensorBoardPanels:
             if counts is None or edges is None:
                 continue
             for c in self._classes.get(record.loss, []):
-                label = _label(c, len(counts), info)
-                tag = f"{record.loss} 3 scores/{side}s{_ending(label)}"
-                self._write_histogram(tag, counts[c], edges[c], record.step)
+                if c < len(counts):  # the number of classes may change in a run
+                    tag = f"{record.loss} 3 scores/{side}s{_ending(_label(c, len(counts), info))}"
+                    self._write_histogram(tag, counts[c], edges[c], record.step)
 
     def _write_histogram(self, tag: str, counts: Array, edges: Array, at: int) -> None:
         filled = np.flatnonzero(counts > 0)

@@ -18,7 +18,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from imbalance_doctor.records import EvalRecord, StepRecord
+from imbalance_doctor.records import EvalRecord, RunInfo, StepRecord, as_array
 from imbalance_doctor.render.tensorboard import FULL_RATE, MOST_CLASSES, TensorBoardPanels
 
 from .conftest import Case
@@ -194,3 +194,15 @@ def wait_for(port: int, route: str, ready: Any) -> Any:
             pass
         time.sleep(0.5)
     raise AssertionError("the server did not show the runs in time")
+
+
+def test_a_class_count_that_shrinks_goes_on_being_drawn(tmp_path: Path) -> None:
+    panels = TensorBoardPanels(tmp_path)
+    for step, classes in ((0, 3), (1, 1)):
+        stats = {
+            "pool_pos_count": as_array([5.0] * classes),
+            "pos_score_hist": as_array(np.ones((classes, 4))),
+            "score_hist_edges": as_array(np.tile(np.arange(5.0), (classes, 1))),
+        }
+        panels.write(StepRecord(step, "loss", stats), RunInfo())
+    panels.close()
