@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from losses._checks import warn
 
 Stats: TypeAlias = dict[str, Tensor]
 ConfigValue: TypeAlias = bool | int | float | str | list[float] | dict[str, Any] | None
@@ -210,6 +213,32 @@ CATALOGUE: tuple[Stat, ...] = (
 STATS: Mapping[str, Stat] = {stat.name: stat for stat in CATALOGUE}
 
 
+@dataclass(frozen=True)
+class Listener:
+    """A hook, what it is asked before each forward, and whether a failure to compute reaches the caller."""
+
+    hook: DiagnosticsHook
+    wants: Callable[[], Detail | bool | None] | None
+    strict: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted from one forward.
+
+    Attributes:
+        detail: The highest level that anybody wants.
+        hooks: Who is told.
+        returned: Whether the caller wants the statistics too.
+        strict: Whether a failure to compute them is an error; otherwise it is a warning.
+    """
+
+    detail: Detail
+    hooks: tuple[DiagnosticsHook, ...]
+    returned: bool
+    strict: bool
+
+
 class Diagnosable(nn.Module):
     """A loss that can be listened to. Base of every loss of this package."""
 
@@ -218,9 +247,8 @@ class Diagnosable(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._diagnostics_hooks: OrderedDict[int, tuple[DiagnosticsHook, Callable[[], Detail] | None]] = (
-            OrderedDict()
-        )
+        self._diagnostics_hooks: OrderedDict[int, Listener] = OrderedDict()
+        self._stats_failed = False
 
     def config(self) -> dict[str, ConfigValue]:
         """The loss's settings as they are now, ready for JSON; keys are constructor parameters."""
@@ -235,31 +263,72 @@ class Diagnosable(nn.Module):
         raise ValueError(f"{type(self).__name__} has no setting that can change in use, got {list(settings)}")
 
     def register_diagnostics_hook(
-        self, hook: DiagnosticsHook, *, wants: Callable[[], Detail] | None = None
+        self, hook: DiagnosticsHook, *, wants: Callable[[], Detail | bool | None] | None = None
     ) -> RemovableHandle:
         """Call ``hook(module, stats)`` after forwards, with detached statistics on the loss's device.
 
+        Statistics that cannot be computed never end a training run: the loss warns once, and the hook is
+        not called for that forward. An error that the hook itself raises reaches the caller.
+
         Args:
-            hook: Receives this module and a ``dict[str, Tensor]`` with names from `CATALOGUE`.
-            wants: Asked before each forward how much detail the hook wants; `Detail.NOTHING` skips the
-                forward at no cost. Without it, every forward is reported in full.
+            hook: Receives this module and a ``dict[str, Tensor]`` of its own, with names from `CATALOGUE`.
+            wants: Asked before each forward how much detail the hook wants; `Detail.NOTHING` (or False, or
+                None) skips the forward at no cost. Without it, every forward is reported in full.
 
         Returns:
             A handle whose ``remove()`` ends the reports.
         """
+        return self._listen(Listener(hook, wants, strict=False))
+
+    def _listen(self, listener: Listener) -> RemovableHandle:
         handle = RemovableHandle(self._diagnostics_hooks)
-        self._diagnostics_hooks[handle.id] = (hook, wants)
+        self._diagnostics_hooks[handle.id] = listener
         return handle
 
-    def _listeners(self) -> tuple[Detail, list[DiagnosticsHook]]:
-        """The highest level of detail wanted from this forward, and who wants any."""
-        wanted, listeners = Detail.NOTHING, []
-        for hook, wants in self._diagnostics_hooks.values():
-            detail = Detail.HISTOGRAMS if wants is None else wants()
-            if detail is not Detail.NOTHING:
-                wanted = max(wanted, detail)
-                listeners.append(hook)
-        return wanted, listeners
+    def _requested(self, returned: bool) -> Request:
+        """What this forward is to report, and to whom."""
+        detail, hooks, strict = Detail.HISTOGRAMS if returned else Detail.NOTHING, [], returned
+        for listener in self._diagnostics_hooks.values():
+            wanted = Detail.HISTOGRAMS if listener.wants is None else Detail(listener.wants() or 0)
+            if wanted is not Detail.NOTHING:
+                detail = max(detail, wanted)
+                hooks.append(listener.hook)
+                strict = strict or listener.strict
+        return Request(detail, tuple(hooks), returned, strict)
+
+    def _collect(self, request: Request, compute: Callable[[], Stats]) -> Stats:
+        """The statistics that were requested; none if nobody wants any, or if they cannot be computed."""
+        if request.detail is Detail.NOTHING:
+            return {}
+        if request.strict:
+            with torch.no_grad():
+                return compute()
+        try:
+            with torch.no_grad():
+                return compute()
+        except Exception as error:
+            if not self._stats_failed:
+                self._stats_failed = True
+                warn(
+                    f"{type(self).__name__}: the statistics of a forward could not be computed and are left "
+                    f"out ({type(error).__name__}: {error}); the loss is not affected. Later failures are "
+                    "silent; return_diagnostics=True shows the error"
+                )
+            return {}
+
+    def _tell(self, request: Request, stats: Stats) -> None:
+        """Give statistics, if there are any, to those who asked, a dictionary to each."""
+        if stats:
+            for hook in request.hooks:
+                hook(self, dict(stats))
+
+    def _answer(
+        self, request: Request, loss: Tensor, compute: Callable[[], Stats]
+    ) -> Tensor | tuple[Tensor, Stats]:
+        """What a forward returns, once its listeners have been told."""
+        stats = self._collect(request, compute)
+        self._tell(request, stats)
+        return (loss, stats) if request.returned else loss
 
     def __getstate__(self) -> dict[str, Any]:
         # Listeners belong to the process that registered them, not to the loss: a pickled or deep-copied

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from losses import functional
 from losses._checks import check_choice, check_number, require
-from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
+from losses.diagnostics import ConfigValue, Diagnosable, Stats
 from losses.distributed import Ranks, mean_over_ranks, should_gather
 from losses.pool import wide_dtype
 from losses.settings import check_changeable
@@ -69,27 +69,6 @@ class FocalLoss(Diagnosable, ABC):
             None if self.reduction == "sum" else divisor,
             should_gather(self.gather_distributed, self.process_group),
             self.process_group,
-        )
-
-    def _report(
-        self,
-        wanted: Detail,
-        logits: Tensor,
-        targets: Tensor,
-        elements: Tensor,
-        loss: Tensor,
-        *,
-        multiclass: bool,
-        ignore_index: int | None,
-    ) -> Stats:
-        return likelihood_stats(
-            logits,
-            targets,
-            detail=wanted,
-            elements=elements.detach(),
-            loss=loss.detach(),
-            multiclass=multiclass,
-            ignore_index=ignore_index,
         )
 
 
@@ -180,7 +159,7 @@ class SigmoidFocalLoss(FocalLoss):
         sample_weight: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Stats]:
         """`forward` over the elements where bool `counted` is true; the others are as if deleted."""
-        wanted, listeners = self._listeners()
+        request = self._requested(return_diagnostics)
         x = inputs.to(wide_dtype(inputs.dtype))
         y = targets.to(x.dtype)
         if counted is not None:
@@ -199,15 +178,19 @@ class SigmoidFocalLoss(FocalLoss):
             weight = counted.to(x.dtype) if weight is None else weight * counted
             count = weight.sum()
         loss = self._reduce(elements, weight, count)
-        if return_diagnostics:
-            wanted = Detail.HISTOGRAMS
-        if wanted is Detail.NOTHING:
-            return loss
-        labels = y if counted is None else torch.where(counted, y, torch.nan)
-        stats = self._report(wanted, x, labels, elements, loss, multiclass=False, ignore_index=None)
-        for listener in listeners:
-            listener(self, stats)
-        return (loss, stats) if return_diagnostics else loss
+
+        def describe() -> Stats:
+            return likelihood_stats(
+                x,
+                y if counted is None else torch.where(counted, y, torch.nan),
+                detail=request.detail,
+                elements=elements,
+                loss=loss,
+                multiclass=False,
+                ignore_index=None,
+            )
+
+        return self._answer(request, loss, describe)
 
 
 class SoftmaxFocalLoss(FocalLoss):
@@ -291,12 +274,13 @@ class SoftmaxFocalLoss(FocalLoss):
             ValueError: If shapes do not fit, alpha has another length than C, or ids are out of range.
         """
         classes = self._check(inputs, targets, sample_weight)
-        wanted, listeners = self._listeners()
+        request = self._requested(return_diagnostics)
         flat = inputs if inputs.dim() == 2 else inputs.movedim(1, -1).reshape(-1, classes)
         flat = flat.to(wide_dtype(inputs.dtype))
         ids = targets.reshape(-1).long()
         counted = ids != self.ignore_index
         known = torch.where(counted, ids, 0)
+        flat = functional.counted_rows(flat, counted)
         if known.numel():
             lowest, highest = known.aminmax()
             require(
@@ -319,16 +303,19 @@ class SoftmaxFocalLoss(FocalLoss):
         loss = self._reduce(elements, weight, rows.sum() if weight is None else (rows * weight).sum())
         if self.reduction == "none":
             loss = loss.reshape(targets.shape)
-        if return_diagnostics:
-            wanted = Detail.HISTOGRAMS
-        if wanted is Detail.NOTHING:
-            return loss
-        stats = self._report(
-            wanted, flat, ids, elements, loss, multiclass=True, ignore_index=self.ignore_index
-        )
-        for listener in listeners:
-            listener(self, stats)
-        return (loss, stats) if return_diagnostics else loss
+
+        def describe() -> Stats:
+            return likelihood_stats(
+                flat,
+                ids,
+                detail=request.detail,
+                elements=elements,
+                loss=loss,
+                multiclass=True,
+                ignore_index=self.ignore_index,
+            )
+
+        return self._answer(request, loss, describe)
 
     def _check(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> int:
         if inputs.dim() < 2 or targets.shape != inputs.shape[:1] + inputs.shape[2:]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from losses.diagnostics import ConfigValue, Diagnosable
 from losses.distributed import mean_over_ranks, should_gather
 from losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from losses.functional import counted_rows
 from losses.pool import wide_dtype
 
 
@@ -145,15 +146,15 @@ def _softmax(
         value = loss(x, ids, sample_weight=sample_weight)
         return Evaluated(value, x, ids, multiclass=True, ignore_index=own_ignore)
     assert isinstance(loss, nn.CrossEntropyLoss)
+    counted = ids != own_ignore
     elements = F.cross_entropy(
-        x,
+        counted_rows(x, counted),
         ids,
         weight=loss.weight,
         ignore_index=own_ignore,
         reduction="none",
         label_smoothing=loss.label_smoothing,
     )
-    counted = ids != own_ignore
     weight = counted.to(x.dtype)
     if sample_weight is not None:
         weight = weight * sample_weight.to(x.dtype)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -22,7 +22,7 @@ from losses.scale import dispersion
 from losses.settings import check_changeable
 from losses.statistics import ranking_stats
 
-_Result: TypeAlias = (
+Result: TypeAlias = (
     Tensor | tuple[Tensor, Stats] | tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stats]
 )
 
@@ -194,7 +194,7 @@ class RankingLoss(Diagnosable, ABC):
         return_diagnostics: bool = False,
         *,
         sample_weight: Tensor | None = None,
-    ) -> _Result:
+    ) -> Result:
         """The loss of a batch, ranked in the pool of the batch and the queue.
 
         Args:
@@ -214,27 +214,29 @@ class RankingLoss(Diagnosable, ABC):
             ValueError: If a shape, a label or a weight is not as above.
             RuntimeError: If ``gather_distributed=True`` and there is no process group.
         """
-        wanted, listeners = self._listeners()
-        if return_diagnostics:
-            wanted = Detail.HISTOGRAMS
+        request = self._requested(return_diagnostics)
         with _full_precision(logits.device.type):
             live = self._read(logits, targets, iid_mask, sample_weight)
             broken = ((live.labels != IGNORED) & ~live.scores.detach().isfinite()).sum()
-            pool = self._capped(merge(live, self.queue.rows() if self.training else None))
-            terms = self._terms(pool)
             # A nan that counts makes the loss and every gradient nan, as gradient scalers expect; also the
             # zero that stands for no valid class.
-            spoiled = torch.ones_like(terms.tau[0]).masked_fill(broken > 0, torch.nan)
+            spoiled = torch.ones((), dtype=wide_dtype(logits.dtype), device=live.scores.device)
+            spoiled = spoiled.masked_fill(broken > 0, torch.nan)
+            if live.scores.requires_grad:
+                live = replace(live, scores=_spoil_gradient(live.scores, spoiled))
+            pool = self._capped(merge(live, self.queue.rows() if self.training else None))
+            terms = self._terms(pool)
             reduced = reduce_classes(terms.loss, terms.valid, self.reduction) * spoiled
-            stats: Stats = {}
-            if wanted is not Detail.NOTHING:
+
+            def describe() -> Stats:
                 per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
-                stats = self._stats(wanted, pool, terms, reduced, per_class, broken)
+                return self._stats(request.detail, pool, terms, reduced, per_class, broken)
+
+            stats = self._collect(request, describe)
             if self._feeds_queue():
                 self.queue.adopt(live.scores, live.weight)
                 self.queue.feed(_detached(live), unless=broken > 0)
-        for listener in listeners:
-            listener(self, stats)
+        self._tell(request, stats)
         if return_per_class:
             per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
             shown = (reduced, per_class, terms.valid)
@@ -301,22 +303,21 @@ class RankingLoss(Diagnosable, ABC):
     def _stats(
         self, wanted: Detail, pool: Pool, terms: Terms, reduced: Tensor, per_class: Tensor, broken: Tensor
     ) -> Stats:
-        with torch.no_grad():
-            slopes, largest = self._slopes(pool, terms)
-            return ranking_stats(
-                wanted,
-                pool,
-                loss=reduced.detach(),
-                per_class=per_class.detach(),
-                valid=terms.valid,
-                tau=terms.tau,
-                temperature=self.temperature,
-                slopes=slopes,
-                largest_slope=largest,
-                nonfinite=broken,
-                queue_fill=self.queue.fill(),
-                queue_age=self.queue.age(),
-            ) | self._own_stats(pool, terms)
+        slopes, largest = self._slopes(pool, terms)
+        return ranking_stats(
+            wanted,
+            pool,
+            loss=reduced.detach(),
+            per_class=per_class.detach(),
+            valid=terms.valid,
+            tau=terms.tau,
+            temperature=self.temperature,
+            slopes=slopes,
+            largest_slope=largest,
+            nonfinite=broken,
+            queue_fill=self.queue.fill(),
+            queue_age=self.queue.age(),
+        ) | self._own_stats(pool, terms)
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
@@ -324,6 +325,28 @@ def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
     if torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()
+
+
+class _SpoilGradient(torch.autograd.Function):
+    """Identity whose gradient is multiplied by a number: nan reaches all entries, also those masked later."""
+
+    @staticmethod
+    def forward(scores: Tensor, factor: Tensor) -> Tensor:
+        return scores.view_as(scores)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return grad * factor, None
+
+
+def _spoil_gradient(scores: Tensor, factor: Tensor) -> Tensor:
+    spoiled: Tensor = _SpoilGradient.apply(scores, factor)  # type: ignore[no-untyped-call]
+    return spoiled
 
 
 def _detached(rows: Rows) -> Rows:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +13,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from losses._checks import check_choice, check_integer, check_number, warn
-from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
-from losses.likelihood import Evaluated, config_of, evaluate
-from losses.ranking import RankingLoss
+from losses.diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
+from losses.likelihood import Evaluated, config_of, evaluate, kind_of
+from losses.ranking import RankingLoss, Result
 from losses.schedule import BlendSchedule, Decay, Phase
 from losses.settings import check_changeable
 from losses.statistics import likelihood_stats
@@ -106,6 +109,10 @@ class LossWarmupWrapper(Diagnosable):
         self._switch_step: int | None = None
         #: Step and temperature where the present decay begins: the switch, or a change of settings.
         self._decay_from = (0, temp_start)
+        #: Step where it ends, if a change of settings moved that; else counted from the switch.
+        self._decay_until: int | None = None
+        #: What was changed during training, and goes with the checkpoint.
+        self._changed: dict[str, ConfigValue] = {}
         self._hooks_called: set[str] = set()
         self._warned_of: set[str] = set()
         self._set_temperature()
@@ -135,8 +142,10 @@ class LossWarmupWrapper(Diagnosable):
         """Change settings during training.
 
         The wrapper's own are `temp_start`, `temp_end`, `temp_decay_steps`, `final_main_weight`,
-        `reset_queue_each_epoch` and `gather_distributed`; others go to the main loss. A new decay continues
-        from the present temperature. ``temperature=x`` holds the temperature at x from now on.
+        `reset_queue_each_epoch` and `gather_distributed`; others go to the main loss. The decay
+        continues from the present temperature: a new `temp_end` is reached `temp_decay_steps` from now; a
+        new `temp_decay_steps` counts from the switch, or from now if it has passed already. ``temperature=x`` holds
+        the temperature at x from now on. The wrapper's own changes are part of its ``state_dict``.
 
         Raises:
             ValueError: If a value is not allowed, or neither loss can change a setting.
@@ -162,6 +171,12 @@ class LossWarmupWrapper(Diagnosable):
             self._decay_from = (self._step, self.current_temperature)
         for name, value in own.items():
             setattr(self, name, value)
+            if name in self._OWN:
+                self._changed[name] = value
+        if {"temp_end", "temp_decay_steps"} & own.keys() and self._switch_step is not None:
+            planned = self._switch_step + self.temp_decay_steps
+            anew = "temp_end" in own or planned <= self._step
+            self._decay_until = self._step + self.temp_decay_steps if anew else planned
         if "gather_distributed" in own:
             self._share_gathering()
         self._set_temperature()
@@ -212,7 +227,10 @@ class LossWarmupWrapper(Diagnosable):
         if self._switch_step is None:
             return self.temp_start
         begin, start = self._decay_from
-        return Decay(start, self.temp_end, begin, self._switch_step + self.temp_decay_steps).at(self._step)
+        until = self._decay_until
+        if until is None:
+            until = self._switch_step + self.temp_decay_steps
+        return Decay(start, self.temp_end, begin, until).at(self._step)
 
     def on_train_epoch_start(self, epoch: int) -> None:
         """Tell the schedule which epoch begins, counted from 0."""
@@ -229,7 +247,7 @@ class LossWarmupWrapper(Diagnosable):
         self._switch_if_due()
         if self._switched and self._switch_step is None:
             self._switch_step = self._step
-            self._decay_from = (self._step, self.temp_start)
+            self._decay_from, self._decay_until = (self._step, self.temp_start), None
         self._set_temperature()
 
     def reset_queue(self) -> None:
@@ -269,6 +287,8 @@ class LossWarmupWrapper(Diagnosable):
             "switched": self._switched,
             "switch_step": self._switch_step,
             "decay_from": self._decay_from,
+            "decay_until": self._decay_until,
+            "changed": dict(self._changed),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -279,6 +299,10 @@ class LossWarmupWrapper(Diagnosable):
         self._switch_step = state["switch_step"]
         step, temperature = state["decay_from"]
         self._decay_from = (step, temperature)
+        self._decay_until = state.get("decay_until")
+        self._changed |= state.get("changed", {})
+        for name, value in self._changed.items():
+            setattr(self, name, value)
         self._set_temperature()
 
     # -------------------------------------------------------------------------------------- forward
@@ -288,20 +312,24 @@ class LossWarmupWrapper(Diagnosable):
         logits: Tensor,
         targets: Tensor,
         iid_mask: Tensor | None = None,
+        return_per_class: bool = False,
         return_diagnostics: bool = False,
         *,
         sample_weight: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, Stats]:
+    ) -> Result:
         """The loss of the present phase; arguments as in the ranking losses.
 
         Returns:
-            The loss, and with `return_diagnostics` the statistics of the loss that leads in this phase (the
-            main loss from the switch on) with `phase`, `main_weight` and `temperature`.
+            The loss; then, as asked for, per-class losses and validity, and the statistics. Both are those
+            of the loss that leads in this phase (the main loss from the switch on); the statistics have its
+            `phase`, `main_weight` and `temperature` besides, and their `loss` is the one returned. The
+            per-class losses of a likelihood loss are those of its statistics, without a graph.
+
+        Raises:
+            ValueError: If an argument is not as above, or per-class losses are asked of a loss without any.
         """
         self._warn_of_missing_hooks()
-        wanted, listeners = self._listeners()
-        if return_diagnostics:
-            wanted = Detail.HISTOGRAMS
+        request = self._requested(return_diagnostics)
         weight = self.main_weight
         batch = _Batch(
             logits,
@@ -313,30 +341,39 @@ class LossWarmupWrapper(Diagnosable):
             group=getattr(self.main_loss, "process_group", None),
         )
         leads, follows = (self.warmup_loss, None) if weight == 0 else (self.main_loss, self.warmup_loss)
-        loss, stats = _call(leads, batch, wanted)
+        leader = _call(leads, batch, request, return_per_class)
+        loss = leader.loss
         if follows is not None and weight < 1:
-            other, _ = _call(follows, batch, Detail.NOTHING)
+            other = _call(follows, batch, _NOBODY, False).loss
             if other.shape != loss.shape:
                 raise ValueError(
                     f"the losses of a blend must return the same shape, got {list(loss.shape)} from the main "
                     f"loss and {list(other.shape)} from the warmup loss: use 'mean' or 'sum' in both"
                 )
             loss = weight * loss + (1 - weight) * other
-        if wanted is Detail.NOTHING:
-            return loss
-        with torch.no_grad():
-            here = {
-                "phase": float(self.phase),
-                "main_weight": weight,
-                "temperature": self.current_temperature,
-            }
-            if not self._has_temperature():
-                del here["temperature"]
-            like = loss.detach()
-            stats = stats | {name: like.new_full((), value) for name, value in here.items()}
-        for listener in listeners:
-            listener(self, stats)
+
+        def describe() -> Stats:
+            stats = leader.describe(request.detail)
+            return stats | self._own_stats(loss.detach(), weight) if stats else stats
+
+        stats = self._collect(request, describe)
+        self._tell(request, stats)
+        if return_per_class:
+            shown = (loss, *leader.classes())
+            return (*shown, stats) if return_diagnostics else shown
         return (loss, stats) if return_diagnostics else loss
+
+    def _own_stats(self, loss: Tensor, weight: float) -> Stats:
+        """What the wrapper adds to the statistics of the loss that leads."""
+        here = {"phase": float(self.phase), "main_weight": weight}
+        if self._has_temperature():
+            here["temperature"] = float(self.main_loss.temperature)  # type: ignore[arg-type]
+        own = {name: loss.new_full((), value) for name, value in here.items()}
+        if loss.dim() == 0:
+            own["loss"] = loss
+        elif 0 < weight < 1:
+            own["loss"] = loss.nanmean()
+        return own
 
     def _ignore_index(self) -> int:
         value = getattr(self.main_loss, "ignore_index", None)
@@ -384,22 +421,73 @@ class _Batch:
     group: dist.ProcessGroup | None
 
 
-def _call(loss: nn.Module, batch: _Batch, wanted: Detail) -> tuple[Tensor, Stats]:
-    """The loss of a batch, with its statistics if any are wanted."""
+@dataclass(frozen=True)
+class _Outcome:
+    """A loss, and on demand what it reports.
+
+    Attributes:
+        loss: What the loss returned.
+        describe: Its statistics in some detail.
+        per_class: Its per-class losses and their validity, where it returned them.
+        kind: Its name.
+    """
+
+    loss: Tensor
+    describe: Callable[[Detail], Stats]
+    per_class: tuple[Tensor, Tensor] | None
+    kind: str
+
+    def classes(self) -> tuple[Tensor, Tensor]:
+        """Per-class losses and their validity."""
+        if self.per_class is not None:
+            return self.per_class
+        stats = self.describe(Detail.COUNTS)
+        if "per_class_loss" not in stats:
+            raise ValueError(
+                f"return_per_class=True: the loss that leads in this phase ({self.kind}) has no per-class "
+                "values; ask for them once the main loss leads, or warm up with BCE, cross-entropy or focal"
+            )
+        return stats["per_class_loss"], stats["valid"]
+
+
+_NOBODY = Request(Detail.NOTHING, (), returned=False, strict=False)
+
+
+def _call(loss: nn.Module, batch: _Batch, request: Request, per_class: bool) -> _Outcome:
+    """The loss of a batch; its statistics and per-class losses as far as they are wanted."""
     if not isinstance(loss, Diagnosable):
         evaluated = _evaluate(loss, batch)
-        return evaluated.loss, _likelihood_stats(evaluated, wanted)
-    # A listener of this one forward: works for every loss, and leaves other listeners alone.
-    captured: Stats = {}
-    handle = loss.register_diagnostics_hook(lambda _, stats: captured.update(stats), wants=lambda: wanted)
-    try:
-        if isinstance(loss, RankingLoss):
-            value = loss(batch.logits, batch.targets, batch.iid_mask, sample_weight=batch.sample_weight)
+        describe = functools.partial(_likelihood_stats, evaluated)
+        return _Outcome(evaluated.loss, describe, None, kind_of(loss))
+    ranks = isinstance(loss, RankingLoss)
+    wanted, strict = request.detail, request.strict
+    if per_class and not ranks:
+        wanted, strict = max(wanted, Detail.COUNTS), True
+    with _overheard(loss, wanted, strict) as heard:
+        if ranks:
+            arguments = (batch.logits, batch.targets, batch.iid_mask)
+            value = loss(*arguments, return_per_class=per_class, sample_weight=batch.sample_weight)
         else:
             value = _evaluate(loss, batch).loss
+    classes = None
+    if ranks and per_class:
+        value, *classes = value
+    return _Outcome(value, lambda _: heard, None if classes is None else (classes[0], classes[1]), loss.kind)
+
+
+@contextlib.contextmanager
+def _overheard(loss: Diagnosable, wanted: Detail, strict: bool) -> Iterator[Stats]:
+    """What a loss reports in one forward. Nothing is registered where nobody wants it: graphs break there."""
+    heard: Stats = {}
+    if wanted is Detail.NOTHING:
+        yield heard
+        return
+    # A listener of this one forward: works for every loss, and leaves other listeners alone.
+    handle = loss._listen(Listener(lambda _, stats: heard.update(stats), lambda: wanted, strict))
+    try:
+        yield heard
     finally:
         handle.remove()
-    return value, captured
 
 
 def _evaluate(loss: nn.Module, batch: _Batch) -> Evaluated:
@@ -415,8 +503,6 @@ def _evaluate(loss: nn.Module, batch: _Batch) -> Evaluated:
 
 
 def _likelihood_stats(evaluated: Evaluated, wanted: Detail) -> Stats:
-    if wanted is Detail.NOTHING:
-        return {}
     return likelihood_stats(
         evaluated.logits,
         evaluated.targets,

@@ -32,12 +32,27 @@ def test_03_a_nonfinite_step_is_nan_and_leaves_no_trace(make, spoiler):
     loss, stats = spoiled(leaf, targets, return_diagnostics=True)
     loss.backward()
     assert loss.isnan()
-    assert not leaf.grad.isfinite().all(), "a gradient scaler must see it"
+    assert leaf.grad.isnan().all(), "a gradient scaler must see it"
     assert stats["nonfinite_count"] == 1
     assert all(torch.equal(before[name], value) for name, value in spoiled.state_dict().items())
     after, expected = (value_and_grad(loss_fn, *batch(12, 3, 3)) for loss_fn in (spoiled, clean))
     assert torch.equal(after[0], expected[0])
     assert torch.equal(after[3], expected[3])
+
+
+@every_loss
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_03_the_gradient_is_nan_where_the_bad_row_was_all_a_class_had(make, reduction, classes):
+    targets = torch.zeros(20, classes, dtype=torch.long) if classes > 1 else torch.zeros(20, dtype=torch.long)
+    targets[0] = 1
+    logits, _ = batch(20, classes)
+    logits[0] = torch.inf
+    leaf = logits.clone().requires_grad_()
+    loss = make(classes, queue_size=0, reduction=reduction)(leaf, targets)
+    assert loss.isnan().all()
+    loss.sum().backward()
+    assert leaf.grad.isnan().all()
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.01, 0.3, 0.5, 1.0, 2.0, 5.0])

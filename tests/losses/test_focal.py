@@ -104,6 +104,18 @@ def test_nothing_to_average_is_a_zero_that_keeps_the_graph(reduction, ids):
     assert torch.equal(x.grad, torch.zeros_like(x))
 
 
+@pytest.mark.parametrize("spoiler", [torch.nan, torch.inf])
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 2)])
+def test_an_ignored_row_that_is_not_finite_reaches_no_gradient(shape, spoiler):
+    logits = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    targets = torch.ones(shape[:1] + shape[2:], dtype=torch.long)
+    logits[1], targets[1] = spoiler, -100
+    leaf = logits.requires_grad_()
+    SoftmaxFocalLoss()(leaf, targets).backward()
+    assert leaf.grad.isfinite().all()
+    assert (leaf.grad[1] == 0).all()
+
+
 def test_an_empty_sigmoid_batch_is_zero_too():
     x = torch.empty(0, 2, requires_grad=True)
     loss = SigmoidFocalLoss()(x, torch.empty(0, 2))

@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from loss_cases import RANKING, batch
 from sklearn.metrics import roc_auc_score
 
-from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from losses import (
+    LossWarmupWrapper,
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+)
 from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, STATS, Detail
 from losses.statistics import auroc, likelihood_stats, one_vs_rest
 
@@ -65,10 +72,75 @@ def test_the_flag_and_a_hook_report_the_same(name):
     heard = []
     handle = loss_fn.register_diagnostics_hook(lambda module, stats: heard.append(stats))
     _, stats = loss_fn(*data, return_diagnostics=True)
-    assert heard[0] is stats
+    assert heard[0] == stats
+    assert heard[0] is not stats, "everybody gets a dictionary of their own"
     handle.remove()
     loss_fn(*data)
     assert len(heard) == 1
+
+
+@every_loss
+@pytest.mark.parametrize("no", [False, None, Detail.NOTHING])
+def test_a_hook_may_decline_in_several_ways(name, no):
+    assert report(name, detail=no) == {}
+
+
+def listened(name):
+    """A loss, its data and what its two hooks hear."""
+    if name == "wrapper":
+        loss_fn, data = LossWarmupWrapper(SoftmaxFocalLoss(), SmoothAPLoss(3), temp_end=0.05), batch(40, 3)
+    elif name == "wrapper in warmup":
+        loss_fn = LossWarmupWrapper(torch.nn.CrossEntropyLoss(), SmoothAPLoss(3), warmup_epochs=1).eval()
+        data = batch(40, 3)
+    elif name in LIKELIHOOD:
+        loss_fn, data = LIKELIHOOD[name](), likelihood_batch(name)
+    else:
+        loss_fn, data = RANKING[name](3), batch(40, 3)
+    heard = []
+    loss_fn.register_diagnostics_hook(lambda _, stats: (heard.append(dict(stats)), stats.clear()))
+    loss_fn.register_diagnostics_hook(lambda _, stats: heard.append(stats))
+    return loss_fn, data, heard
+
+
+every_listened = pytest.mark.parametrize("name", [*RANKING, *LIKELIHOOD, "wrapper", "wrapper in warmup"])
+
+
+@every_listened
+def test_each_listener_has_a_dictionary_of_its_own(name):
+    loss_fn, data, heard = listened(name)
+    loss_fn(*data)
+    assert heard[0]
+    assert heard[0].keys() == heard[1].keys()
+
+
+@every_listened
+def test_statistics_that_fail_for_a_hook_cost_one_warning_and_no_step(name, monkeypatch):
+    def fail(*args, **kwargs):
+        raise IndexError("out of bounds")
+
+    loss_fn, data, heard = listened(name)
+    with monkeypatch.context() as broken:
+        for place in ("ranking.ranking_stats", "focal.likelihood_stats", "warmup.likelihood_stats"):
+            broken.setattr(f"losses.{place}", fail)
+        with pytest.warns(UserWarning, match="IndexError: out of bounds") as seen:
+            loss = loss_fn(*data)
+        assert len(seen) == 1
+        assert seen[0].filename == __file__
+        assert loss.isfinite()
+        loss_fn(*data)
+        assert heard == []
+        with pytest.raises(IndexError, match="out of bounds"):
+            loss_fn(*data, return_diagnostics=True)
+    loss_fn(*data)
+    assert len(heard) == 2
+
+
+@every_listened
+def test_an_error_of_a_listener_is_the_listeners(name):
+    loss_fn, data, _ = listened(name)
+    loss_fn.register_diagnostics_hook(lambda _, stats: stats["no such name"])
+    with pytest.raises(KeyError, match="no such name"):
+        loss_fn(*data)
 
 
 def test_ranking_losses_return_what_was_asked_for():

@@ -1,6 +1,7 @@
 """The warmup wrapper: schedule, switch, resume, warnings, and what it reports in each phase."""
 
 import copy
+import math
 import pickle
 import warnings
 
@@ -11,7 +12,7 @@ from loss_cases import batch
 from torch import nn
 
 from losses import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
-from losses.diagnostics import STATS, Detail
+from losses.diagnostics import STATS, Detail, Diagnosable
 
 WARMUP_LOSSES = {
     "bce": nn.BCEWithLogitsLoss,
@@ -210,6 +211,18 @@ def test_ignored_rows_count_for_nothing_in_the_warmup(name, weighted):
     assert (values[0][1][~keep] == 0).all()
 
 
+@pytest.mark.parametrize("name", WARMUP_LOSSES)
+def test_an_ignored_row_that_is_nan_reaches_no_gradient(name):
+    logits, targets = batch(20, 3)
+    logits[4], targets[4] = torch.nan, -100
+    loss_fn = wrapper(WARMUP_LOSSES[name](), warmup_steps=1, blend_steps=1)
+    for _, _ in drive(loss_fn, 3):
+        leaf = logits.clone().requires_grad_()
+        loss_fn(leaf, targets).backward()
+        assert leaf.grad.isfinite().all()
+        assert (leaf.grad[4] == 0).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", WARMUP_LOSSES)
 def test_half_precision_works_in_every_phase(name, dtype):
@@ -237,10 +250,52 @@ def test_statistics_flow_in_every_phase(name):
         assert stats["temperature"].item() == pytest.approx(loss_fn.current_temperature)
         assert stats["pool_pos_count"].sum() > 0
         assert ("saturation" in stats) == (step > 0), "the loss that leads reports"
-        if step == 0:
-            assert stats["loss"].item() == pytest.approx(loss.item())
+        assert torch.equal(stats["loss"], loss)
         assert not any(value.requires_grad for value in stats.values())
     assert [module for module, _ in heard] == [loss_fn] * 3
+
+
+@pytest.mark.parametrize("name", WARMUP_LOSSES)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_per_class_losses_are_those_of_the_loss_that_leads(name, reduction):
+    settings = {"warmup_steps": 1, "blend_steps": 1, "temp_end": 0.05}
+    loss_fn = wrapper(WARMUP_LOSSES[name](), SmoothAPLoss(3, 0, reduction=reduction), **settings)
+    for _, step in drive(loss_fn, 3):
+        data = batch(20, 3, step)
+        loss, per_class, valid = loss_fn(*data, return_per_class=True)
+        assert loss.dim() == 0
+        _, again, _, stats = loss_fn(*data, None, True, True)
+        assert torch.equal(again, per_class)
+        assert torch.equal(stats["per_class_loss"], per_class)
+        assert torch.equal(stats["valid"], valid)
+        if step > 0:
+            expected = SmoothAPLoss(3, 0, temperature=0.05, reduction="none")(*data)
+            assert torch.equal(per_class, expected)
+
+
+def test_a_loss_without_per_class_values_says_so():
+    loss_fn = wrapper(nn.MultiMarginLoss(), warmup_steps=1)
+    loss_fn.on_train_batch_start(0)
+    with pytest.raises(ValueError, match=r"leads in this phase \(other\) has no per-class values"):
+        loss_fn(*batch(8, 3), return_per_class=True)
+    loss_fn.on_train_batch_start(1)
+    assert len(loss_fn(*batch(8, 3), return_per_class=True)) == 3
+
+
+def test_the_temperature_reported_is_the_one_in_use():
+    loss_fn = wrapper(temp_end=0.05)
+    loss_fn.on_train_batch_start(0)
+    loss_fn.main_loss.temperature = 0.7
+    _, stats = loss_fn(*batch(20, 3), return_diagnostics=True)
+    assert stats["temperature"].item() == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("warmup", [SigmoidFocalLoss, SoftmaxFocalLoss])
+def test_nothing_is_registered_where_nobody_listens(warmup, monkeypatch):
+    loss_fn = wrapper(warmup(), warmup_steps=1, blend_steps=1)
+    monkeypatch.setattr(Diagnosable, "_listen", lambda *_: pytest.fail("a listener was registered"))
+    for _, step in drive(loss_fn, 3):
+        loss_fn(*batch(20, 3, step))
 
 
 def test_a_skipped_forward_costs_no_statistics(monkeypatch):
@@ -280,12 +335,36 @@ def test_a_longer_decay_continues_from_the_present_temperature():
     assert loss_fn.main_loss.temperature == 0.001
 
 
-def test_a_temperature_that_is_set_holds():
+@pytest.mark.parametrize("settings", [{"temp_decay_steps": 20}, {"temp_end": 0.002}, {"temp_end": 0.5}])
+@pytest.mark.parametrize("step", [0, 5, 50, 99, 100, 500])
+def test_a_changed_decay_never_jumps(settings, step):
+    loss_fn = wrapper(temp_start=0.1, temp_end=0.001, temp_decay_steps=100)
+    for at in {0, step}:
+        loss_fn.on_train_batch_start(at)
+    before = loss_fn.current_temperature
+    loss_fn.reconfigure(**settings)
+    assert loss_fn.current_temperature == loss_fn.main_loss.temperature == pytest.approx(before)
+    resumed = wrapper(temp_start=0.1, temp_end=0.001, temp_decay_steps=100)
+    resumed.load_state_dict(loss_fn.state_dict())
+    for later in range(step + 1, step + 102):
+        for one in (loss_fn, resumed):
+            one.on_train_batch_start(later)
+        assert resumed.current_temperature == loss_fn.current_temperature
+        assert abs(math.log(loss_fn.current_temperature / before)) < 0.5
+        before = loss_fn.current_temperature
+    assert before == loss_fn.temp_end
+
+
+def test_a_temperature_that_is_set_holds_also_after_a_resume():
     loss_fn = wrapper()
     loss_fn.on_train_batch_start(0)
     loss_fn.reconfigure(temperature=0.3)
-    loss_fn.on_train_batch_start(1_000)
-    assert loss_fn.current_temperature == loss_fn.main_loss.temperature == 0.3
+    resumed = wrapper()
+    resumed.load_state_dict(loss_fn.state_dict())
+    for one in (loss_fn, resumed):
+        assert one.current_temperature == one.main_loss.temperature == 0.3
+        one.on_train_batch_start(1_000)
+        assert one.current_temperature == one.main_loss.temperature == 0.3
 
 
 def test_other_settings_go_to_the_main_loss():
