@@ -190,10 +190,7 @@ def _train(
                     if change is None:
                         continue
                     outcome.treated.append(finding)
-                    progress.console.print(
-                        f"step {step}: treated {finding.code} {finding.name}: "
-                        f"{change.parameter} {change.before} → {change.after}"
-                    )
+                    progress.console.print(f"treated: {change}")
             if (step + 1) % (steps // 10) == 0:
                 with torch.no_grad():
                     doctor.log_eval(model(validation.images), validation.labels)

@@ -104,6 +104,9 @@ class TreatmentRecord:
     before: Any
     after: Any
 
+    def __str__(self) -> str:
+        return f"{self.parameter} {self.before} → {self.after} ({self.code}, step {self.step})"
+
 
 @dataclass(frozen=True)
 class EndRecord:
