@@ -87,7 +87,6 @@ class Outcome:
 
     run_dir: Path
     findings: list[Finding] = field(default_factory=list)
-    treated: list[Finding] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -185,11 +184,7 @@ def _train(
             for finding in doctor.step():
                 if not treat:
                     progress.console.print(finding_view(finding))
-                elif _worth_treating(finding):
-                    change = doctor.treat(finding)
-                    if change is None:
-                        continue
-                    outcome.treated.append(finding)
+                elif _worth_treating(finding) and (change := doctor.treat(finding)) is not None:
                     progress.console.print(f"treated: {change}")
             if (step + 1) % (steps // 10) == 0:
                 with torch.no_grad():
