@@ -224,13 +224,14 @@ class RankingLoss(Diagnosable, ABC):
             spoiled = spoiled.masked_fill(broken > 0, torch.nan)
             if live.scores.requires_grad:
                 live = replace(live, scores=_spoil_gradient(live.scores, spoiled))
-            pool = self._capped(merge(live, self.queue.rows() if self.training else None))
+            whole = merge(live, self.queue.rows() if self.training else None)
+            pool = self._capped(whole)
             terms = self._terms(pool)
             reduced = reduce_classes(terms.loss, terms.valid, self.reduction) * spoiled
 
             def describe() -> Stats:
                 per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
-                return self._stats(request.detail, pool, terms, reduced, per_class, broken)
+                return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken)
 
             stats = self._collect(request, describe)
             if self._feeds_queue():
@@ -301,8 +302,17 @@ class RankingLoss(Diagnosable, ABC):
         return tau * torch.where(scale > 0, scale, 1.0)
 
     def _stats(
-        self, wanted: Detail, pool: Pool, terms: Terms, reduced: Tensor, per_class: Tensor, broken: Tensor
+        self,
+        wanted: Detail,
+        whole: Pool,
+        pool: Pool,
+        terms: Terms,
+        reduced: Tensor,
+        per_class: Tensor,
+        broken: Tensor,
     ) -> Stats:
+        """The statistics of a pool, and of the live rows that it had before any cap."""
+        live = whole.live[:, None]
         slopes, largest = self._slopes(pool, terms)
         return ranking_stats(
             wanted,
@@ -317,6 +327,8 @@ class RankingLoss(Diagnosable, ABC):
             nonfinite=broken,
             queue_fill=self.queue.fill(),
             queue_age=self.queue.age(),
+            live_positives=(whole.positive & live).sum(0),
+            live_negatives=(whole.negative & live).sum(0),
         ) | self._own_stats(pool, terms)
 
 

@@ -35,6 +35,8 @@ def ranking_stats(
     nonfinite: Tensor,
     queue_fill: Tensor,
     queue_age: Tensor,
+    live_positives: Tensor,
+    live_negatives: Tensor,
 ) -> Stats:
     """The statistics that every ranking loss shares.
 
@@ -51,6 +53,8 @@ def ranking_stats(
         nonfinite: 0-dim count.
         queue_fill: 0-dim share.
         queue_age: 0-dim steps.
+        live_positives: `[C]`, in the live batch before any cap.
+        live_negatives: `[C]`, likewise.
     """
     live = pool.live[:, None]
     carries = pool.positive & (slopes >= SATURATED_BELOW * largest_slope)
@@ -63,8 +67,8 @@ def ranking_stats(
         "pool_size": pool.valid.any(1).sum(),
         "pool_pos_count": positives,
         "pool_neg_count": pool.negative.sum(0),
-        "live_pos_count": (pool.positive & live).sum(0),
-        "live_neg_count": (pool.negative & live).sum(0),
+        "live_pos_count": live_positives,
+        "live_neg_count": live_negatives,
         "grad_pos_count": (carries & live).sum(0),
         "queue_fill": queue_fill,
         "queue_age": queue_age,
@@ -134,14 +138,14 @@ def likelihood_stats(
     if loss is not None and loss.dim() == 0:
         stats["loss"] = loss.detach()
     if elements is not None:
-        stats |= _loss_shares(elements.detach(), positive, valid, multiclass)
-        stats.setdefault("loss", _share(stats.pop("_total"), valid.any(1).sum()))
+        by_class = _loss_by_class(elements.detach(), positive, valid, multiclass)
+        stats |= _loss_shares(by_class, positive, valid, multiclass)
+        stats.setdefault("loss", _share(by_class.sum(0).mean(), valid.any(1).sum()))
     if detail >= Detail.SCORES:
         stats |= score_stats(scores, positive, valid, None)
         stats["live_score_quantiles"] = _quantiles(scores, valid, None)
     if detail >= Detail.HISTOGRAMS:
         stats |= histograms(scores, positive, valid)
-    stats.pop("_total", None)
     return stats
 
 
@@ -221,16 +225,21 @@ def histograms(scores: Tensor, positive: Tensor, valid: Tensor) -> Stats:
     that lie beyond all but a few negatives still have their bins.
     """
     negative = valid & ~positive
-    edges = [quantile(scores, _HISTOGRAM_SPAN, mask) for mask in (positive, negative)]
+    # Without interpolation, which overflows between scores of ±3e38.
+    edges = [
+        quantile(scores, _HISTOGRAM_SPAN, mask, interpolation="nearest") for mask in (positive, negative)
+    ]
     low = torch.fmin(edges[0][0], edges[1][0]).nan_to_num(0.0)
     high = torch.fmax(edges[0][1], edges[1][1]).nan_to_num(0.0)
     # All scores equal: half a unit on either side, so that they lie in the middle.
     margin = torch.where(high > low, 0.0, 0.5 + high.abs() * torch.finfo(scores.dtype).eps * HISTOGRAM_BINS)
-    low, high = low - margin, high + margin
-    share = (scores - low) / (high - low)
-    bins = (share * HISTOGRAM_BINS).clamp(0, HISTOGRAM_BINS - 1).long()
+    largest = torch.finfo(scores.dtype).max
+    low, high = (low - margin).clamp_min(-largest), (high + margin).clamp_max(largest)
+    # Halves, because the whole range can be too long for the type.
+    share = (scores.clamp(low, high) / 2 - low / 2) / (high / 2 - low / 2)
+    bins = (share.nan_to_num(0.0) * HISTOGRAM_BINS).clamp(0, HISTOGRAM_BINS - 1).long()
     steps = torch.linspace(0, 1, HISTOGRAM_BINS + 1, dtype=scores.dtype, device=scores.device)
-    stats: Stats = {"score_hist_edges": torch.lerp(low[:, None], high[:, None], steps)}
+    stats: Stats = {"score_hist_edges": low[:, None] * (1 - steps) + high[:, None] * steps}
     for name, mask in (("pos_score_hist", positive), ("neg_score_hist", negative)):
         counts = torch.zeros(HISTOGRAM_BINS, scores.shape[1], dtype=torch.int64, device=scores.device)
         stats[name] = counts.scatter_add(0, bins, mask.long()).t().contiguous()
@@ -297,22 +306,21 @@ def _likelihood_counts(z: Tensor, scores: Tensor, positive: Tensor, valid: Tenso
     }
 
 
-def _loss_shares(elements: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
-    """How the summed loss splits; for a softmax, a row's loss belongs to its class."""
+def _loss_by_class(elements: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Tensor:
+    """`[N, C]` loss of each entry, 0 where it does not count; under a softmax that of its row."""
     if multiclass:
-        rows = elements.reshape(-1, 1)
-        loss = torch.where(valid, rows, 0.0)
-        per_class = _mean(loss.expand_as(positive), positive)
-    else:
-        shaped = elements if elements.dim() > 1 else elements.reshape(-1, 1)
-        loss = torch.where(valid, shaped.movedim(1, -1).reshape(valid.shape), 0.0)
-        per_class = _mean(loss, valid)
-    total = loss.sum(0)
+        return torch.where(valid, elements.reshape(-1, 1), 0.0).expand_as(positive)
+    shaped = elements if elements.dim() > 1 else elements.reshape(-1, 1)
+    return torch.where(valid, shaped.movedim(1, -1).reshape(valid.shape), 0.0)
+
+
+def _loss_shares(loss: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
+    """How the summed loss splits; for a softmax, a row's loss belongs to its class."""
+    per_class = _mean(loss, positive if multiclass else valid)
     return {
-        "pos_loss_share": _share(torch.where(positive, loss, 0.0).sum(0), total),
+        "pos_loss_share": _share(torch.where(positive, loss, 0.0).sum(0), loss.sum(0)),
         "per_class_loss": per_class,
         "valid": per_class.isfinite(),
-        "_total": total.mean(),
     }
 
 

@@ -144,8 +144,9 @@ class LossWarmupWrapper(Diagnosable):
         The wrapper's own are `temp_start`, `temp_end`, `temp_decay_steps`, `final_main_weight`,
         `reset_queue_each_epoch` and `gather_distributed`; others go to the main loss. The decay
         continues from the present temperature: a new `temp_end` is reached `temp_decay_steps` from now; a
-        new `temp_decay_steps` counts from the switch, or from now if it has passed already. ``temperature=x`` holds
-        the temperature at x from now on. The wrapper's own changes are part of its ``state_dict``.
+        new `temp_decay_steps` counts from the switch, or from now if it has passed already.
+        ``temperature=x`` holds the temperature at x from now on. The wrapper's own changes are part of its
+        ``state_dict``.
 
         Raises:
             ValueError: If a value is not allowed, or neither loss can change a setting.

@@ -17,7 +17,7 @@ from losses import (
     SoftmaxFocalLoss,
 )
 from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, STATS, Detail
-from losses.statistics import auroc, likelihood_stats, one_vs_rest
+from losses.statistics import auroc, histograms, likelihood_stats, one_vs_rest
 
 SHAPES = {
     "scalar": (),
@@ -206,6 +206,51 @@ def test_one_outlier_does_not_flatten_the_histogram():
     assert (stats["pos_score_hist"] + stats["neg_score_hist"]).sum() == 1_000
     _, stats = SmoothAPLoss(1)(logits * 0, targets, return_diagnostics=True)
     assert (stats["pos_score_hist"] + stats["neg_score_hist"]).sum() == 1_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [2, 5, 200])
+def test_histograms_of_scores_that_overflow_cover_the_finite_range(rows, dtype):
+    largest = torch.finfo(dtype).max
+    scores = torch.linspace(-0.9, 0.9, rows, dtype=dtype)[:, None] * largest
+    for positive in (scores > 0, scores == scores[0], torch.ones_like(scores, dtype=torch.bool)):
+        stats = histograms(scores, positive, torch.ones_like(positive))
+        edges = stats["score_hist_edges"][0]
+        assert edges.isfinite().all()
+        assert (edges[1:] > edges[:-1]).all()
+        assert edges[0] == pytest.approx(-0.9 * largest, rel=0.03)
+        assert edges[-1] == pytest.approx(0.9 * largest, rel=0.03)
+        assert stats["pos_score_hist"].sum() == positive.sum()
+        assert stats["neg_score_hist"].sum() == (~positive).sum()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_huge_logits_are_reported_by_every_likelihood(reduction):
+    logits = torch.tensor([[3e38, -3e38], [-3e38, 3e38], [3.4e38, 3.4e38], [0.0, 1.0]])
+    ids = torch.tensor([0, 1, 0, 1])
+    labels = F.one_hot(ids, 2).float()
+    for loss_fn, targets in (
+        (SigmoidFocalLoss(reduction=reduction), labels),
+        (SoftmaxFocalLoss(reduction=reduction), ids),
+    ):
+        loss_fn(logits, targets, return_diagnostics=True)
+    elements = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    stats = likelihood_stats(logits, labels, detail=Detail.HISTOGRAMS, elements=elements, loss=elements.sum())
+    assert stats["pos_score_hist"].sum() + stats["neg_score_hist"].sum() == logits.numel()
+
+
+@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+@pytest.mark.parametrize("name", RANKING)
+def test_live_counts_are_those_before_the_cap(name):
+    loss_fn = RANKING[name](3, queue_size=100, max_pool_size=30)
+    loss_fn(*batch(50, 3, 1))
+    logits, targets = batch(60, 3)
+    targets[5:9] = -100
+    _, stats = loss_fn(logits, targets, return_diagnostics=True)
+    for c in range(3):
+        assert stats["live_pos_count"][c] == (targets == c).sum()
+        assert stats["live_neg_count"][c] == ((targets != c) & (targets != -100)).sum()
+    assert (stats["pool_pos_count"].sum() <= 30).all()
 
 
 def test_thresholds_are_reported():
