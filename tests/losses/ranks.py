@@ -9,6 +9,8 @@ from unittest import mock
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 import losses
 from losses.distributed import all_gather_no_grad, all_gather_with_grad, should_gather
@@ -60,6 +62,10 @@ CASES = {
 }
 
 
+#: Cases that are also run on a model whose parameters are sharded.
+SHARDED = ("smooth_ap/mean", "recall/mean", "pauc pairwise/mean", "softmax_focal/mean", "sigmoid_focal/sum")
+
+
 def run(rank, world, rendezvous, out):
     """Entry point of a rank."""
     torch.set_num_threads(1)
@@ -75,6 +81,7 @@ def run(rank, world, rendezvous, out):
             for name, make in CASES.items()
             for kind, sizes in shards.items()
         },
+        "sharded": {name: sharded(CASES[name], world, rank) for name in SHARDED},
         "collectives": {name: collectives(make, rank) for name, make in CASES.items()},
         "before_init": before,
         "none_is_local": losses.SigmoidFocalLoss(reduction="none")(
@@ -143,6 +150,22 @@ def exactness(make, sizes, rank):
     ]
     same = all(torch.equal(a, b) for a, b in pairs)
     return ratios, max(gaps), max(values), same
+
+
+def sharded(make, world, rank):
+    """Largest difference of gradients under FSDP, which reduces and scatters them, from one process."""
+    torch.manual_seed(0)
+    model = nn.Linear(5, CLASSES)
+    whole = copy.deepcopy(model)
+    fully_shard(model, mesh=init_device_mesh("cpu", (world,)))
+    ours, single = make(), make()
+    single.gather_distributed = False
+    x, targets, _ = data([8] * world, 0, isinstance(ours, losses.SigmoidFocalLoss))
+    own = slice(8 * rank, 8 * (rank + 1))
+    ours(model(x[own]), targets[own]).backward()
+    single(whole(x), targets).backward()
+    pairs = zip(model.parameters(), whole.parameters(), strict=True)
+    return max(float((ours.grad.full_tensor() - one.grad).abs().max()) for ours, one in pairs)
 
 
 def collectives(make, rank):

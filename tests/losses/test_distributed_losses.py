@@ -30,6 +30,12 @@ def test_ddp_gradients_are_those_of_one_process(results, name, shards):
         assert same_state, "queues must hold the same rows in the same order"
 
 
+@pytest.mark.parametrize("name", ranks.SHARDED)
+def test_gradients_that_fsdp_reduces_are_those_of_one_process(results, name):
+    for rank in results:
+        assert rank["sharded"][name] < 1e-12
+
+
 @pytest.mark.parametrize("name", ranks.CASES)
 def test_a_forward_takes_one_collective_for_each_loss_and_a_backward_none(results, name):
     expected = 2 if name.startswith("blend") else 1
