@@ -5,28 +5,47 @@ Every error says what came, what was expected and what to do about it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
+import numbers
+import operator
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-_OWN_FRAMES = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
+_OWN_FOLDERS = tuple(f"{Path(file).parent}{os.sep}" for file in (__file__, torch.__file__))
 
 
-def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Raise `ValueError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+#: What `gather_distributed` may be.
+GATHERING = (None, True, False)
+
+_Choice = TypeVar("_Choice")
 
 
-def check_integer(name: str, value: object, *, least: int) -> None:
-    """Raise `ValueError` unless `value` is an integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+def check_choice(name: str, value: object, choices: Sequence[_Choice]) -> _Choice:
+    """The one of `choices` that `value` is; `ValueError` if it is none. 0 and 1 are not False and True."""
+    for choice in choices:
+        if value is choice or (isinstance(value, str) and value == choice):
+            return choice
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_integer(name: str, value: object, *, least: int | None = None) -> int:
+    """The integer that `value` is, numpy's included; `ValueError` if it is none or below `least`."""
+    whole = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            whole = operator.index(value)  # type: ignore[arg-type]
+    if whole is None or (least is not None and whole < least):
+        expected = "an integer" if least is None else f"an integer of at least {least}"
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    return whole
 
 
 def check_number(
@@ -37,25 +56,33 @@ def check_number(
     least: float | None = None,
     most: float | None = None,
     below: float | None = None,
-) -> None:
-    """Raise `ValueError` unless `value` is a finite number inside the given bounds."""
+) -> float:
+    """The finite number that `value` is, numpy's included; `ValueError` if it is none or out of bounds."""
     bounds = [
         f"{sign} {bound}"
         for sign, bound in ((">", above), (">=", least), ("<=", most), ("<", below))
         if bound is not None
     ]
     expected = " and ".join(["a finite number", *bounds])
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if good:
-        assert isinstance(value, int | float)
-        good = (
-            (above is None or value > above)
-            and (least is None or value >= least)
-            and (most is None or value <= most)
-            and (below is None or value < below)
+    if type(value) is not bool and isinstance(value, numbers.Real) and math.isfinite(value):
+        # numpy's numbers become plain ones, which every log can hold.
+        number = int(value) if isinstance(value, numbers.Integral) else float(value)
+        inside = (
+            (above is None or number > above)
+            and (least is None or number >= least)
+            and (most is None or number <= most)
+            and (below is None or number < below)
         )
-    if not good:
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
+        if inside:
+            return number
+    raise ValueError(f"{name} must be {expected}, got {value!r}")
+
+
+def check_tensors(**values: object) -> None:
+    """Raise `TypeError` unless all are tensors."""
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
 
 
 def require(condition: Tensor, message: Callable[[], str]) -> None:
@@ -73,6 +100,6 @@ def require(condition: Tensor, message: Callable[[], str]) -> None:
 def warn(message: str) -> None:
     """Issue a `UserWarning` that points at the first caller outside this package and torch."""
     level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename.startswith(_OWN_FRAMES):
+    while frame is not None and frame.f_code.co_filename.startswith(_OWN_FOLDERS):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, UserWarning, stacklevel=level)

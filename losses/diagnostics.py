@@ -254,6 +254,12 @@ class Diagnosable(nn.Module):
         """The loss's settings as they are now, ready for JSON; keys are constructor parameters."""
         raise NotImplementedError(f"{type(self).__name__} must say how it is configured")
 
+    def extra_repr(self) -> str:
+        """The settings, as torch prints them."""
+        return ", ".join(
+            f"{name}={value!r}" for name, value in self.config().items() if not isinstance(value, dict)
+        )
+
     def reconfigure(self, **settings: ConfigValue) -> None:
         """Change settings of a loss in use, by the names of constructor parameters.
 

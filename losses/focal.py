@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from losses import functional
-from losses._checks import check_choice, check_number, require
+from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require
 from losses.diagnostics import ConfigValue, Diagnosable, Stats
 from losses.distributed import Ranks, mean_over_ranks, should_gather
 from losses.pool import wide_dtype
@@ -32,12 +32,9 @@ class FocalLoss(Diagnosable, ABC):
         process_group: dist.ProcessGroup | None,
     ) -> None:
         super().__init__()
-        check_number("gamma", gamma, least=0.0)
-        check_choice("reduction", reduction, self._REDUCTIONS)
-        check_choice("gather_distributed", gather_distributed, (None, True, False))
-        self.gamma = gamma
-        self.reduction = reduction
-        self.gather_distributed = gather_distributed
+        self.gamma = check_number("gamma", gamma, least=0.0)
+        self.reduction = check_choice("reduction", reduction, self._REDUCTIONS)
+        self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
         self._ranks = Ranks(process_group)
 
     @property
@@ -52,11 +49,13 @@ class FocalLoss(Diagnosable, ABC):
             ValueError: If a value is not allowed, or another setting is named.
         """
         check_changeable(self, settings, ("gamma", "gather_distributed"))
+        checked: dict[str, ConfigValue] = {}
         if "gamma" in settings:
-            check_number("gamma", settings["gamma"], least=0.0)
+            checked["gamma"] = check_number("gamma", settings["gamma"], least=0.0)
         if "gather_distributed" in settings:
-            check_choice("gather_distributed", settings["gather_distributed"], (None, True, False))
-        for name, value in settings.items():
+            gather = settings["gather_distributed"]
+            checked["gather_distributed"] = check_choice("gather_distributed", gather, GATHERING)
+        for name, value in checked.items():
             setattr(self, name, value)
 
     def _reduce(self, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
@@ -106,7 +105,7 @@ class SigmoidFocalLoss(FocalLoss):
         super().__init__(gamma, reduction, gather_distributed, process_group)
         if alpha != -1:
             try:
-                check_number("alpha", alpha, least=0.0, most=1.0)
+                alpha = check_number("alpha", alpha, least=0.0, most=1.0)
             except ValueError as error:
                 raise ValueError(f"{error}; -1 switches it off") from None
         self.alpha = alpha
@@ -142,6 +141,7 @@ class SigmoidFocalLoss(FocalLoss):
         Raises:
             ValueError: If shapes do not fit, or labels lie outside [0, 1].
         """
+        check_tensors(inputs=inputs, targets=targets)
         if inputs.shape != targets.shape:
             raise ValueError(
                 f"inputs and targets must have the same shape, got {list(inputs.shape)} and "
@@ -232,11 +232,11 @@ class SoftmaxFocalLoss(FocalLoss):
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
         super().__init__(gamma, reduction, gather_distributed, process_group)
-        check_number("label_smoothing", label_smoothing, least=0.0, below=1.0)
+        smoothing = check_number("label_smoothing", label_smoothing, least=0.0, below=1.0)
         self.register_buffer("alpha", None if alpha is None else _class_weights(alpha))
-        self.label_smoothing = label_smoothing
-        self.ignore_index = ignore_index
-        self.background_class = background_class
+        self.label_smoothing = smoothing
+        self.ignore_index = check_integer("ignore_index", ignore_index)
+        self.background_class = check_integer("background_class", background_class)
 
     def config(self) -> dict[str, ConfigValue]:
         """The settings, as constructor parameters."""
@@ -318,6 +318,7 @@ class SoftmaxFocalLoss(FocalLoss):
         return self._answer(request, loss, describe)
 
     def _check(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> int:
+        check_tensors(inputs=inputs, targets=targets)
         if inputs.dim() < 2 or targets.shape != inputs.shape[:1] + inputs.shape[2:]:
             raise ValueError(
                 "inputs must have shape (N, C) or (N, C, ...) and targets (N) or (N, ...), got "

@@ -13,6 +13,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from losses._checks import require
 from losses.diagnostics import ConfigValue, Diagnosable
 from losses.distributed import mean_over_ranks, should_gather
 from losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
@@ -176,6 +177,15 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
     counted = targets != ignore_index
     known = torch.where(counted, targets, 0)
     if targets.shape == logits.shape or targets.numel() == logits.numel():
+        if known.numel():
+            lowest, highest = known.detach().aminmax()
+            require(
+                (lowest >= 0) & (highest <= 1),
+                lambda: (
+                    f"labels must lie in [0, 1] or equal ignore_index={ignore_index}, got values from "
+                    f"{lowest:g} to {highest:g}"
+                ),
+            )
         shape = logits.shape
         return known.reshape(shape).to(logits.dtype), counted.reshape(shape)
     if logits.dim() != 2 or targets.numel() != logits.shape[0]:
@@ -184,7 +194,15 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
             f"got {list(targets.shape)}"
         )
     ids = known.reshape(-1, 1)
-    labels = ids == torch.arange(logits.shape[1], device=logits.device)
+    classes = logits.shape[1]
+    require(
+        ((ids >= 0) & (ids < classes) & (ids == ids.round())).all(),
+        lambda: (
+            f"class ids must be whole numbers in [0, {classes - 1}] or equal ignore_index={ignore_index}, "
+            f"got values from {ids.min():g} to {ids.max():g}"
+        ),
+    )
+    labels = ids == torch.arange(classes, device=logits.device)
     return labels.to(logits.dtype), counted.reshape(-1, 1).expand_as(logits)
 
 

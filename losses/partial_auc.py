@@ -20,6 +20,8 @@ from losses.recall_at_quantile import INTERPOLATIONS
 from losses.scale import dispersion
 from losses.statistics import auc_variance, mean_variance
 
+_NUMERATORS = ("pool", "live")
+
 
 class PAUCAtBudgetLoss(RankingLoss):
     """1 − normalised partial AUC between false positive rates `alpha` and `beta`.
@@ -86,13 +88,13 @@ class PAUCAtBudgetLoss(RankingLoss):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        check_number("beta", beta, above=0.0, most=1.0)
-        check_number("alpha", alpha, least=0.0, below=beta)
+        beta = check_number("beta", beta, above=0.0, most=1.0)
+        alpha = check_number("alpha", alpha, least=0.0, below=beta)
+        n_knots = check_integer("n_knots", n_knots, least=2)
         check_choice("surrogate", surrogate, ("trapezoid", "pairwise"))
-        check_integer("n_knots", n_knots, least=2)
         check_choice("budget_basis", budget_basis, ("fpr", "population"))
         check_choice("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
-        self._check("pos_numerator", pos_numerator)
+        check_choice("pos_numerator", pos_numerator, _NUMERATORS)
         super().__init__(
             num_classes,
             queue_size=queue_size,
@@ -127,11 +129,10 @@ class PAUCAtBudgetLoss(RankingLoss):
         }
         return super().config() | own
 
-    def _check(self, name: str, value: object) -> None:
+    def _checked(self, name: str, value: object) -> ConfigValue:
         if name == "pos_numerator":
-            check_choice(name, value, ("pool", "live"))
-        else:
-            super()._check(name, value)
+            return check_choice(name, value, _NUMERATORS)
+        return super()._checked(name, value)
 
     # --------------------------------------------------------------------------------------- the loss
 

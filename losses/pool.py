@@ -283,8 +283,8 @@ def _blank_row(like: Rows) -> Rows:
 def cap(pool: Pool, size: int, step: Tensor) -> Pool:
     """Draw `size` rows of the pool, with a minimum for each class, each weighted by 1 / its probability.
 
-    The weights keep sums over the capped pool unbiased estimates of sums over the whole one
-    (Horvitz and Thompson, 1952).
+    The weights make sums over the capped pool unbiased estimates of sums over the whole one (Horvitz and
+    Thompson, 1952). Losses are ratios of such sums: consistent, with a bias that falls with the pool's size.
     """
     if pool.scores.shape[0] <= size:
         return pool

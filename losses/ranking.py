@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses._checks import check_choice, check_integer, check_number, require, warn
+from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require, warn
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
 from losses.distributed import Ranks, RowGatherer, should_gather
 from losses.functional import reduce_classes
@@ -73,27 +73,16 @@ class RankingLoss(Diagnosable, ABC):
         process_group: dist.ProcessGroup | None,
     ) -> None:
         super().__init__()
-        check_integer("num_classes", num_classes, least=1)
-        changeable = {
-            "temperature": temperature,
-            "tau_scale": tau_scale,
-            "queue_size": queue_size,
-            "gather_distributed": gather_distributed,
-            "max_pool_size": max_pool_size,
-        }
-        for name, value in changeable.items():
-            self._check(name, value)
-        check_choice("reduction", reduction, REDUCTIONS)
-        self.num_classes = num_classes
-        self.temperature = temperature
-        self.tau_scale = tau_scale
-        self.gather_distributed = gather_distributed
-        self.max_pool_size = max_pool_size
-        self.reduction = reduction
-        self.ignore_index = ignore_index
-        self.update_queue_in_eval = update_queue_in_eval
+        self.num_classes = check_integer("num_classes", num_classes, least=1)
+        self.temperature = _check_temperature("temperature", temperature)
+        self.tau_scale = check_choice("tau_scale", tau_scale, self._TAU_SCALES)
+        self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
+        self.max_pool_size = _check_cap("max_pool_size", max_pool_size)
+        self.reduction = check_choice("reduction", reduction, REDUCTIONS)
+        self.ignore_index = check_integer("ignore_index", ignore_index)
+        self.update_queue_in_eval = check_choice("update_queue_in_eval", update_queue_in_eval, (True, False))
         self._ranks = Ranks(process_group)
-        self.queue = MemoryQueue(queue_size, num_classes)
+        self.queue = MemoryQueue(check_integer("queue_size", queue_size, least=0), self.num_classes)
         self._queue_frozen = False
         self._cap_warned = False
         self._gatherer = RowGatherer()
@@ -131,23 +120,21 @@ class RankingLoss(Diagnosable, ABC):
             ValueError: If a value is not allowed, or a setting is named that cannot change.
         """
         check_changeable(self, settings, self._CHANGEABLE)
-        for name, value in settings.items():
-            self._check(name, value)
-        for name, value in settings.items():
+        checked = {name: self._checked(name, value) for name, value in settings.items()}
+        for name, value in checked.items():
             self._apply_setting(name, value)
 
-    def _check(self, name: str, value: object) -> None:
-        """Raise `ValueError` if a setting that can change may not have this value."""
+    def _checked(self, name: str, value: object) -> ConfigValue:
+        """The value of a setting that can change; `ValueError` if it may not be that."""
         if name == "temperature":
-            check_number(name, value, above=0.0)
-        elif name == "tau_scale":
-            check_choice(name, value, self._TAU_SCALES)
-        elif name == "gather_distributed":
-            check_choice(name, value, (None, True, False))
-        elif name == "queue_size":
-            check_integer(name, value, least=0)
-        elif name == "max_pool_size" and value is not None:
-            check_integer(name, value, least=2)
+            return _check_temperature(name, value)
+        if name == "tau_scale":
+            return check_choice(name, value, self._TAU_SCALES)
+        if name == "gather_distributed":
+            return check_choice(name, value, GATHERING)
+        if name == "queue_size":
+            return check_integer(name, value, least=0)
+        return _check_cap(name, value)
 
     def _apply_setting(self, name: str, value: ConfigValue) -> None:
         if name == "queue_size":
@@ -214,6 +201,7 @@ class RankingLoss(Diagnosable, ABC):
             ValueError: If a shape, a label or a weight is not as above.
             RuntimeError: If ``gather_distributed=True`` and there is no process group.
         """
+        check_tensors(logits=logits, targets=targets)
         request = self._requested(return_diagnostics)
         with _full_precision(logits.device.type):
             live = self._read(logits, targets, iid_mask, sample_weight)
@@ -252,6 +240,26 @@ class RankingLoss(Diagnosable, ABC):
         self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
     ) -> Rows:
         """The batch, checked, and gathered over ranks."""
+        logits, codes = self.encode(logits, targets)
+        rows = logits.shape[0]
+        live = Rows(
+            scores=logits,
+            labels=codes,
+            iid=_row_mask(iid_mask, rows, logits.device),
+            weight=_row_weight(sample_weight, logits),
+        )
+        if should_gather(self.gather_distributed, self.process_group):
+            live, codes = self._gatherer.gather(live, codes, self.process_group)
+        return Rows(live.scores, membership(codes, self.num_classes), live.iid, live.weight)
+
+    def encode(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Check a batch; its logits as `[N, C]`, and its targets as `losses.labels.encode_targets` has them.
+
+        Raises:
+            TypeError: If one of the two is no tensor.
+            ValueError: If a shape or a label is not as `forward` takes it.
+        """
+        check_tensors(logits=logits, targets=targets)
         if logits.dim() == 1 and self.num_classes == 1:
             logits = logits[:, None]
         if logits.dim() != 2 or logits.shape[1] != self.num_classes:
@@ -262,17 +270,7 @@ class RankingLoss(Diagnosable, ABC):
             )
         if not logits.is_floating_point():
             raise ValueError(f"logits must be floating point, got {logits.dtype}")
-        rows = logits.shape[0]
-        codes = encode_targets(targets, rows, self.num_classes, self.ignore_index)
-        live = Rows(
-            scores=logits,
-            labels=codes,
-            iid=_row_mask(iid_mask, rows, logits.device),
-            weight=_row_weight(sample_weight, logits),
-        )
-        if should_gather(self.gather_distributed, self.process_group):
-            live, codes = self._gatherer.gather(live, codes, self.process_group)
-        return Rows(live.scores, membership(codes, self.num_classes), live.iid, live.weight)
+        return logits, encode_targets(targets, logits.shape[0], self.num_classes, self.ignore_index)
 
     def _capped(self, pool: Pool) -> Pool:
         if self.max_pool_size is None or pool.scores.shape[0] <= self.max_pool_size:
@@ -288,7 +286,7 @@ class RankingLoss(Diagnosable, ABC):
             self._cap_warned = True
             warn(
                 f"{type(self).__name__}: a pool of {rows} rows is drawn down to max_pool_size={size} rows, "
-                "weighted by the inverse of their chance; estimates stay unbiased but vary more. Leave "
+                "weighted by the inverse of their chance; estimates stay consistent but vary more. Leave "
                 "max_pool_size out if the whole pool fits"
             )
 
@@ -330,6 +328,14 @@ class RankingLoss(Diagnosable, ABC):
             live_positives=(whole.positive & live).sum(0),
             live_negatives=(whole.negative & live).sum(0),
         ) | self._own_stats(pool, terms)
+
+
+def _check_temperature(name: str, value: object) -> float:
+    return check_number(name, value, above=0.0)
+
+
+def _check_cap(name: str, value: object) -> int | None:
+    return None if value is None else check_integer(name, value, least=2)
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:

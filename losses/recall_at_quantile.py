@@ -60,7 +60,7 @@ class RecallAtQuantileLoss(RankingLoss):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        check_number("quantile", quantile, above=0.0, below=1.0)
+        quantile = check_number("quantile", quantile, above=0.0, below=1.0)
         check_choice("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
         super().__init__(
             num_classes,

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from losses._checks import check_choice, check_integer, check_number, warn
+from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
 from losses.likelihood import Evaluated, config_of, evaluate, kind_of
 from losses.ranking import RankingLoss, Result
@@ -67,11 +67,15 @@ class LossWarmupWrapper(Diagnosable):
         gather_distributed: bool | None = None,
     ) -> None:
         super().__init__()
-        check_integer("warmup_epochs", warmup_epochs, least=0)
-        check_integer("blend_epochs", blend_epochs, least=0)
-        for name, steps in (("warmup_steps", warmup_steps), ("blend_steps", blend_steps)):
-            if steps is not None:
-                check_integer(name, steps, least=0)
+        for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
+            if not isinstance(loss, nn.Module):
+                raise TypeError(f"{name} must be a torch.nn.Module, got {loss!r}")
+        warmup_epochs = check_integer("warmup_epochs", warmup_epochs, least=0)
+        blend_epochs = check_integer("blend_epochs", blend_epochs, least=0)
+        if warmup_steps is not None:
+            warmup_steps = check_integer("warmup_steps", warmup_steps, least=0)
+        if blend_steps is not None:
+            blend_steps = check_integer("blend_steps", blend_steps, least=0)
         self._counts_steps = warmup_steps is not None or blend_steps is not None
         if self._counts_steps and (warmup_epochs or blend_epochs):
             raise ValueError(
@@ -84,22 +88,14 @@ class LossWarmupWrapper(Diagnosable):
         self.blend_epochs = blend_epochs
         self.warmup_steps = warmup_steps
         self.blend_steps = blend_steps
-        settings: dict[str, ConfigValue] = {
-            "temp_start": temp_start,
-            "temp_end": temp_end,
-            "temp_decay_steps": temp_decay_steps,
-            "final_main_weight": final_main_weight,
-            "reset_queue_each_epoch": reset_queue_each_epoch,
-            "gather_distributed": gather_distributed,
-        }
-        for name, value in settings.items():
-            self._check(name, value)
-        self.temp_start = temp_start
-        self.temp_end = temp_end
-        self.temp_decay_steps = temp_decay_steps
-        self.final_main_weight = final_main_weight
-        self.reset_queue_each_epoch = reset_queue_each_epoch
-        self.gather_distributed = gather_distributed
+        self.temp_start = check_number("temp_start", temp_start, above=0.0)
+        self.temp_end = check_number("temp_end", temp_end, above=0.0)
+        self.temp_decay_steps = check_integer("temp_decay_steps", temp_decay_steps, least=0)
+        self.final_main_weight = check_number("final_main_weight", final_main_weight, above=0.0, most=1.0)
+        self.reset_queue_each_epoch = check_choice(
+            "reset_queue_each_epoch", reset_queue_each_epoch, (True, False)
+        )
+        self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
         self._share_gathering()
 
         self._epoch = 0
@@ -108,7 +104,7 @@ class LossWarmupWrapper(Diagnosable):
         self._switched = not self.in_warmup
         self._switch_step: int | None = None
         #: Step and temperature where the present decay begins: the switch, or a change of settings.
-        self._decay_from = (0, temp_start)
+        self._decay_from = (0, self.temp_start)
         #: Step where it ends, if a change of settings moved that; else counted from the switch.
         self._decay_until: int | None = None
         #: What was changed during training, and goes with the checkpoint.
@@ -151,13 +147,12 @@ class LossWarmupWrapper(Diagnosable):
         Raises:
             ValueError: If a value is not allowed, or neither loss can change a setting.
         """
-        own = {name: value for name, value in settings.items() if name in (*self._OWN, "gather_distributed")}
-        others = {name: value for name, value in settings.items() if name not in own}
-        for name, value in own.items():
-            self._check(name, value)
-        held = others.pop("temperature", None) if self._has_temperature() else None
-        if held is not None:
-            check_number("temperature", held, above=0.0)
+        mine = (*self._OWN, "gather_distributed")
+        own = {name: self._checked(name, value) for name, value in settings.items() if name in mine}
+        others = {name: value for name, value in settings.items() if name not in mine}
+        held: float | None = None
+        if self._has_temperature() and "temperature" in others:
+            held = check_number("temperature", others.pop("temperature"), above=0.0)
         if others:
             change = getattr(self.main_loss, "reconfigure", None)
             if change is None:
@@ -166,8 +161,7 @@ class LossWarmupWrapper(Diagnosable):
                 change(**others)
         if held is not None:
             own |= {"temp_start": held, "temp_end": held}
-            assert isinstance(held, int | float)
-            self._decay_from = (self._step, float(held))
+            self._decay_from = (self._step, held)
         elif {"temp_end", "temp_decay_steps"} & own.keys():
             self._decay_from = (self._step, self.current_temperature)
         for name, value in own.items():
@@ -182,17 +176,17 @@ class LossWarmupWrapper(Diagnosable):
             self._share_gathering()
         self._set_temperature()
 
-    def _check(self, name: str, value: object) -> None:
+    def _checked(self, name: str, value: object) -> ConfigValue:
+        """The value of an own setting that can change; `ValueError` if it may not be that."""
         if name in ("temp_start", "temp_end"):
-            check_number(name, value, above=0.0)
-        elif name == "temp_decay_steps":
-            check_integer(name, value, least=0)
-        elif name == "final_main_weight":
-            check_number(name, value, above=0.0, most=1.0)
-        elif name == "gather_distributed":
-            check_choice(name, value, (None, True, False))
-        else:
-            check_choice(name, value, (True, False))
+            return check_number(name, value, above=0.0)
+        if name == "temp_decay_steps":
+            return check_integer(name, value, least=0)
+        if name == "final_main_weight":
+            return check_number(name, value, above=0.0, most=1.0)
+        if name == "gather_distributed":
+            return check_choice(name, value, GATHERING)
+        return check_choice(name, value, (True, False))
 
     def _share_gathering(self) -> None:
         if self.gather_distributed is not None:
@@ -329,6 +323,7 @@ class LossWarmupWrapper(Diagnosable):
         Raises:
             ValueError: If an argument is not as above, or per-class losses are asked of a loss without any.
         """
+        check_tensors(logits=logits, targets=targets)
         self._warn_of_missing_hooks()
         request = self._requested(return_diagnostics)
         weight = self.main_weight
@@ -342,6 +337,9 @@ class LossWarmupWrapper(Diagnosable):
             group=getattr(self.main_loss, "process_group", None),
         )
         leads, follows = (self.warmup_loss, None) if weight == 0 else (self.main_loss, self.warmup_loss)
+        if leads is not self.main_loss and isinstance(self.main_loss, RankingLoss):
+            # What the main loss will refuse is refused from the first step on.
+            self.main_loss.encode(logits, targets)
         leader = _call(leads, batch, request, return_per_class)
         loss = leader.loss
         if follows is not None and weight < 1:

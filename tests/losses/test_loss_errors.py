@@ -1,5 +1,8 @@
 """Every error says what came, what was expected and what to do."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from loss_cases import RANKING
@@ -26,6 +29,22 @@ CONSTRUCTION = [
         lambda: SmoothAPLoss(2, gather_distributed="yes"),
         "gather_distributed must be one of None, True, False, got 'yes'",
     ),
+    (
+        lambda: SmoothAPLoss(2, gather_distributed=0),
+        "gather_distributed must be one of None, True, False, got 0",
+    ),
+    (
+        lambda: SigmoidFocalLoss(gather_distributed=1),
+        "gather_distributed must be one of None, True, False, got 1",
+    ),
+    (lambda: SmoothAPLoss(2, ignore_index=None), "ignore_index must be an integer, got None"),
+    (lambda: SmoothAPLoss(2, ignore_index=-1.0), "ignore_index must be an integer, got -1.0"),
+    (
+        lambda: SmoothAPLoss(2, update_queue_in_eval=1),
+        "update_queue_in_eval must be one of True, False, got 1",
+    ),
+    (lambda: SoftmaxFocalLoss(ignore_index="x"), "ignore_index must be an integer, got 'x'"),
+    (lambda: SoftmaxFocalLoss(background_class=0.0), "background_class must be an integer, got 0.0"),
     (lambda: SmoothAPLoss(2, max_pool_size=1), "max_pool_size must be an integer of at least 2, got 1"),
     (lambda: SmoothAPLoss(2, tau_scale="std"), "tau_scale must be one of None, 'iqr', got 'std'"),
     (lambda: Recall(2, quantile=0.0), "quantile must be a finite number and > 0.0 and < 1.0, got 0.0"),
@@ -150,6 +169,70 @@ def test_inputs_of_ranking_losses_are_checked(make, arguments, options, message)
         loss_fn(*arguments, **options)
     assert str(error.value) == message
     assert all(torch.equal(before[name], value) for name, value in loss_fn.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda targets: SmoothAPLoss(3)(torch.zeros(4, 3), targets),
+        lambda targets: SigmoidFocalLoss()(torch.zeros(4), targets),
+        lambda targets: SoftmaxFocalLoss()(torch.zeros(4, 3), targets),
+        lambda targets: LossWarmupWrapper(torch.nn.CrossEntropyLoss(), Recall(3))(torch.zeros(4, 3), targets),
+    ],
+)
+def test_targets_must_be_tensors(call):
+    for targets, name in (([0, 1, 2, 0], "list"), (np.zeros(4), "ndarray"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"targets must be a torch.Tensor, got {name}"):
+            call(targets)
+
+
+@pytest.mark.parametrize("place", ["warmup_loss", "main_loss"])
+@pytest.mark.parametrize("loss", [SmoothAPLoss, torch.nn.functional.cross_entropy, None])
+def test_both_losses_of_a_wrapper_must_be_modules(place, loss):
+    losses = {"warmup_loss": torch.nn.CrossEntropyLoss(), "main_loss": SmoothAPLoss(3), place: loss}
+    with pytest.raises(TypeError, match=f"{place} must be a torch.nn.Module, got"):
+        LossWarmupWrapper(**losses)
+
+
+@pytest.mark.parametrize(
+    ("classes", "targets", "message"),
+    [
+        (1, [0, 1, 2, 0], r"targets must lie in \[0, 1\] or equal ignore_index=-7, got 2"),
+        (1, [0, 1, -100, 0], r"targets must lie in \[0, 1\] or equal ignore_index=-7, got -100"),
+        (1, [0.0, 1.0, 0.3, 0.0], "targets must be whole numbers, got 0.3"),
+        (3, [0, 1, 3, 0], r"targets must lie in \[0, 2\] or equal ignore_index=-7, got 3"),
+        (3, [0, 1, -1, 0], r"targets must lie in \[0, 2\] or equal ignore_index=-7, got -1"),
+    ],
+)
+def test_labels_that_the_main_loss_refuses_are_refused_in_the_warmup(classes, targets, message):
+    main = SmoothAPLoss(classes, ignore_index=-7)
+    for loss_fn in (main, LossWarmupWrapper(torch.nn.BCEWithLogitsLoss(), main, warmup_epochs=1).eval()):
+        with pytest.raises(ValueError, match=message):
+            loss_fn(torch.zeros(4, classes), torch.tensor(targets))
+
+
+@pytest.mark.parametrize("warmup", [torch.nn.BCEWithLogitsLoss, SigmoidFocalLoss])
+def test_a_sigmoid_warmup_checks_labels_whatever_the_main_loss(warmup):
+    loss_fn = LossWarmupWrapper(warmup(), torch.nn.MultiMarginLoss(), warmup_epochs=1).eval()
+    with pytest.raises(ValueError, match=r"class ids must be whole numbers in \[0, 2\]"):
+        loss_fn(torch.zeros(4, 3), torch.tensor([0, 1, 3, 0]))
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 1\]"):
+        loss_fn(torch.zeros(2, 2), torch.tensor([[0, 1], [2, 0]]))
+
+
+def test_numbers_of_numpy_are_numbers():
+    loss_fn = PAUCAtBudgetLoss(
+        np.int64(3), np.float32(0.25), np.float64(0.5), n_knots=np.int32(3), ignore_index=np.int16(-7)
+    )
+    plain = PAUCAtBudgetLoss(3, 0.25, 0.5, n_knots=3, ignore_index=-7)
+    assert json.dumps(loss_fn.config()) == json.dumps(plain.config())
+    loss_fn.reconfigure(temperature=np.float32(0.5), queue_size=np.int64(8), max_pool_size=np.int64(9))
+    plain.reconfigure(temperature=0.5, queue_size=8, max_pool_size=9)
+    assert json.dumps(loss_fn.config()) == json.dumps(plain.config())
+    wrapper = LossWarmupWrapper(torch.nn.CrossEntropyLoss(), plain, np.int64(2), np.float32(0.5))
+    assert (wrapper.warmup_epochs, wrapper.temp_start) == (2, 0.5)
+    assert json.dumps(SoftmaxFocalLoss(gamma=np.float32(1.5), background_class=np.int8(1)).config())
+    assert json.dumps(wrapper.config())
 
 
 FOCAL = [
