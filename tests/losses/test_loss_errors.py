@@ -316,6 +316,12 @@ def test_a_configuration_builds_the_same_loss_again(loss_fn):
     assert type(loss_fn)(**loss_fn.config()).config() == loss_fn.config()
 
 
+@pytest.mark.parametrize("loss_fn", [SmoothAPLoss(3), SigmoidFocalLoss(gamma=1.5), Recall(2, 0.1)])
+def test_a_loss_prints_its_settings(loss_fn):
+    for name, value in loss_fn.config().items():
+        assert f"{name}={value!r}" in repr(loss_fn)
+
+
 def test_a_required_process_group_must_exist():
     with pytest.raises(RuntimeError, match="gather_distributed=True needs an initialised process group"):
         SmoothAPLoss(1, gather_distributed=True)(torch.zeros(2, 1), torch.tensor([0, 1]))
