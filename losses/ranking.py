@@ -292,7 +292,9 @@ class RankingLoss(Diagnosable, ABC):
 
     def _tau(self, pool: Pool) -> Tensor:
         """`[C]` temperature in logits."""
-        tau = pool.scores.detach().new_full((self.num_classes,), self.temperature)
+        # A product and not `torch.full`, which a compiler would specialise to each value of the temperature.
+        tau = torch.ones(self.num_classes, dtype=pool.scores.dtype, device=pool.scores.device)
+        tau = tau * self.temperature
         if self.tau_scale != "iqr":
             return tau
         scale = dispersion(pool.scores, pool.valid, pool.row_weight)
