@@ -85,13 +85,22 @@ def check_tensors(**values: object) -> None:
             raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
 
 
+def looks_are_free(x: Tensor) -> bool:
+    """Whether the host may look at a value of `x` at no cost: on the CPU, outside a compiler.
+
+    A device would be waited for, and a compiled graph cannot branch on a value. Whatever a look decides is
+    therefore a shortcut: without it the same result is computed with masks.
+    """
+    return x.is_cpu and not torch.compiler.is_compiling()
+
+
 def require(condition: Tensor, message: Callable[[], str]) -> None:
     """Raise `ValueError` where a 0-dim bool tensor is false.
 
     On the CPU the look is free. A device is not waited for: there, and inside a compiled graph, the check
     runs on the device as an assertion, as torch's own indexing checks do.
     """
-    if torch.compiler.is_compiling() or condition.device.type != "cpu":
+    if not looks_are_free(condition):
         torch._assert_async(condition, "invalid input to a loss: run this batch on the CPU for the details")
     elif not bool(condition):
         raise ValueError(message())

@@ -71,18 +71,19 @@ class SmoothAPLoss(RankingLoss):
             process_group=process_group,
         )
 
-    def _terms(self, pool: Pool) -> Terms:
+    def _terms(self, pool: Pool, watched: bool) -> Terms:
         tau = self._tau(pool)
-        loss = kernels.smooth_ap(
+        loss, slopes = kernels.smooth_ap_and_slopes(
             pool.scores,
             pool.positive,
-            pool.valid,
+            pool.negative,
             tau,
             pos_weight=pool.weight,
             row_weight=pool.row_weight,
             gradient_rows=pool.gradient_rows,
+            watched=watched,
         )
-        return Terms(loss, (pool.mass.sum(0) > 0) & pool.negative.any(0), tau)
+        return Terms(loss, pool.has_positives & pool.negative.any(0), tau, slopes=slopes)
 
     def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
         return {}
@@ -98,9 +99,8 @@ class SmoothAPLoss(RankingLoss):
         scores, 2 % positives, this gives 96 / 86 / 74 / 31 % carrying at spread/τ = 10 / 100 / 1,000 /
         10,000, and all of them where scores are tied relative to τ.
         """
-        slopes = kernels.smooth_ap_slopes(
-            pool.scores, pool.positive, pool.valid, terms.tau, row_weight=pool.row_weight
-        )
+        slopes = terms.slopes
+        assert slopes is not None
         rows = pool.valid.sum(0).clamp_min(1).to(slopes.dtype)
         tied = pool.negative.sum(0) / (2 * rows.square())
         steepest = slopes.amax(0) if slopes.shape[0] else slopes.new_zeros(slopes.shape[1])

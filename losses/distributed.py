@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses.pool import Rows, wide_dtype
+from losses.pool import Rows
 
 
 class Ranks:
@@ -152,8 +152,7 @@ class RowGatherer:
         `rows.labels` is not sent: `codes` is what labels are made from, and smaller.
         """
         world, rank = group_size(group), dist.get_rank(group)
-        weight = rows.weight.to(wide_dtype(rows.scores.dtype))
-        fields = [rows.scores.detach(), codes, rows.iid, weight]
+        fields = [rows.scores.detach(), codes, rows.filled_iid(), rows.filled_weight()]
         packed = torch.cat([_as_bytes(field) for field in fields], dim=1)
         sizes, gathered = self._exchange(packed, world, group)
         scores, codes, iid, weight = _split_bytes(gathered, fields)

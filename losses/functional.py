@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from losses._checks import looks_are_free
+
 # ---------------------------------------------------------------------------------------------- focal
 
 
@@ -134,11 +136,14 @@ def recall_at_threshold(scores: Tensor, mass: Tensor, threshold: Tensor, tau: Te
         `[C]` or `[K, C]`; meaningless where a class has no mass.
     """
     recalled = torch.sigmoid((scores - threshold.unsqueeze(-2)) / tau)
-    return 1 - (recalled * mass).sum(-2) / _nonzero(mass.sum(0))
+    share = mass / _nonzero(mass.sum(0))
+    return 1 - (recalled * share).sum(-2)
 
 
 def trapezoid(values: Tensor) -> Tensor:
     """Mean of a function over an interval, from its values `[K, ...]` at K equally spaced points."""
+    if values.shape[0] == 2:
+        return values.mean(0)
     weights = trapezoid_weights(values)
     return (weights.reshape(-1, *[1] * (values.dim() - 1)) * values).sum(0)
 
@@ -150,7 +155,14 @@ def trapezoid_weights(values: Tensor) -> Tensor:
     return weights / (values.shape[0] - 1)
 
 
+def all_true(condition: Tensor) -> bool:
+    """Whether a look settles that a bool tensor is true everywhere, so that there is nothing to mask."""
+    return looks_are_free(condition) and bool(condition.all())
+
+
 def _nonzero(x: Tensor) -> Tensor:
+    if all_true(x):
+        return x
     return torch.where(x == 0, 1.0, x)
 
 
@@ -160,6 +172,11 @@ def reduce_classes(per_class: Tensor, valid: Tensor, reduction: str) -> Tensor:
     ``"none"`` gives `[C]` with nan where invalid; ``"mean"`` and ``"sum"`` a scalar, which is a zero that
     keeps the graph when no class is valid.
     """
+    if all_true(valid):
+        if reduction == "none":
+            return per_class
+        total = per_class.sum()
+        return total if reduction == "sum" or valid.numel() == 1 else total / valid.numel()
     if reduction == "none":
         return torch.where(valid, per_class, torch.nan)
     total = torch.where(valid, per_class, 0.0).sum()

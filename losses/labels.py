@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from losses._checks import require
+from losses._checks import looks_are_free, require
 
 #: The membership of an entry that does not count.
 IGNORED = -1
@@ -40,6 +40,9 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
         )
     if targets.is_complex():
         raise ValueError(f"targets must be integers or 0/1 labels, got {targets.dtype}")
+    largest = 1 if multi_label or num_classes == 1 else num_classes - 1
+    if _plain(targets, largest, ignore_index):
+        return targets.to(torch.int8) if multi_label else targets.long().reshape(rows)
     ignored = targets == ignore_index
     whole = torch.where(ignored, 0, targets)
     if targets.is_floating_point():
@@ -51,7 +54,6 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
             ),
         )
     whole = whole.long()
-    largest = 1 if multi_label or num_classes == 1 else num_classes - 1
     inside = (whole >= 0) & (whole <= largest)
     require(
         inside.all(),
@@ -62,6 +64,14 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
     )
     whole = torch.where(ignored, IGNORED, whole)
     return whole.to(torch.int8) if multi_label else whole.reshape(rows)
+
+
+def _plain(targets: Tensor, largest: int, ignore_index: int) -> bool:
+    """Whether a look at the smallest and the largest target settles that all are good and none is ignored."""
+    if not looks_are_free(targets) or targets.is_floating_point() or not targets.numel():
+        return False
+    low, high = (int(end) for end in torch.aminmax(targets))
+    return low >= 0 and high <= largest and not low <= ignore_index <= high
 
 
 def _first(targets: Tensor, wrong: Tensor) -> float | int | bool:
@@ -77,17 +87,20 @@ def membership(codes: Tensor, num_classes: int) -> Tensor:
         return codes.to(torch.int8)[:, None]
     classes = torch.arange(num_classes, device=codes.device)
     member = (codes[:, None] == classes).to(torch.int8)
+    if looks_are_free(codes) and codes.numel() and int(codes.amin()) != IGNORED:
+        return member
     return torch.where(codes[:, None] == IGNORED, IGNORED, member)
 
 
-def strata(labels: Tensor) -> Tensor:
-    """One stratum a row, in [0, C]: its rarest positive class, or C for a row without positives.
+def strata(positive: Tensor) -> Tensor:
+    """One stratum for each row of a mask `[N, C]`: its rarest positive class, or C for one without positives.
 
     A multi-label row belongs to several classes; counting it for the rarest of them serves the class that
     needs it most.
     """
-    positive = labels == 1
-    counts = positive.sum(0)
     classes = positive.shape[1]
+    if classes == 1:
+        return (~positive[:, 0]).long()
+    counts = positive.sum(0)
     rarity = torch.where(positive, counts, torch.iinfo(torch.int64).max)
     return torch.where(positive.any(1), rarity.argmin(1), classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -11,13 +12,13 @@ from torch import Tensor
 from losses import kernels
 from losses._checks import check_choice, check_integer, check_number
 from losses.diagnostics import ConfigValue, Stats
-from losses.functional import recall_at_threshold, trapezoid, trapezoid_weights
+from losses.functional import all_true, recall_at_threshold, trapezoid, trapezoid_weights
 from losses.late_warning import LateWarning
 from losses.pool import Pool
 from losses.quantiles import Interpolation, quantile
 from losses.ranking import RankingLoss, Terms
 from losses.recall_at_quantile import INTERPOLATIONS
-from losses.scale import dispersion
+from losses.scale import SPREAD_LEVELS, spread
 from losses.statistics import auc_variance, mean_variance
 
 _NUMERATORS = ("pool", "live")
@@ -136,69 +137,76 @@ class PAUCAtBudgetLoss(RankingLoss):
 
     # --------------------------------------------------------------------------------------- the loss
 
-    def _terms(self, pool: Pool) -> Terms:
+    def _terms(self, pool: Pool, watched: bool) -> Terms:
         reference = self._reference(pool)
-        knots = self._knots(pool, reference)
-        spread = dispersion(
-            pool.scores, reference, pool.row_weight, interpolation=self.quantile_interpolation
-        )
-        mass = self._numerator(pool)
-        has_positives = mass.sum(0) > 0
-        # One score alone is not constant, it is too few.
-        constant = (reference.sum(0) >= 2) & (spread == 0)
-        self._constant.look(has_positives & constant, _constant_message)
-        valid = has_positives & (spread > 0)
-        # Where the class is invalid any number will do, as long as it divides.
-        known = torch.where(spread > 0, knots, 0.0)
-        tau = self.temperature * torch.where(spread > 0, self._scale(knots, spread), 1.0)
+        knots, width = self._thresholds(pool, reference)
+        averaged = self._averaged(pool)
+        has_positives = averaged.has_positives
+        apart = width > 0
+        if all_true(apart):
+            valid, known, scale = has_positives, knots, self._scale(knots, width)
+        else:
+            # One score alone is not constant, it is too few.
+            constant = (reference.sum(0) >= 2) & (width == 0)
+            self._constant.look(has_positives & constant, _constant_message)
+            valid = has_positives & apart
+            # Where the class is invalid any number will do, as long as it divides.
+            known = torch.where(apart, knots, 0.0)
+            scale = torch.where(apart, self._scale(knots, width), 1.0)
+        tau = self.temperature * scale
         if self.surrogate == "trapezoid":
-            loss = trapezoid(recall_at_threshold(pool.scores, mass, known, tau))
+            loss = trapezoid(recall_at_threshold(pool.scores, averaged.mass, known, tau))
             return Terms(loss, valid, tau, knots)
         band = pool.negative & _inside(pool, knots)
-        loss = kernels.pairwise_auc(
+        loss, slopes = kernels.pairwise_auc_and_slopes(
             pool.scores,
-            mass > 0,
+            averaged.positive if pool.weight is None else averaged.mass > 0,
             band,
             tau,
             pos_weight=pool.weight,
             row_weight=pool.row_weight,
             gradient_rows=pool.gradient_rows,
+            watched=watched,
         )
-        return Terms(loss, valid & band.any(0), tau, knots)
+        return Terms(loss, valid & band.any(0), tau, knots, slopes)
 
     def _reference(self, pool: Pool) -> Tensor:
         """`[M, C]` bool; the entries whose quantiles are the band's edges."""
         basis = pool.negative if self.budget_basis == "fpr" else pool.valid
-        return basis & pool.iid[:, None]
+        return basis if pool.iid is None else basis & pool.iid[:, None]
 
-    def _knots(self, pool: Pool, reference: Tensor) -> Tensor:
-        """`[K, C]` scores at equally spaced false positive rates; the first is t_α, the last t_β."""
+    def _thresholds(self, pool: Pool, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores `[K, C]` at equally spaced false positive rates, t_α first and t_β last; spread `[C]`."""
         count = self.n_knots if self.surrogate == "trapezoid" else 2
-        return quantile(
+        rates = _spaced(self.alpha, self.beta, count)
+        edges = quantile(
             pool.scores.detach(),
-            [1 - rate for rate in _spaced(self.alpha, self.beta, count)],
+            [*(1 - rate for rate in rates), *SPREAD_LEVELS],
             reference,
             interpolation=self.quantile_interpolation,
             row_weight=pool.row_weight,
         )
+        return edges[:count], spread(edges[count:])
 
-    def _scale(self, knots: Tensor, spread: Tensor) -> Tensor:
+    def _scale(self, knots: Tensor, reference_width: Tensor) -> Tensor:
         """`[C]`, what the temperature is a multiple of."""
+        if self.tau_scale == "iqr":
+            return reference_width
         width = knots[0] - knots[-1]
         # A band whose edges coincide has no width of its own.
-        return torch.where(width > 0, width, spread) if self.tau_scale == "band" else spread
+        return torch.where(width > 0, width, reference_width)
 
-    def _numerator(self, pool: Pool) -> Tensor:
-        """`[M, C]` mass of the positives that the loss averages over."""
+    def _averaged(self, pool: Pool) -> Pool:
+        """The pool with those positives that the loss averages over."""
         if self.pos_numerator == "live":
-            return torch.where(pool.live[:, None], pool.mass, 0.0)
-        return pool.mass
+            return replace(pool, positive=pool.positive & pool.live[:, None])
+        return pool
 
     # --------------------------------------------------------------------------------------- statistics
 
     def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
         knots = _known(terms)
-        iid_negative = pool.negative & pool.iid[:, None]
+        iid_negative = pool.negative if pool.iid is None else pool.negative & pool.iid[:, None]
         inside = _inside(pool, knots)
         return {
             "t_alpha": knots[0],
@@ -210,7 +218,7 @@ class PAUCAtBudgetLoss(RankingLoss):
 
     def _variance(self, pool: Pool, terms: Terms, inside: Tensor) -> Tensor:
         """Of the positives' mean recall at given knots; of the pairs' order, by DeLong's formula."""
-        mass = self._numerator(pool)
+        mass = self._averaged(pool).mass
         scores = pool.scores.detach()
         if self.surrogate == "trapezoid":
             recalled = torch.sigmoid((scores - _known(terms)[:, None]) / terms.tau)
@@ -228,13 +236,8 @@ class PAUCAtBudgetLoss(RankingLoss):
         if self.surrogate == "trapezoid":
             x = torch.sigmoid((pool.scores.detach() - knots[:, None]) / terms.tau)
             return trapezoid(x * (1 - x)), quarter * trapezoid_weights(knots).amax()
-        positive = self._numerator(pool) > 0
-        band = pool.negative & _inside(pool, knots)
-        scores = pool.scores.detach().requires_grad_()
-        with torch.enable_grad():
-            loss = kernels.pairwise_auc(scores, positive, band, terms.tau)
-            (grad,) = torch.autograd.grad(torch.where(terms.valid, loss, 0.0).sum(), scores)
-        return grad.abs() * terms.tau * positive.sum(0), quarter
+        assert terms.slopes is not None
+        return torch.where(terms.valid, terms.slopes, 0.0), quarter
 
 
 def _spaced(first: float, last: float, count: int) -> list[float]:

@@ -1,11 +1,13 @@
 """The pool that a ranking loss ranks: the live batch, a memory queue of past rows, and an optional cap.
 
-Shapes never depend on the data: rows that do not count are masked, not removed. Nothing here waits for a
-device, and a compiler sees one graph.
+Where a value cannot be looked at for free, shapes never depend on the data: rows that do not count are
+masked, not removed. Nothing here waits for a device, and a compiler sees one graph. On the CPU a look tells
+whether there is anything to mask, and usually there is not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from losses._checks import looks_are_free
 from losses.labels import IGNORED, strata
 from losses.sampling import fair_order, quota_sample, rows_in_order
 
@@ -24,14 +27,41 @@ class Rows:
     Attributes:
         scores: `[N, C]` logits.
         labels: `[N, C]` int8 membership, see `losses.labels`.
-        iid: `[N]` bool; whether the row is a fair draw of the population (read by partial AUC).
-        weight: `[N]` ≥ 0; what the row counts for as a positive.
+        iid: `[N]` bool; whether the row is a fair draw of the population (read by partial AUC). None if
+            all are.
+        weight: `[N]` ≥ 0; what the row counts for as a positive. None for 1.
     """
 
     scores: Tensor
     labels: Tensor
-    iid: Tensor
-    weight: Tensor
+    iid: Tensor | None
+    weight: Tensor | None
+
+    def filled(self) -> Rows:
+        """The same rows with marks and weights written out."""
+        return replace(self, iid=self.filled_iid(), weight=self.filled_weight())
+
+    def filled_iid(self) -> Tensor:
+        """`[N]` bool."""
+        if self.iid is not None:
+            return self.iid
+        return torch.ones(self.scores.shape[0], dtype=torch.bool, device=self.scores.device)
+
+    def filled_weight(self) -> Tensor:
+        """`[N]` in the type that is computed in."""
+        if self.weight is not None:
+            return self.weight
+        dtype = wide_dtype(self.scores.dtype)
+        return torch.ones(self.scores.shape[0], dtype=dtype, device=self.scores.device)
+
+    def at(self, rows: Tensor) -> Rows:
+        """Some of the rows, by index, detached."""
+        return Rows(
+            self.scores.detach()[rows],
+            self.labels[rows],
+            None if self.iid is None else self.iid[rows],
+            None if self.weight is None else self.weight[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -41,9 +71,10 @@ class Pool:
     Attributes:
         scores: `[M, C]`, finite everywhere; in the graph for live rows.
         positive: `[M, C]` bool.
-        valid: `[M, C]` bool; entries that count for the class, as positive or negative.
-        weight: `[M]`; value weights of positives.
-        marks: Parts of `iid`, to be joined when somebody asks.
+        negative: `[M, C]` bool; an entry that is neither does not count for the class.
+        complete: Every entry is known to count. Where that cannot be seen for free it is False.
+        weight: `[M]`; value weights of positives, None for 1.
+        iid: `[M]` bool; rows that are fair draws of the population, None if all are.
         live_rows: The live rows come first, this many of them; None where their number is not known on
             the host, and `live_marks` says which they are.
         row_weight: `[M]` inverse inclusion probabilities where the pool was capped, else None.
@@ -51,17 +82,23 @@ class Pool:
 
     scores: Tensor
     positive: Tensor
-    valid: Tensor
-    weight: Tensor
-    marks: tuple[Tensor, ...]
+    negative: Tensor
+    complete: bool
+    weight: Tensor | None = None
+    iid: Tensor | None = None
     live_rows: int | None = None
     live_marks: Tensor | None = None
     row_weight: Tensor | None = None
 
     @property
-    def iid(self) -> Tensor:
-        """`[M]` bool; rows that are fair draws of the population."""
-        return self.marks[0] if len(self.marks) == 1 else torch.cat(self.marks)
+    def valid(self) -> Tensor:
+        """`[M, C]` bool; entries that count for the class."""
+        return self.positive | self.negative
+
+    @property
+    def counted(self) -> Tensor | None:
+        """`valid`, or None where it is known to be true everywhere."""
+        return None if self.complete else self.valid
 
     @property
     def live(self) -> Tensor:
@@ -77,14 +114,19 @@ class Pool:
         return self.live_rows or None
 
     @property
-    def negative(self) -> Tensor:
-        """`[M, C]` bool."""
-        return self.valid & ~self.positive
+    def has_positives(self) -> Tensor:
+        """`[C]` bool; classes with a positive that counts for something."""
+        return self.positive.any(0) if self.weight is None else self.mass.sum(0) > 0
 
     @property
     def mass(self) -> Tensor:
         """`[M, C]`; what each entry counts for as a positive: value weight times inverse inclusion."""
-        weight = self.weight if self.row_weight is None else self.weight * self.row_weight
+        if self.weight is None and self.row_weight is None:
+            return self.positive.to(self.scores.dtype)
+        weight = self.row_weight if self.weight is None else self.weight
+        assert weight is not None
+        if self.weight is not None and self.row_weight is not None:
+            weight = self.weight * self.row_weight
         return torch.where(self.positive, weight[:, None], 0.0)
 
 
@@ -115,6 +157,9 @@ class MemoryQueue(nn.Module):
         self.size = size
         #: The type of the rows is that of the first logits fed; before them it is only a placeholder.
         self._typed = False
+        #: Whether any row was fed with a weight or as not iid; while not, the buffers hold their defaults.
+        self._weighted = False
+        self._marked = False
         empty = {
             "scores": torch.zeros(size, num_classes),
             "labels": torch.full((size, num_classes), IGNORED, dtype=torch.int8),
@@ -129,7 +174,12 @@ class MemoryQueue(nn.Module):
 
     def rows(self) -> Rows:
         """What the queue holds, one row a slot."""
-        return Rows(self.scores, self.labels, self.iid, self.weight)
+        return Rows(
+            self.scores,
+            self.labels,
+            self.iid if self._marked else None,
+            self.weight if self._weighted else None,
+        )
 
     def fill(self) -> Tensor:
         """0-dim, share of the slots that hold a row."""
@@ -149,6 +199,7 @@ class MemoryQueue(nn.Module):
         self.weight.fill_(1.0)
         self.born.fill_(-1)
         self.head.zero_()
+        self._weighted = self._marked = False
 
     @torch.no_grad()
     def resize(self, size: int) -> None:
@@ -158,50 +209,87 @@ class MemoryQueue(nn.Module):
             setattr(self, name, value)
         self.size = size
 
-    @torch.no_grad()
-    def adopt(self, scores: Tensor, weight: Tensor) -> None:
+    def _adopt(self, scores: Tensor) -> None:
         """Move to the device of `scores`, and hold rows in their precision (or the wider of the two)."""
         if self.scores.device != scores.device:
             self.to(scores.device)
-        for name, like in (("scores", scores), ("weight", weight)):
+        for name, fresh in (("scores", scores.dtype), ("weight", wide_dtype(scores.dtype))):
             held = getattr(self, name)
-            dtype = torch.promote_types(held.dtype, like.dtype) if self._typed else like.dtype
-            if held.dtype != dtype:
-                setattr(self, name, held.to(dtype))
-        self._typed = True
+            if held.dtype != fresh:
+                setattr(self, name, held.to(torch.promote_types(held.dtype, fresh) if self._typed else fresh))
+        if not self._typed:
+            self._typed = True
 
     @torch.no_grad()
-    def feed(self, batch: Rows, *, unless: Tensor) -> None:
+    def feed(self, batch: Rows, *, unless: Tensor | None = None) -> None:
         """Write the rows that count, oldest slots first; nothing at all where 0-dim `unless` is true.
+
+        The first rows fed decide on the device and the precision, later ones may widen it.
 
         A batch larger than the queue leaves a fair sample of itself, see `losses.sampling.fair_order`.
         """
+        self._adopt(batch.scores)
+        if batch.weight is not None:
+            self._weighted = True
+        if batch.iid is not None:
+            self._marked = True
+        if looks_are_free(self.step) and looks_are_free(batch.scores):
+            if unless is None or not bool(unless):
+                self._write(batch)
+        else:
+            self._write_masked(
+                batch, torch.zeros_like(self.step, dtype=torch.bool) if unless is None else unless
+            )
+
+    def _write(self, batch: Rows) -> None:
+        """Write rows to at most two stretches of the ring."""
+        if self.size and batch.scores.shape[0]:
+            if int(batch.labels.amin()) == IGNORED:
+                batch = batch.at((batch.labels != IGNORED).any(1).nonzero()[:, 0])
+            if batch.scores.shape[0] > self.size:
+                keep = torch.ones(batch.scores.shape[0], dtype=torch.bool)
+                batch = batch.at(fair_order(strata(batch.labels == 1), keep, self.size, self.step)[0])
+            rows, head = batch.scores.shape[0], int(self.head)
+            for name, value in self._fresh(batch):
+                held = getattr(self, name)
+                if head + rows <= self.size:
+                    held[head : head + rows] = value
+                else:
+                    held[head:], held[: head + rows - self.size] = value.tensor_split([self.size - head])
+            self.head.fill_((head + rows) % self.size)
+        self.step.add_(1)
+
+    def _write_masked(self, batch: Rows, unless: Tensor) -> None:
+        """The same with shapes that do not depend on the data."""
         if self.size and batch.scores.shape[0]:
             keep = (batch.labels != IGNORED).any(1) & ~unless
             source, count = self._chosen(batch, keep)
             places = torch.arange(source.shape[0], device=source.device)
             slots = (self.head + places) % self.size
             written = places < count
-            fresh = {
-                "scores": batch.scores,
-                "labels": batch.labels,
-                "iid": batch.iid,
-                "weight": batch.weight,
-            }
-            for name, value in fresh.items():
+            for name, value in self._fresh(batch):
                 held = getattr(self, name)
                 chosen = written if value.dim() == 1 else written[:, None]
                 new = torch.where(chosen, value[source].to(held.dtype), held[slots])
                 held.index_copy_(0, slots, new)
-            self.born.index_copy_(0, slots, torch.where(written, self.step, self.born[slots]))
             self.head.copy_((self.head + count) % self.size)
         self.step.add_((~unless).long())
+
+    def _fresh(self, batch: Rows) -> list[tuple[str, Tensor]]:
+        """What a batch writes into each buffer; defaults are written only over what is not a default."""
+        born = self.step.expand(batch.scores.shape[0])
+        fresh = [("scores", batch.scores.detach()), ("labels", batch.labels), ("born", born)]
+        if self._marked:
+            fresh.append(("iid", batch.filled_iid()))
+        if self._weighted:
+            fresh.append(("weight", batch.filled_weight()))
+        return fresh
 
     def _chosen(self, batch: Rows, keep: Tensor) -> tuple[Tensor, Tensor]:
         """Indices of the rows to write, those first, and their count."""
         if batch.scores.shape[0] <= self.size:
             return rows_in_order(keep)
-        return fair_order(strata(batch.labels), keep, self.size, self.step)
+        return fair_order(strata(batch.labels == 1), keep, self.size, self.step)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> MemoryQueue:
         # ``model.half()`` is about weights. Rows keep the precision in which they came.
@@ -226,6 +314,8 @@ class MemoryQueue(nn.Module):
                 self.scores = torch.empty_like(found["scores"])
                 self.weight = torch.empty_like(found["weight"])
                 self._typed = True
+                self._weighted = bool((found["weight"] != 1).any())
+                self._marked = not bool(found["iid"].all())
         super()._load_from_state_dict(state, prefix, *args)
 
 
@@ -260,23 +350,35 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
     device = live.scores.device
     scores = torch.cat([part.scores.to(device, dtype) for part in parts])
     labels = torch.cat([part.labels.to(device) for part in parts])
-    valid = (labels != IGNORED) & scores.detach().isfinite()
-    return Pool(
-        scores=torch.where(valid, scores, 0.0),
-        positive=valid & (labels == 1),
-        valid=valid,
-        weight=torch.cat([part.weight.to(device, dtype) for part in parts]),
-        marks=tuple(part.iid.to(device) for part in parts),
-        live_rows=live.scores.shape[0],
-    )
+    complete = _is_complete(scores, labels)
+    if complete:
+        positive = labels.view(torch.bool)
+        negative = ~positive
+    else:
+        finite = scores.detach().isfinite()
+        positive, negative = (labels == 1) & finite, (labels == 0) & finite
+        scores = torch.where(positive | negative, scores, 0.0)
+    weight = iid = None
+    if any(part.weight is not None for part in parts):
+        weight = torch.cat([part.filled_weight().to(device, dtype) for part in parts])
+    if any(part.iid is not None for part in parts):
+        iid = torch.cat([part.filled_iid().to(device) for part in parts])
+    return Pool(scores, positive, negative, complete, weight, iid, live_rows=live.scores.shape[0])
+
+
+def _is_complete(scores: Tensor, labels: Tensor) -> bool:
+    """Whether a look settles that every entry counts and is finite; a sum shows every nan and infinity."""
+    if not looks_are_free(labels) or not labels.numel():
+        return False
+    return int(labels.amin()) != IGNORED and math.isfinite(float(scores.detach().sum()))
 
 
 def _blank_row(like: Rows) -> Rows:
     return Rows(
         scores=like.scores.detach().new_zeros(1, like.scores.shape[1]),
         labels=like.labels.new_full((1, like.labels.shape[1]), IGNORED),
-        iid=like.iid.new_ones(1),
-        weight=like.weight.new_ones(1),
+        iid=None,
+        weight=None,
     )
 
 
@@ -288,18 +390,17 @@ def cap(pool: Pool, size: int, step: Tensor) -> Pool:
     """
     if pool.scores.shape[0] <= size:
         return pool
-    labels = torch.where(pool.valid, pool.positive.to(torch.int8), IGNORED)
     counted = pool.valid.any(1)
     classes = pool.scores.shape[1]
-    chosen, probability = quota_sample(strata(labels), classes + 1, counted, size, step)
+    chosen, probability = quota_sample(strata(pool.positive), classes + 1, counted, size, step)
     return replace(
         pool,
         scores=pool.scores.index_select(0, chosen),
         positive=pool.positive[chosen],
-        valid=pool.valid[chosen],
-        marks=(pool.iid[chosen],),
+        negative=pool.negative[chosen],
+        iid=None if pool.iid is None else pool.iid[chosen],
         live_marks=pool.live[chosen],
-        weight=pool.weight[chosen],
+        weight=None if pool.weight is None else pool.weight[chosen],
         live_rows=None,
         row_weight=(1.0 / probability[chosen]).to(pool.scores.dtype),
     )

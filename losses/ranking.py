@@ -12,7 +12,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require, warn
+from losses._checks import (
+    GATHERING,
+    check_choice,
+    check_integer,
+    check_number,
+    check_tensors,
+    looks_are_free,
+    require,
+    warn,
+)
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
 from losses.distributed import Ranks, RowGatherer, should_gather
 from losses.functional import reduce_classes
@@ -20,7 +29,7 @@ from losses.labels import IGNORED, encode_targets, membership
 from losses.pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
 from losses.scale import dispersion
 from losses.settings import check_changeable
-from losses.statistics import ranking_stats
+from losses.statistics import live_count, ranking_stats
 
 Result: TypeAlias = (
     Tensor | tuple[Tensor, Stats] | tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stats]
@@ -38,12 +47,14 @@ class Terms:
         valid: `[C]` bool.
         tau: `[C]`, in logits.
         thresholds: `[K, C]` scores that positives are compared with, where the loss has any.
+        slopes: `[M, C]` slope of each positive, without sign or τ, where the kernel was asked for it.
     """
 
     loss: Tensor
     valid: Tensor
     tau: Tensor
     thresholds: Tensor | None = None
+    slopes: Tensor | None = None
 
 
 class RankingLoss(Diagnosable, ABC):
@@ -161,8 +172,8 @@ class RankingLoss(Diagnosable, ABC):
     # -------------------------------------------------------------------------------------- forward
 
     @abstractmethod
-    def _terms(self, pool: Pool) -> Terms:
-        """The loss of each class, from the pool."""
+    def _terms(self, pool: Pool, watched: bool) -> Terms:
+        """The loss of each class, from the pool, and the slopes of a kernel if the forward is watched."""
 
     @abstractmethod
     def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
@@ -205,29 +216,26 @@ class RankingLoss(Diagnosable, ABC):
         request = self._requested(return_diagnostics)
         with _full_precision(logits.device.type):
             live = self._read(logits, targets, iid_mask, sample_weight)
-            broken = ((live.labels != IGNORED) & ~live.scores.detach().isfinite()).sum()
-            # A nan that counts makes the loss and every gradient nan, as gradient scalers expect; also the
-            # zero that stands for no valid class.
-            spoiled = torch.ones((), dtype=wide_dtype(logits.dtype), device=live.scores.device)
-            spoiled = spoiled.masked_fill(broken > 0, torch.nan)
-            if live.scores.requires_grad:
-                live = replace(live, scores=_spoil_gradient(live.scores, spoiled))
             whole = merge(live, self.queue.rows() if self.training else None)
+            broken = None if whole.complete else _broken(live)
             pool = self._capped(whole)
-            terms = self._terms(pool)
-            reduced = reduce_classes(terms.loss, terms.valid, self.reduction) * spoiled
+            terms = self._terms(pool, request.detail is not Detail.NOTHING)
+            reduced = _spoiled(reduce_classes(terms.loss, terms.valid, self.reduction), live.scores, broken)
+            per_class = None
+            if return_per_class or request.detail is not Detail.NOTHING:
+                per_class = reduce_classes(terms.loss, terms.valid, "none")
+                per_class = _spoiled(per_class, live.scores, broken)
 
             def describe() -> Stats:
-                per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
+                assert per_class is not None
                 return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken)
 
             stats = self._collect(request, describe)
             if self._feeds_queue():
-                self.queue.adopt(live.scores, live.weight)
-                self.queue.feed(_detached(live), unless=broken > 0)
+                self.queue.feed(live, unless=None if broken is None else broken > 0)
         self._tell(request, stats)
         if return_per_class:
-            per_class = reduce_classes(terms.loss, terms.valid, "none") * spoiled
+            assert per_class is not None
             shown = (reduced, per_class, terms.valid)
             return (*shown, stats) if return_diagnostics else shown
         return (reduced, stats) if return_diagnostics else reduced
@@ -245,12 +253,12 @@ class RankingLoss(Diagnosable, ABC):
         live = Rows(
             scores=logits,
             labels=codes,
-            iid=_row_mask(iid_mask, rows, logits.device),
+            iid=_row_mask(iid_mask, rows),
             weight=_row_weight(sample_weight, logits),
         )
         if should_gather(self.gather_distributed, self.process_group):
             live, codes = self._gatherer.gather(live, codes, self.process_group)
-        return Rows(live.scores, membership(codes, self.num_classes), live.iid, live.weight)
+        return replace(live, labels=membership(codes, self.num_classes))
 
     def encode(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Check a batch; its logits as `[N, C]`, and its targets as `losses.labels.encode_targets` has them.
@@ -297,7 +305,7 @@ class RankingLoss(Diagnosable, ABC):
         tau = tau * self.temperature
         if self.tau_scale != "iqr":
             return tau
-        scale = dispersion(pool.scores, pool.valid, pool.row_weight)
+        scale = dispersion(pool.scores, pool.counted, pool.row_weight)
         # Scores that are all equal have no scale; their ranking is the same at every temperature.
         return tau * torch.where(scale > 0, scale, 1.0)
 
@@ -309,10 +317,9 @@ class RankingLoss(Diagnosable, ABC):
         terms: Terms,
         reduced: Tensor,
         per_class: Tensor,
-        broken: Tensor,
+        broken: Tensor | None,
     ) -> Stats:
         """The statistics of a pool, and of the live rows that it had before any cap."""
-        live = whole.live[:, None]
         slopes, largest = self._slopes(pool, terms)
         return ranking_stats(
             wanted,
@@ -324,11 +331,11 @@ class RankingLoss(Diagnosable, ABC):
             temperature=self.temperature,
             slopes=slopes,
             largest_slope=largest,
-            nonfinite=broken,
+            nonfinite=torch.zeros_like(self.queue.step) if broken is None else broken,
             queue_fill=self.queue.fill(),
             queue_age=self.queue.age(),
-            live_positives=(whole.positive & live).sum(0),
-            live_negatives=(whole.negative & live).sum(0),
+            live_positives=live_count(whole, whole.positive),
+            live_negatives=live_count(whole, whole.negative),
         ) | self._own_stats(pool, terms)
 
 
@@ -347,35 +354,48 @@ def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext()
 
 
-class _SpoilGradient(torch.autograd.Function):
-    """Identity whose gradient is multiplied by a number: nan reaches all entries, also those masked later."""
+def _broken(live: Rows) -> Tensor | None:
+    """0-dim, how many logits that count are not finite; None where a look finds none."""
+    count = ((live.labels != IGNORED) & ~live.scores.detach().isfinite()).sum()
+    return None if looks_are_free(count) and not int(count) else count
+
+
+class _Spoiled(torch.autograd.Function):
+    """A loss that is nan where something is broken, and so is then the gradient of every logit.
+
+    Masks may have cut the path from the loss to some logits, or to all; this one is not cut.
+    """
 
     @staticmethod
-    def forward(scores: Tensor, factor: Tensor) -> Tensor:
-        return scores.view_as(scores)
+    def forward(loss: Tensor, scores: Tensor, broken: Tensor) -> Tensor:
+        return loss.masked_fill(broken > 0, torch.nan)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[1])
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        _, scores, broken = inputs
+        ctx.shape = scores.shape
+        ctx.save_for_backward(scores.new_zeros(()).masked_fill(broken > 0, torch.nan))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (factor,) = ctx.saved_tensors
-        return grad * factor, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (spoiler,) = ctx.saved_tensors
+        return grad + spoiler, spoiler.expand(ctx.shape), None
 
 
-def _spoil_gradient(scores: Tensor, factor: Tensor) -> Tensor:
-    spoiled: Tensor = _SpoilGradient.apply(scores, factor)  # type: ignore[no-untyped-call]
+def _spoiled(loss: Tensor, scores: Tensor, broken: Tensor | None) -> Tensor:
+    """A nan that counts makes the loss and every gradient nan, as gradient scalers expect.
+
+    Also the zero that stands for no valid class.
+    """
+    if broken is None:
+        return loss
+    spoiled: Tensor = _Spoiled.apply(loss, scores, broken)  # type: ignore[no-untyped-call]
     return spoiled
 
 
-def _detached(rows: Rows) -> Rows:
-    return Rows(rows.scores.detach(), rows.labels, rows.iid, rows.weight.detach())
-
-
-def _row_mask(iid_mask: Tensor | None, rows: int, device: torch.device) -> Tensor:
+def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     if iid_mask is None:
-        return torch.ones(rows, dtype=torch.bool, device=device)
+        return None
     if tuple(iid_mask.shape) != (rows,) or iid_mask.dtype != torch.bool:
         raise ValueError(
             f"iid_mask must be bool of shape [{rows}], one entry for each row, got {iid_mask.dtype} of shape "
@@ -384,10 +404,9 @@ def _row_mask(iid_mask: Tensor | None, rows: int, device: torch.device) -> Tenso
     return iid_mask
 
 
-def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor:
-    dtype = wide_dtype(logits.dtype)
+def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor | None:
     if sample_weight is None:
-        return torch.ones(logits.shape[0], dtype=dtype, device=logits.device)
+        return None
     if tuple(sample_weight.shape) != (logits.shape[0],):
         raise ValueError(
             f"sample_weight must have shape [{logits.shape[0]}], one weight for each row, "
@@ -397,4 +416,4 @@ def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor:
         (sample_weight.isfinite() & (sample_weight >= 0)).all(),
         lambda: "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
     )
-    return sample_weight.detach().to(dtype)
+    return sample_weight.detach().to(wide_dtype(logits.dtype))

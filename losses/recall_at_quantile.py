@@ -8,7 +8,7 @@ from torch import Tensor
 
 from losses._checks import check_choice, check_number
 from losses.diagnostics import ConfigValue, Stats
-from losses.functional import recall_at_threshold
+from losses.functional import all_true, recall_at_threshold
 from losses.pool import Pool
 from losses.quantiles import Interpolation, quantile
 from losses.ranking import RankingLoss, Terms
@@ -85,18 +85,18 @@ class RecallAtQuantileLoss(RankingLoss):
         }
         return super().config() | own
 
-    def _terms(self, pool: Pool) -> Terms:
+    def _terms(self, pool: Pool, watched: bool) -> Terms:
         tau = self._tau(pool)
         threshold = quantile(
             pool.scores.detach(),
             [1 - self.quantile],
-            pool.valid,
+            pool.counted,
             interpolation=self.quantile_interpolation,
             row_weight=pool.row_weight,
         )
         mass = pool.mass
         valid = mass.sum(0) > 0
-        known = torch.where(valid, threshold[0], 0.0)
+        known = threshold[0] if all_true(valid) else torch.where(valid, threshold[0], 0.0)
         return Terms(recall_at_threshold(pool.scores, mass, known, tau), valid, tau, threshold)
 
     def _own_stats(self, pool: Pool, terms: Terms) -> Stats:

@@ -6,14 +6,21 @@ without waiting for it. A hash of (step, row) needs none of that, and it leaves 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor
+
+from losses._checks import looks_are_free
 
 _LOW_32 = 0xFFFFFFFF
 
 
-def _mix(x: Tensor) -> Tensor:
-    """Mix 32-bit integers held in int64.
+_Integer = TypeVar("_Integer", int, Tensor)
+
+
+def _mix(x: _Integer) -> _Integer:
+    """Mix 32-bit integers held in int64, or one in Python.
 
     Xor-shift and multiply rounds in the manner of Wellons' "hash prospector"; the multipliers are odd and
     below 2^31, so that no product leaves the range of int64.
@@ -33,11 +40,26 @@ def uniform(step: Tensor, count: int, stream: int) -> Tensor:
         stream: Draws for different purposes in one step use different streams.
     """
     rows = torch.arange(count, device=step.device)
-    # Two rounds: neighbouring (step, row) pairs differ in one bit, and one round alone correlates them.
-    seed = _mix((step & _LOW_32) ^ _mix((step >> 32) + stream))
-    high, low = _mix(rows ^ seed), _mix(_mix(rows + 1) ^ seed)
-    # 53 bits, the mantissa of float64: ties among a million rows stay improbable.
-    return (high * 2**21 + (low >> 11)).double() / 2**53
+    return _draw(rows, _seed(step, stream)).double() / 2**53
+
+
+def uniform_first(step: Tensor, stream: int) -> Tensor | float:
+    """The first of the numbers of `uniform`; in Python, and faster, where a look at `step` is free."""
+    if looks_are_free(step):
+        return _draw(0, _seed(int(step), stream)) / 2**53
+    return uniform(step, 1, stream)
+
+
+def _seed(step: _Integer, stream: int) -> _Integer:
+    return _mix((step & _LOW_32) ^ _mix((step >> 32) + stream))
+
+
+def _draw(row: _Integer, seed: _Integer) -> _Integer:
+    """53 bits, the mantissa of float64: ties among a million rows stay improbable.
+
+    Two rounds: neighbouring (step, row) pairs differ in one bit, and one round alone correlates them.
+    """
+    return _mix(row ^ seed) * 2**21 + (_mix(_mix(row + 1) ^ seed) >> 11)
 
 
 def rows_in_order(keep: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,8 +88,8 @@ def fair_order(stratum: Tensor, keep: Tensor, size: int, step: Tensor) -> tuple[
     last = torch.iinfo(torch.int64).max
     ordered = torch.argsort(torch.where(keep, stratum, last), stable=True)
     places = torch.arange(size, device=keep.device)
-    start = uniform(step, 1, stream=1)
-    spaced = ((places + start) * (count.double() / size)).long()
+    start = uniform_first(step, stream=1)
+    spaced = ((places.double() + start) * (count.double() / size)).long()
     spaced = torch.minimum(spaced, (count - 1).clamp_min(0))
     chosen = ordered[torch.where(count > size, spaced, places)]
     taken = count.clamp_max(size)

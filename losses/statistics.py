@@ -5,13 +5,18 @@ Nothing here is in the graph. Each function fills the statistics of one level of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import pad
 
+from losses._checks import looks_are_free
 from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, SATURATED_BELOW, Detail, Stats
+from losses.functional import all_true
 from losses.pool import Pool, wide_dtype
-from losses.quantiles import quantile
+from losses.quantiles import SortedParts, quantile
 
 #: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
 EASY_ABOVE = 0.9
@@ -56,35 +61,47 @@ def ranking_stats(
         live_positives: `[C]`, in the live batch before any cap.
         live_negatives: `[C]`, likewise.
     """
-    live = pool.live[:, None]
-    carries = pool.positive & (slopes >= SATURATED_BELOW * largest_slope)
-    positives = pool.positive.sum(0)
+    positive, negative = pool.positive, pool.negative
+    carries = positive & (slopes >= SATURATED_BELOW * largest_slope)
+    positives, carrying = positive.sum(0), carries.sum(0)
     stats: Stats = {
         "loss": _reduced(loss, per_class, valid),
         "per_class_loss": per_class,
         "valid": valid,
         "nonfinite_count": nonfinite,
-        "pool_size": pool.valid.any(1).sum(),
+        "pool_size": _rows_that_count(pool),
         "pool_pos_count": positives,
-        "pool_neg_count": pool.negative.sum(0),
+        "pool_neg_count": negative.sum(0),
         "live_pos_count": live_positives,
         "live_neg_count": live_negatives,
-        "grad_pos_count": (carries & live).sum(0),
+        "grad_pos_count": live_count(pool, carries),
         "queue_fill": queue_fill,
         "queue_age": queue_age,
         "temperature": torch.full_like(tau[0], temperature),
         "tau_eff": tau,
-        "saturation": _share(positives - carries.sum(0), positives),
+        "saturation": _share(positives - carrying, positives),
     }
     if detail >= Detail.SCORES:
-        stats |= score_stats(pool.scores.detach(), pool.positive, pool.valid, pool.row_weight)
-        for name, part in (("live", live), ("queue", ~live)):
-            stats[f"{name}_score_quantiles"] = _quantiles(
-                pool.scores.detach(), pool.valid & part, pool.row_weight
-            )
+        scores, counted, live = pool.scores.detach(), pool.valid, pool.live[:, None]
+        parts = {"live": counted & live, "queue": counted & ~live}
+        stats |= score_stats(scores, positive, counted, pool.row_weight, parts)
     if detail >= Detail.HISTOGRAMS:
-        stats |= histograms(pool.scores.detach(), pool.positive, pool.valid)
+        spans = _spans(stats) if pool.row_weight is None else None
+        stats |= histograms(scores, positive, pool.valid, spans)
     return stats
+
+
+def _rows_that_count(pool: Pool) -> Tensor:
+    if pool.complete:
+        return torch.full((), pool.scores.shape[0], device=pool.scores.device)
+    return pool.valid.any(1).sum()
+
+
+def live_count(pool: Pool, mask: Tensor) -> Tensor:
+    """`[C]`, live rows of a mask `[M, C]`."""
+    if pool.live_rows is not None:
+        return mask[: pool.live_rows].sum(0)
+    return (mask & pool.live[:, None]).sum(0)
 
 
 @torch.no_grad()
@@ -142,10 +159,9 @@ def likelihood_stats(
         stats |= _loss_shares(by_class, positive, valid, multiclass)
         stats.setdefault("loss", _share(by_class.sum(0).mean(), valid.any(1).sum()))
     if detail >= Detail.SCORES:
-        stats |= score_stats(scores, positive, valid, None)
-        stats["live_score_quantiles"] = _quantiles(scores, valid, None)
+        stats |= score_stats(scores, positive, valid, None, {"live": valid})
     if detail >= Detail.HISTOGRAMS:
-        stats |= histograms(scores, positive, valid)
+        stats |= histograms(scores, positive, valid, _spans(stats))
     return stats
 
 
@@ -160,26 +176,60 @@ def one_vs_rest(z: Tensor) -> Tensor:
     return (log_p - torch.log1p(-p)).scatter(1, best, z.gather(1, best) - rivals)
 
 
-def score_stats(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Tensor | None) -> Stats:
-    """Spread and quantiles of `[M, C]` scores, per class; rows of a capped pool count by their weight."""
-    overall = _quantiles(scores, valid, row_weight)
-    middle = quantile(scores, (0.25, 0.75), valid, row_weight=row_weight)
-    return {
-        "score_iqr": middle[1] - middle[0],
+def score_stats(
+    scores: Tensor,
+    positive: Tensor,
+    valid: Tensor,
+    row_weight: Tensor | None,
+    parts: Mapping[str, Tensor],
+) -> Stats:
+    """Spread and quantiles of `[M, C]` scores, per class; rows of a capped pool count by their weight.
+
+    `parts` are further masks `[M, C]` of rows that count, by name, whose quantiles are wanted.
+    """
+    masks = {"": valid, "pos": positive, "neg": valid & ~positive, **parts}
+    if row_weight is None:
+        tables, area = _from_one_sort(scores, list(masks.values()))
+    else:
+        tables = [_quantiles(scores, mask, row_weight) for mask in masks.values()]
+        area = auroc(scores, positive, valid, row_weight)
+    everything, *others = tables
+    stats = {f"{name}_score_quantiles": table for name, table in zip(list(masks)[1:], others, strict=True)}
+    low, high = (QUANTILE_LEVELS.index(level) for level in (0.25, 0.75))
+    return stats | {
+        "score_iqr": everything[:, high] - everything[:, low],
         "score_std": _std(scores, valid, row_weight),
-        "score_min": overall[:, 0],
-        "score_max": overall[:, -1],
-        "pos_score_quantiles": _quantiles(scores, positive, row_weight),
-        "neg_score_quantiles": _quantiles(scores, valid & ~positive, row_weight),
-        "pool_auroc": auroc(scores, positive, valid, row_weight),
+        "score_min": everything[:, 0],
+        "score_max": everything[:, -1],
+        "pool_auroc": area,
     }
+
+
+def _from_one_sort(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Quantiles `[C, Q]` of each mask `[M, C]`, and the area under the ROC curve.
+
+    The first masks are those of all entries that count, of the positives and of the negatives.
+    """
+    if not scores.shape[0]:  # one row that does not count is as good as none
+        scores, masks = scores.new_zeros(1, scores.shape[1]), [pad(mask, (0, 0, 0, 1)) for mask in masks]
+    ordered, order = torch.where(masks[0], scores, torch.inf).t().sort(1)
+    parts = SortedParts(ordered, torch.stack(masks).mT.gather(2, order.expand(len(masks), -1, -1)))
+    tables = list(parts.quantiles(QUANTILE_LEVELS))
+    positive, below = parts.inside[1], parts.upto[2]
+    tied = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] < torch.inf)
+    if looks_are_free(tied) and not bool(tied.any()):
+        wins = (positive * below).sum(1)
+    else:
+        wins = (positive * _below_in_order(ordered, below.double())).sum(1)
+    pairs = parts.count[1].double() * parts.count[2]
+    return tables, _share(wins.double(), pairs).to(scores.dtype)
 
 
 def auroc(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Tensor | None = None) -> Tensor:
     """`[C]` area under the ROC curve, ties counted half (Mann and Whitney); nan without both kinds."""
     weight = row_weight[:, None].double() if row_weight is not None else 1.0
     pos, neg = positive * weight, (valid & ~positive) * weight
-    return _share((pos * mass_below(scores, neg)).sum(0), pos.sum(0) * neg.sum(0)).to(scores.dtype)
+    return _share((pos * mass_below(scores, neg)[0]).sum(0), pos.sum(0) * neg.sum(0)).to(scores.dtype)
 
 
 def auc_variance(scores: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
@@ -190,8 +240,9 @@ def auc_variance(scores: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
         pos: `[M, C]` mass of each entry as a positive, 0 elsewhere.
         neg: `[M, C]` mass of each entry as a negative, 0 elsewhere.
     """
-    wins = mass_below(scores, neg) / neg.sum(0)
-    losses = 1 - mass_below(scores, pos) / pos.sum(0)
+    below_neg, below_pos = mass_below(scores, neg, pos)
+    wins = below_neg / neg.sum(0)
+    losses = 1 - below_pos / pos.sum(0)
     return mean_variance(wins, pos) + mean_variance(losses, neg)
 
 
@@ -202,38 +253,54 @@ def mean_variance(values: Tensor, mass: Tensor) -> Tensor:
     return _share(((values - mean) * mass).square().sum(0), total.square())
 
 
-def mass_below(scores: Tensor, mass: Tensor) -> Tensor:
-    """`[M, C]`: for each entry, the mass of those with a smaller score and half of those tied with it."""
-    ordered, order = scores.sort(0)
-    upto = mass.gather(0, order).double().cumsum(0)
-    index = torch.arange(ordered.shape[0], device=scores.device)[:, None]
+def mass_below(scores: Tensor, *masses: Tensor) -> list[Tensor]:
+    """`[M, C]` for each mass: what entries with a smaller score weigh, and half of those tied with it."""
+    ordered, order = scores.t().sort(1)
+    mass = torch.stack(masses).mT
+    order = order.expand_as(mass)
+    below = _below_in_order(ordered, mass.gather(2, order).double().cumsum(2))
+    return list(torch.empty_like(below).scatter_(2, order, below).mT)
+
+
+def _below_in_order(ordered: Tensor, upto: Tensor) -> Tensor:
+    """The mass below each place of sorted rows `[C, M]` and half of that tied with it, `[..., C, M]`.
+
+    `upto` is the mass up to and including each place.
+    """
+    rows = ordered.shape[1]
+    index = torch.arange(rows, device=ordered.device)
     changes = torch.ones_like(ordered, dtype=torch.bool)
-    changes[1:] = ordered[1:] != ordered[:-1]
-    first = torch.where(changes, index, 0).cummax(0).values
+    changes[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    first = torch.where(changes, index, 0).cummax(1).values
     ends = torch.ones_like(changes)
-    ends[:-1] = changes[1:]
-    last = torch.where(ends, index, ordered.shape[0]).flip(0).cummin(0).values.flip(0)
-    before = torch.cat([torch.zeros_like(upto[:1]), upto]).gather(0, first)
-    middle = (before + upto.gather(0, last)) / 2
-    return torch.empty_like(middle).scatter_(0, order, middle)
+    ends[:, :-1] = changes[:, 1:]
+    last = torch.where(ends, index, rows).flip(1).cummin(1).values.flip(1)
+    before = pad(upto, (1, 0)).gather(-1, first.expand_as(upto))
+    return (before + upto.gather(-1, last.expand_as(upto))) / 2
 
 
-def histograms(scores: Tensor, positive: Tensor, valid: Tensor) -> Stats:
+def histograms(
+    scores: Tensor, positive: Tensor, valid: Tensor, spans: tuple[Tensor, Tensor] | None = None
+) -> Stats:
     """Histograms of both kinds of rows, `[C, bins]`, over common edges `[C, bins + 1]`.
 
     The edges span the central 98 % of each kind: an outlier does not flatten the picture, and rare positives
-    that lie beyond all but a few negatives still have their bins.
+    that lie beyond all but a few negatives still have their bins. `spans`, `[2, C]` for each kind, are these
+    quantiles where they are known.
     """
     negative = valid & ~positive
-    # Without interpolation, which overflows between scores of ±3e38.
-    edges = [
-        quantile(scores, _HISTOGRAM_SPAN, mask, interpolation="nearest") for mask in (positive, negative)
-    ]
-    low = torch.fmin(edges[0][0], edges[1][0]).nan_to_num(0.0)
-    high = torch.fmax(edges[0][1], edges[1][1]).nan_to_num(0.0)
+    if spans is None:
+        spans = quantile(scores, _HISTOGRAM_SPAN, positive), quantile(scores, _HISTOGRAM_SPAN, negative)
+    low, high = torch.fmin(spans[0][0], spans[1][0]), torch.fmax(spans[0][1], spans[1][1])
+    largest = torch.finfo(scores.dtype).max
+    if not all_true(low.isfinite() & high.isfinite()):
+        # Nothing counts, or interpolation between scores like ±3e38 overflowed.
+        least = torch.where(valid, scores, torch.inf).amin(0).clamp(-largest, largest)
+        most = torch.where(valid, scores, -torch.inf).amax(0).clamp(-largest, largest)
+        low, high = torch.where(low.isfinite(), low, least), torch.where(high.isfinite(), high, most)
+        low, high = (torch.where(valid.any(0), end, 0.0) for end in (low, high))
     # All scores equal: half a unit on either side, so that they lie in the middle.
     margin = torch.where(high > low, 0.0, 0.5 + high.abs() * torch.finfo(scores.dtype).eps * HISTOGRAM_BINS)
-    largest = torch.finfo(scores.dtype).max
     low, high = (low - margin).clamp_min(-largest), (high + margin).clamp_max(largest)
     # Halves, because the whole range can be too long for the type.
     share = (scores.clamp(low, high) / 2 - low / 2) / (high / 2 - low / 2)
@@ -244,6 +311,13 @@ def histograms(scores: Tensor, positive: Tensor, valid: Tensor) -> Stats:
         counts = torch.zeros(HISTOGRAM_BINS, scores.shape[1], dtype=torch.int64, device=scores.device)
         stats[name] = counts.scatter_add(0, bins, mask.long()).t().contiguous()
     return stats
+
+
+def _spans(stats: Stats) -> tuple[Tensor, Tensor]:
+    """What histograms span, from the quantiles of both kinds."""
+    places = [QUANTILE_LEVELS.index(level) for level in _HISTOGRAM_SPAN]
+    pos, neg = (stats[f"{kind}_score_quantiles"][:, places].t() for kind in ("pos", "neg"))
+    return pos, neg
 
 
 # ------------------------------------------------------------------------------------------- details
@@ -342,7 +416,7 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     """Part / whole, nan where there is no whole."""
-    return torch.where(whole > 0, part / torch.where(whole > 0, whole, 1), torch.nan)
+    return part / torch.where(whole > 0, whole, torch.nan)
 
 
 def _reduced(loss: Tensor, per_class: Tensor, valid: Tensor) -> Tensor:

@@ -5,6 +5,18 @@ function of s_i they are the convolution of the pool's histogram with one smooth
 Fourier transform does in about M steps. docs/kernels.md derives it; `dispatch` says which way is taken when.
 """
 
-from losses.kernels.operators import pairwise_auc, smooth_ap, smooth_ap_slopes
+from losses.kernels.operators import (
+    pairwise_auc,
+    pairwise_auc_and_slopes,
+    smooth_ap,
+    smooth_ap_and_slopes,
+    smooth_ap_slopes,
+)
 
-__all__ = ["pairwise_auc", "smooth_ap", "smooth_ap_slopes"]
+__all__ = [
+    "pairwise_auc",
+    "pairwise_auc_and_slopes",
+    "smooth_ap",
+    "smooth_ap_and_slopes",
+    "smooth_ap_slopes",
+]

@@ -32,14 +32,23 @@ GROUP_ROWS = 2**20
 GROUP_NODES = 2**18
 
 
-def loss_and_gradient(problem: Problem, objective: Objective) -> tuple[Tensor, Tensor]:
-    """Loss of each class `[C]` in float64, and its gradient `[C, M]`, empty where none is wanted."""
-    losses, gradients = [], []
+def loss_and_gradient(
+    problem: Problem, objective: Objective, watched: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of each class `[C]` in float64, its gradient and the slopes of its positives `[C, M]`.
+
+    The gradient is empty where none is wanted, the slopes unless `watched`.
+    """
+    losses, gradients, slopes = [], [], []
     for part, solution in solve(problem, objective):
         loss = part.positives.class_total(solution.coefficients.value)
-        losses.append(torch.where(objective.defined(part), loss, torch.nan))
+        defined = objective.defined(part)
+        losses.append(loss if defined is None else torch.where(defined, loss, torch.nan))
         gradients.append(_gradient(part, solution, loss))
-    return _joined(losses), _joined(gradients)
+        if watched:
+            slopes.append(_own_slopes(part, solution))
+    watch = _joined(slopes) if watched else problem.scores.new_empty(0, problem.rows)
+    return _joined(losses), _joined(gradients), watch
 
 
 def solve(problem: Problem, objective: Objective) -> Iterator[tuple[Problem, Solution]]:
@@ -153,7 +162,8 @@ def _solve_group(problem: Problem, objective: Objective, span: _Span, resolution
 
 
 def _pairs(problem: Problem, objective: Objective) -> int:
-    columns = problem.rows + (problem.positives.widest if objective.uses_positives else 0)
+    negatives = problem.rows if problem.classes > 1 else len(problem.negative_rows)
+    columns = negatives + (problem.positives.widest if objective.uses_positives else 0)
     return problem.positives.count * columns
 
 
@@ -182,6 +192,19 @@ def _gradient(problem: Problem, solution: Solution, loss: Tensor) -> Tensor:
     # A non-finite score has made the loss nan, and 0 · nan carries that into every row of the class.
     scale = problem.tau.reciprocal() + 0.0 * loss
     return gradient.mul_(scale.to(gradient.dtype)[:, None])
+
+
+def _own_slopes(problem: Problem, solution: Solution) -> Tensor:
+    """τ · |∂f/∂s_i| of each positive's own term f, `[C, M]`: without its pair with itself."""
+    table = torch.zeros_like(problem.scores)
+    if problem.positives.count:
+        own, to_pos = solution.coefficients.own, solution.coefficients.to_pos
+        if to_pos is not None:
+            own = own - to_pos * (0.25 * problem.own_weight)  # a_i σ'(0)
+        slope, share = own.abs(), problem.share
+        slope = slope / share if isinstance(share, float) else torch.where(share > 0, slope / share, 0.0)
+        problem.positives.put(table, slope.to(table.dtype))
+    return table
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

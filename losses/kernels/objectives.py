@@ -63,13 +63,13 @@ class Objective(Protocol):
     def uses_positives(self) -> bool:
         """Whether f needs the sums over the positives."""
 
-    def share(self, problem: Problem) -> Tensor:
+    def share(self, problem: Problem) -> Tensor | float:
         """Factor of each positive, `[K]` or broadcastable."""
 
-    def defined(self, problem: Problem) -> Tensor:
-        """The classes for which the loss has a meaning, `[C]`."""
+    def defined(self, problem: Problem) -> Tensor | None:
+        """The classes for which the loss has a meaning, `[C]`; None where the host knows that all are."""
 
-    def coefficients(self, sums: PairSums, share: Tensor, own_weight: Tensor | float) -> Coefficients:
+    def coefficients(self, sums: PairSums, share: Tensor | float, own_weight: Tensor | float) -> Coefficients:
         """Value and derivatives for some positives."""
 
 
@@ -78,15 +78,17 @@ class AveragePrecision:
 
     uses_positives = True
 
-    def share(self, problem: Problem) -> Tensor:
+    def share(self, problem: Problem) -> Tensor | float:
         """Weight of each positive over the weight of its class."""
         return problem.share
 
-    def defined(self, problem: Problem) -> Tensor:
+    def defined(self, problem: Problem) -> Tensor | None:
         """Any positive will do."""
+        if problem.plain and problem.positives.count:
+            return None
         return problem.has_positive_mass
 
-    def coefficients(self, sums: PairSums, share: Tensor, own_weight: Tensor | float) -> Coefficients:
+    def coefficients(self, sums: PairSums, share: Tensor | float, own_weight: Tensor | float) -> Coefficients:
         """1 − rank⁺/rank is above_neg/rank, without the cancellation."""
         assert sums.above_pos is not None
         assert sums.slope_pos is not None
@@ -105,21 +107,24 @@ class PairwiseAUC:
 
     uses_positives = False
 
-    def share(self, problem: Problem) -> Tensor:
+    def share(self, problem: Problem) -> Tensor | float:
         """Weight of each positive over the weight of its class and over the mass of the negatives."""
+        if isinstance(problem.share, float):
+            return problem.share * (1.0 / max(len(problem.negative_rows), 1))
         negative_mass = problem.negative_mass
         inverse = torch.where(negative_mass > 0, negative_mass.reciprocal(), 0.0)
         return problem.share * problem.positives.of_class(inverse)
 
-    def defined(self, problem: Problem) -> Tensor:
+    def defined(self, problem: Problem) -> Tensor | None:
         """Both kinds must be there."""
+        if problem.plain and problem.positives.count and len(problem.negative_rows):
+            return None
         return problem.has_positive_mass & (problem.negative_mass > 0)
 
-    def coefficients(self, sums: PairSums, share: Tensor, own_weight: Tensor | float) -> Coefficients:
+    def coefficients(self, sums: PairSums, share: Tensor | float, own_weight: Tensor | float) -> Coefficients:
         """The value is linear in the sums."""
-        return Coefficients(
-            sums.above_neg * share, sums.slope_neg * -share, share.expand_as(sums.above_neg), None
-        )
+        to_neg = torch.ones_like(sums.above_neg) * share
+        return Coefficients(sums.above_neg * share, sums.slope_neg * -share, to_neg, None)
 
 
 @dataclass(frozen=True)

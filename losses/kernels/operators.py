@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from losses.kernels import dispatch
-from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC, Solution
+from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC
 from losses.kernels.problem import Problem
 
 _OBJECTIVES: dict[str, Objective] = {
@@ -46,16 +46,15 @@ def smooth_ap(
     A class without positive weight is nan, with zero gradient. A class with a nan or an infinity among
     its valid rows is nan, and so is its gradient in all rows: a gradient scaler must see it.
     """
-    return _pair_loss(
+    return smooth_ap_and_slopes(
         scores,
         positive & valid,
         torch.gt(valid, positive),
         tau,
-        pos_weight,
-        row_weight,
-        gradient_rows,
-        "average precision",
-    )
+        pos_weight=pos_weight,
+        row_weight=row_weight,
+        gradient_rows=gradient_rows,
+    )[0]
 
 
 def pairwise_auc(
@@ -73,7 +72,15 @@ def pairwise_auc(
     The pair counts w_i a_i a_j. Arguments as in `smooth_ap`, with `negative` in place of `valid`; a row that
     is neither does not count. A class without positives or without negatives is nan, with zero gradient.
     """
-    return _pair_loss(scores, positive, negative, tau, pos_weight, row_weight, gradient_rows, "pairwise auc")
+    return pairwise_auc_and_slopes(
+        scores,
+        positive,
+        negative,
+        tau,
+        pos_weight=pos_weight,
+        row_weight=row_weight,
+        gradient_rows=gradient_rows,
+    )[0]
 
 
 @torch.no_grad()
@@ -84,9 +91,43 @@ def smooth_ap_slopes(
 
     How much a positive still pulls its own score: near 0 for all of them, the loss is saturated.
     """
-    negative = torch.gt(valid, positive)
-    slopes: Tensor = _slopes(scores, positive & valid, negative, _tau(scores, tau), row_weight)
+    slopes = smooth_ap_and_slopes(
+        scores, positive & valid, torch.gt(valid, positive), tau, row_weight=row_weight, watched=True
+    )[1]
+    assert slopes is not None
     return slopes
+
+
+def smooth_ap_and_slopes(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor | float,
+    *,
+    pos_weight: Tensor | None = None,
+    row_weight: Tensor | None = None,
+    gradient_rows: int | None = None,
+    watched: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """`smooth_ap` from disjoint masks and, if `watched`, the `smooth_ap_slopes` that fall out of it."""
+    arguments = (scores, positive, negative, tau, pos_weight, row_weight, gradient_rows, watched)
+    return _pair_loss(*arguments, "average precision")
+
+
+def pairwise_auc_and_slopes(
+    scores: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    tau: Tensor | float,
+    *,
+    pos_weight: Tensor | None = None,
+    row_weight: Tensor | None = None,
+    gradient_rows: int | None = None,
+    watched: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """`pairwise_auc` and, if `watched`, σ' of each positive averaged over its pairs, `[M, C]`."""
+    arguments = (scores, positive, negative, tau, pos_weight, row_weight, gradient_rows, watched)
+    return _pair_loss(*arguments, "pairwise auc")
 
 
 def _pair_loss(
@@ -97,17 +138,32 @@ def _pair_loss(
     pos_weight: Tensor | None,
     row_weight: Tensor | None,
     gradient_rows: int | None,
+    watched: bool,
     objective: str,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     rows = 0
     if scores.requires_grad and torch.is_grad_enabled():
         rows = scores.shape[0] if gradient_rows is None else gradient_rows
-    arguments = (scores, positive, negative, _tau(scores, tau), pos_weight, row_weight, rows, objective)
+    arguments = (
+        scores,
+        positive,
+        negative,
+        _tau(scores, tau),
+        pos_weight,
+        row_weight,
+        rows,
+        objective,
+        watched,
+    )
     if torch.compiler.is_compiling():
-        compiled: Tensor = _loss_and_gradient(*arguments)[0]
-        return compiled
-    eager: Tensor = _PairLoss.apply(*arguments)  # type: ignore[no-untyped-call]
-    return eager
+        loss, _, slopes = _loss_and_gradient(*arguments)
+    elif rows and watched:
+        loss, slopes = _PairLoss.apply(*arguments)  # type: ignore[no-untyped-call]
+    elif rows:
+        loss, slopes = _PairLoss.apply(*arguments), None  # type: ignore[no-untyped-call]
+    else:
+        loss, _, slopes = _compute(scores.detach(), *arguments[1:])
+    return loss, slopes if watched else None
 
 
 def _tau(scores: Tensor, tau: Tensor | float) -> Tensor:
@@ -153,32 +209,36 @@ def _compute(
     row_weight: Tensor | None,
     rows: int,
     objective: str,
-) -> tuple[Tensor, Tensor]:
-    """Loss `[C]` and gradient `[M, C]`; the one implementation behind both ways of calling."""
+    watched: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss `[C]`, gradient and slopes `[M, C]`; the one implementation behind both ways of calling."""
     problem = _problem(scores, positive, negative, tau, pos_weight, row_weight, rows)
-    loss, gradient = dispatch.loss_and_gradient(problem, _OBJECTIVES[objective])
-    return loss.to(problem.scores.dtype), gradient.t().to(scores.dtype)
+    loss, gradient, slopes = dispatch.loss_and_gradient(problem, _OBJECTIVES[objective], watched)
+    return loss.to(problem.scores.dtype), gradient.t().to(scores.dtype), slopes.t()
 
 
 class _PairLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, scores: Tensor, *arguments: Any) -> Tensor:
-        loss, gradient = _compute(scores, *arguments)
+    def forward(ctx: FunctionCtx, scores: Tensor, *arguments: Any) -> Tensor | tuple[Tensor, Tensor]:
+        loss, gradient, slopes = _compute(scores, *arguments)
         ctx.save_for_backward(gradient)
-        return loss
+        watched = arguments[-1]
+        if not watched:
+            return loss
+        ctx.mark_non_differentiable(slopes)
+        return loss, slopes
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * grad_loss.to(gradient.dtype), None, None, None, None, None, None, None)
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        return _scale_gradient(ctx, grad_loss)
 
 
 @torch.library.custom_op(
     "imbalance_doctor::pair_loss",
     mutates_args=(),
     schema="(Tensor scores, Tensor positive, Tensor negative, Tensor tau, Tensor? pos_weight, "
-    "Tensor? row_weight, int rows, str objective) -> (Tensor, Tensor)",
+    "Tensor? row_weight, int rows, str objective, bool watched) -> (Tensor, Tensor, Tensor)",
 )
 def _loss_and_gradient(
     scores: Tensor,
@@ -189,9 +249,12 @@ def _loss_and_gradient(
     row_weight: Tensor | None,
     rows: int,
     objective: str,
-) -> tuple[Tensor, Tensor]:
-    loss, gradient = _compute(scores, positive, negative, tau, pos_weight, row_weight, rows, objective)
-    return loss, gradient.contiguous()
+    watched: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    loss, gradient, slopes = _compute(
+        scores, positive, negative, tau, pos_weight, row_weight, rows, objective, watched
+    )
+    return loss, gradient.contiguous(), slopes.contiguous()
 
 
 @_loss_and_gradient.register_fake
@@ -204,52 +267,24 @@ def _(
     row_weight: Tensor | None,
     rows: int,
     objective: str,
-) -> tuple[Tensor, Tensor]:
+    watched: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     wide_enough = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    gradient = scores.new_empty(scores.shape if rows else (scores.shape[0], 0))
-    return scores.new_empty(scores.shape[1], dtype=wide_enough), gradient
+    pool, classes = scores.shape
+    return (
+        scores.new_empty(classes, dtype=wide_enough),
+        scores.new_empty(pool, classes if rows else 0),
+        scores.new_empty(pool, classes if watched else 0, dtype=wide_enough),
+    )
 
 
-def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     ctx.save_for_backward(output[1])
 
 
-def _scale_gradient(ctx: Any, grad_loss: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _scale_gradient(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
     (gradient,) = ctx.saved_tensors
-    return (gradient * grad_loss.to(gradient.dtype), None, None, None, None, None, None, None)
+    return (gradient * grad_loss.to(gradient.dtype), *[None] * 8)
 
 
 _loss_and_gradient.register_autograd(_scale_gradient, setup_context=_keep_gradient)
-
-
-@torch.library.custom_op(
-    "imbalance_doctor::smooth_ap_slopes",
-    mutates_args=(),
-    schema="(Tensor scores, Tensor positive, Tensor negative, Tensor tau, Tensor? row_weight) -> Tensor",
-)
-def _slopes(
-    scores: Tensor, positive: Tensor, negative: Tensor, tau: Tensor, row_weight: Tensor | None
-) -> Tensor:
-    problem = _problem(scores, positive, negative, tau, None, row_weight, 0)
-    slopes = []
-    for part, solution in dispatch.solve(problem, _OBJECTIVES["average precision"]):
-        table = torch.zeros_like(part.scores)
-        if part.positives.count:
-            part.positives.put(table, _own_slope(part, solution).to(table.dtype))
-        slopes.append(table)
-    return torch.cat(slopes).t().contiguous()
-
-
-def _own_slope(problem: Problem, solution: Solution) -> Tensor:
-    """|∂(rank⁺/rank)/∂s_i| · τ: what moves when the positive alone does, so without its pair with itself."""
-    coefficients = solution.coefficients
-    assert coefficients.to_pos is not None
-    with_itself = 0.25 * problem.own_weight  # a_i σ'(0)
-    slope = (coefficients.own - coefficients.to_pos * with_itself) / problem.share
-    return torch.where(problem.share > 0, slope, 0.0).abs()
-
-
-@_slopes.register_fake
-def _(scores: Tensor, positive: Tensor, negative: Tensor, tau: Tensor, row_weight: Tensor | None) -> Tensor:
-    wide_enough = torch.float64 if scores.dtype == torch.float64 else torch.float32
-    return scores.new_empty(scores.shape, dtype=wide_enough)

@@ -103,6 +103,12 @@ class Problem:
         return Positives.of(self.positive)
 
     @cached_property
+    def negative_rows(self) -> Tensor:
+        """The pool's rows that are negatives, for a single class; lists of many have no common length."""
+        assert self.classes == 1
+        return self.negative[0].nonzero()[:, 0]
+
+    @cached_property
     def counted(self) -> Tensor:
         """Rows that are positive or negative, `[C, M]`."""
         return self.positive | self.negative
@@ -122,9 +128,16 @@ class Problem:
         """Row weight of each positive, `[K]` in float64, or 1."""
         return 1.0 if self.row_weight is None else self.positives.take(self.row_weight).double()
 
+    @property
+    def plain(self) -> bool:
+        """A single class without weights: the host knows all masses, for they are counts."""
+        return self.classes == 1 and self.pos_weight is None and self.row_weight is None
+
     @cached_property
-    def share(self) -> Tensor:
+    def share(self) -> Tensor | float:
         """Each positive's share in the loss of its class, `[K]` or broadcastable; sums to 1 in a class."""
+        if self.plain:
+            return 1.0 / max(self.positives.count, 1)
         if self.pos_weight is None and self.row_weight is None:
             return self.positives.of_class(self.positives.count_per_class.double().reciprocal())
         mass = torch.ones_like(self.own_score, dtype=torch.float64) * self.own_weight
@@ -138,7 +151,9 @@ class Problem:
         """Classes whose positives weigh anything, `[C]`."""
         if self.pos_weight is None and self.row_weight is None:
             return self.positives.count_per_class > 0
-        return self.positives.class_total(self.share) > 0.5
+        share = self.share
+        assert isinstance(share, Tensor)
+        return self.positives.class_total(share) > 0.5
 
     @cached_property
     def negative_mass(self) -> Tensor:

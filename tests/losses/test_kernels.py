@@ -425,8 +425,7 @@ def test_the_operators_keep_torch_s_rules_for_operators():
     scores, positive, _, negative, w, a = pool()
     scores = scores.clone().requires_grad_()
     tau = torch.full((3,), 0.1, dtype=torch.float64)
-    arguments = (scores, positive, negative, tau, w, a, len(scores), "average precision")
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(torch.ops.imbalance_doctor.pair_loss.default, arguments, test_utils=checks)
-    arguments = (scores.detach(), positive, negative, tau, a)
-    torch.library.opcheck(torch.ops.imbalance_doctor.smooth_ap_slopes.default, arguments, test_utils=checks)
+    for watched in (False, True):
+        arguments = (scores, positive, negative, tau, w, a, len(scores), "average precision", watched)
+        torch.library.opcheck(torch.ops.imbalance_doctor.pair_loss.default, arguments, test_utils=checks)
