@@ -10,6 +10,7 @@ much it wants (`Detail`), so that a forward nobody listens to costs nothing.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -239,7 +240,7 @@ class Request:
     strict: bool
 
 
-class Diagnosable(nn.Module):
+class Diagnosable(nn.Module, ABC):
     """A loss that can be listened to. Base of every loss of this package."""
 
     #: Stable name of the loss in logs and findings, such as ``"smooth_ap"``.
@@ -250,9 +251,9 @@ class Diagnosable(nn.Module):
         self._diagnostics_hooks: OrderedDict[int, Listener] = OrderedDict()
         self._stats_failed = False
 
+    @abstractmethod
     def config(self) -> dict[str, ConfigValue]:
         """The loss's settings as they are now, ready for JSON; keys are constructor parameters."""
-        raise NotImplementedError(f"{type(self).__name__} must say how it is configured")
 
     def extra_repr(self) -> str:
         """The settings, as torch prints them."""

@@ -155,7 +155,7 @@ class MemoryQueue(nn.Module):
     def __init__(self, size: int, num_classes: int) -> None:
         super().__init__()
         self.size = size
-        #: The type of the rows is that of the first logits fed; before them it is only a placeholder.
+        #: The type of the rows is that of the first logits fed; before them it means nothing.
         self._typed = False
         #: Whether any row was fed with a weight or as not iid; while not, the buffers hold their defaults.
         self._weighted = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
@@ -57,7 +57,7 @@ class Terms:
     slopes: Tensor | None = None
 
 
-class RankingLoss(Diagnosable, ABC):
+class RankingLoss(Diagnosable):
     """Base of the ranking losses. A subclass says how a pool becomes one loss for each class."""
 
     _TAU_SCALES: ClassVar[tuple[str | None, ...]] = (None, "iqr")

@@ -162,7 +162,7 @@ def _solve_group(problem: Problem, objective: Objective, span: _Span, resolution
 
 
 def _pairs(problem: Problem, objective: Objective) -> int:
-    negatives = problem.rows if problem.classes > 1 else len(problem.negative_rows)
+    negatives = problem.rows if problem.classes > 1 else problem.negative_count
     columns = negatives + (problem.positives.widest if objective.uses_positives else 0)
     return problem.positives.count * columns
 

@@ -110,14 +110,14 @@ class PairwiseAUC:
     def share(self, problem: Problem) -> Tensor | float:
         """Weight of each positive over the weight of its class and over the mass of the negatives."""
         if isinstance(problem.share, float):
-            return problem.share * (1.0 / max(len(problem.negative_rows), 1))
+            return problem.share * (1.0 / max(problem.negative_count, 1))
         negative_mass = problem.negative_mass
         inverse = torch.where(negative_mass > 0, negative_mass.reciprocal(), 0.0)
         return problem.share * problem.positives.of_class(inverse)
 
     def defined(self, problem: Problem) -> Tensor | None:
         """Both kinds must be there."""
-        if problem.plain and problem.positives.count and len(problem.negative_rows):
+        if problem.plain and problem.positives.count and problem.negative_count:
             return None
         return problem.has_positive_mass & (problem.negative_mass > 0)
 

@@ -109,6 +109,11 @@ class Problem:
         return self.negative[0].nonzero()[:, 0]
 
     @cached_property
+    def negative_count(self) -> int:
+        """Negatives of all classes."""
+        return int(self.negative.count_nonzero())
+
+    @cached_property
     def counted(self) -> Tensor:
         """Rows that are positive or negative, `[C, M]`."""
         return self.positive | self.negative
