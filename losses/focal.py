@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -19,7 +18,7 @@ from losses.settings import check_changeable
 from losses.statistics import likelihood_stats
 
 
-class FocalLoss(Diagnosable, ABC):
+class FocalLoss(Diagnosable):
     """What the two focal losses share: γ, the reduction, and how ranks add up."""
 
     _REDUCTIONS: ClassVar[tuple[str, ...]]
