@@ -57,24 +57,6 @@ def find_rule(code_or_name: str) -> type[Rule]:
     raise ValueError(f"no rule is called {code_or_name!r}; {hint}")
 
 
-def page_sections(rule: type[Rule]) -> dict[str, str]:
-    """A rule's page, by section title; its one-line verdict is under the empty title.
-
-    Empty where Python runs without docstrings (``-OO``).
-    """
-    sections: dict[str, str] = {}
-    title, lines = "", list[str]()
-    for line in (inspect.getdoc(rule) or "").splitlines():
-        if line.startswith("## "):
-            sections[title] = "\n".join(lines).strip()
-            title, lines = line[3:].strip(), []
-        else:
-            lines.append(line)
-    if rule.__doc__:
-        sections[title] = "\n".join(lines).strip()
-    return sections
-
-
 def rule_page(rule: type[Rule]) -> str:
     """A rule's page, as text; from its class attributes where docstrings were dropped (python -OO)."""
     page = inspect.getdoc(rule) or ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_doctor.history import Series, Window
+from imbalance_doctor.history import Window
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -43,11 +43,6 @@ def median(values: Floats) -> Floats:
     middle = np.take_along_axis(ordered, (last // 2)[None], axis=0)[0]
     result: Floats = np.where(np.isfinite(middle), middle, np.nan)
     return result
-
-
-def steps_spanned(series: Series) -> int:
-    """Training steps from the first to the newest entry of a series."""
-    return int(series.steps[-1] - series.steps[0]) if len(series) else 0
 
 
 def round_up(value: float) -> int:

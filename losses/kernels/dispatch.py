@@ -23,9 +23,6 @@ GRID_NODE = 30.0  # ten real transforms and what surrounds them
 WIDE_ROW = 150.0  # look-ups among the positives
 BAND_PAIR = 60.0
 
-# Below this many pairs the dense regime is best whatever the scores are, and their range is not looked at.
-DENSE_PAIRS = int(GRID_CALL / DENSE_PAIR)
-
 # Classes go through the grid together up to so many rows or nodes. A row takes about 40 bytes while it is
 # worked on and a node 150: 40 MiB each.
 GROUP_ROWS = 2**20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import string
 from dataclasses import fields, is_dataclass
@@ -13,13 +14,31 @@ import pytest
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import SEVERITIES, Severity, Skipped
 from imbalance_doctor.records import RunInfo
-from imbalance_doctor.rules import all_rules, find_rule, page_sections, rule_types
+from imbalance_doctor.rules import all_rules, find_rule, rule_types
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from losses.diagnostics import STATS
 from tests.rules.cases import Case
 
 SECTIONS = ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References")
 RULES = [pytest.param(rule, id=rule.code) for rule in rule_types()]
+
+
+def page_sections(rule: type[Rule]) -> dict[str, str]:
+    """A rule's page, by section title; its one-line verdict is under the empty title.
+
+    Empty where Python runs without docstrings (``-OO``).
+    """
+    sections: dict[str, str] = {}
+    title, lines = "", list[str]()
+    for line in (inspect.getdoc(rule) or "").splitlines():
+        if line.startswith("## "):
+            sections[title] = "\n".join(lines).strip()
+            title, lines = line[3:].strip(), []
+        else:
+            lines.append(line)
+    if rule.__doc__:
+        sections[title] = "\n".join(lines).strip()
+    return sections
 
 
 def module_name(rule: type[Rule]) -> str:
