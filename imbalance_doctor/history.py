@@ -5,6 +5,7 @@ Memory is bounded: each statistic keeps its last `WINDOW` records, however long 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,13 @@ class Series:
         """The newest `count` entries."""
         return Series(self.steps[-count:], self.values[-count:])
 
+    def since(self, step: int) -> Series:
+        """The entries of this step and later."""
+        first = int(np.searchsorted(self.steps, step))
+        return Series(self.steps[first:], self.values[first:])
+
+
+_NOTHING = np.zeros((), np.float32)
 
 EMPTY = Series(np.empty(0, np.int64), np.empty((0,), np.float64))
 
@@ -89,8 +97,10 @@ class _Track:
         self.rings: dict[str, _Ring] = {}
         self.records = 0
         self.step = 0
+        self._clock = _Ring(capacity, ())
 
     def append(self, step: int, values: Mapping[str, Array]) -> None:
+        self._clock.append(step, _NOTHING)
         for name, value in values.items():
             ring = self.rings.get(name)
             if ring is None or ring.shape != value.shape:  # a new statistic, or the class count changed
@@ -102,6 +112,11 @@ class _Track:
     def series(self, name: str) -> Series:
         ring = self.rings.get(name)
         return EMPTY if ring is None else ring.series()
+
+    def step_of(self, ago: int) -> int:
+        """The step of the record `ago` records back (1 is the newest), or of the oldest one."""
+        steps = self._clock.series().steps
+        return int(steps[-min(ago, len(steps))]) if len(steps) else 0
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,19 @@ class Window:
     def series(self, name: str) -> Series:
         """A statistic over the window; empty where it was not recorded."""
         return self._track.series(name)
+
+    def recent(self, name: str, records: int) -> Series:
+        """A statistic over the newest records: fewer entries than records where it is not in each of them.
+
+        Counts are in every record, quantiles and spreads of scores in some (see `schedule`).
+        """
+        return self._track.series(name).since(self._track.step_of(records))
+
+    def aligned(self, *names: str) -> tuple[Series, ...]:
+        """Statistics over the window, at the steps that have all of them."""
+        series = [self._track.series(name) for name in names]
+        shared = functools.reduce(np.intersect1d, [each.steps for each in series])
+        return tuple(Series(shared, each.values[np.searchsorted(each.steps, shared)]) for each in series)
 
     def eval_series(self, name: str) -> Series:
         """A validation metric over the run; empty where none was logged."""
@@ -221,7 +249,4 @@ def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossIn
     active = "warmup_loss" if stats["phase"] == WARMUP_PHASE else "main_loss"
     inner = dict(loss.config.get(active) or {"kind": "other"})
     kind = str(inner.pop("kind"))
-    yield (
-        LossInfo(loss.name, kind, inner),
-        {k: v for k, v in stats.items() if k not in ("phase", "main_weight")},
-    )
+    yield LossInfo(loss.name, kind, inner), stats

@@ -34,6 +34,8 @@ class RunInfo:
     total_steps: int | None = None
     population_positive_rate: float | tuple[float, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    #: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`, where declared.
+    target_metric: str | None = None
     rank: int = 0
     world_size: int = 1
     start_step: int = 0

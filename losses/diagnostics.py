@@ -75,6 +75,21 @@ CATALOGUE: tuple[Stat, ...] = (
         "logits",
         "NaN and infinite logits in this batch, over all ranks gathered.",
     ),
+    Stat(
+        "interval_loss",
+        "scalar",
+        "loss",
+        "Mean loss of all training forwards since the record before, this one included; nan or infinite if "
+        "one of them was.",
+    ),
+    Stat(
+        "pos_grad_norm",
+        "class",
+        "loss / logit",
+        "Norm of the gradient at the live positives' logits, of all that was backpropagated through them; "
+        "under a gradient scaler it has its factor.",
+    ),
+    Stat("neg_grad_norm", "class", "loss / logit", "The same at the live negatives' logits."),
     # The pool
     Stat("pool_size", "scalar", "rows", "Rows that the loss ranked: the live batch and the queue."),
     Stat("pool_pos_count", "class", "rows", "Positives of the class in the pool."),
@@ -89,6 +104,12 @@ CATALOGUE: tuple[Stat, ...] = (
     ),
     Stat("queue_fill", "scalar", "share, 0-1", "How full the memory queue is."),
     Stat("queue_age", "scalar", "steps", "Steps since the oldest row of the queue was written."),
+    Stat(
+        "ranks_apart",
+        "scalar",
+        "ranks",
+        "Ranks whose queue or settings differ from this rank's, though they gather; 0 where all agree.",
+    ),
     # Temperature against scores
     Stat(
         "temperature",

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent
+from imbalance_doctor.rules.measures import RECENT, Bools, Floats, classes_of, held, mean
 
 
 @dataclass(frozen=True)
@@ -79,22 +80,23 @@ class DegenerateDispersion(Rule):
 
     def examine(self, window: Window) -> Verdict:
         """Count the records in which a class is invalid without lack of rows."""
-        valid = np.where(self._constant(window), 0.0, recent(window, "valid"))
+        live = window.config("pos_numerator") == "live"
+        series = window.aligned(
+            "valid", "live_pos_count" if live else "pool_pos_count", "iid_neg_count", "band_neg_count"
+        )
+        steps = series[0].steps[-RECENT:]
+        valid, positives, negatives, in_band = (each.values[-RECENT:] for each in series)
+        valid = np.where(self._constant(window, steps), 0.0, valid)
         if valid.all():
             return []
-        positives, negatives = recent(window, "pool_pos_count"), recent(window, "iid_neg_count")
-        if window.config("pos_numerator") == "live":
-            positives = recent(window, "live_pos_count")
-        in_band = recent(window, "band_neg_count")
-        records = min(len(valid), len(positives), len(negatives), len(in_band))
-        complete = (positives[-records:] > 0) & (negatives[-records:] > 0) & (in_band[-records:] > 0)
-        share = ((valid[-records:] == 0) & complete).sum(axis=0) / records
+        complete = (positives > 0) & (negatives > 0) & (in_band > 0)
+        share = ((valid == 0) & complete).sum(axis=0) / len(valid)
         sick = share >= self.share
         return self._findings(share, mean(positives), mean(negatives), classes_of(sick))
 
-    def _constant(self, window: Window) -> Bools:
+    def _constant(self, window: Window, steps: NDArray[np.int64]) -> Bools:
         """Records in which all live scores are equal, though an older constant may lie in the queue."""
-        live = recent(window, "live_score_quantiles")
+        live = held(window, "live_score_quantiles", steps)
         low, high = live[:, :, 0], live[:, :, -1]
         equal: Bools = high - low <= self.rounding * np.maximum(np.abs(low), np.abs(high))
         return equal

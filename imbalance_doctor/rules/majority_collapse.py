@@ -170,12 +170,22 @@ class MajorityCollapse(Rule):
         leaving |= (newer >= self.lift) & (newer * negatives >= self.near)
         leaving |= newer >= self.growth * older
         if window.has("pool_auroc"):
-            # Weighted by positives; where a record has none, its AUROC is nan and counts for nothing.
-            order = np.nan_to_num(window.series("pool_auroc").values[-len(counts) :]) * counts
-            late = order[middle:].sum(axis=0) / counts[middle:].sum(axis=0).clip(1.0)
-            early = order[:middle].sum(axis=0) / counts[:middle].sum(axis=0).clip(1.0)
-            leaving |= late >= early + self.ordering
+            leaving |= self._ordering(
+                window, *steps_of[[half, min(half + middle, len(steps_of) - 1)]].tolist()
+            )
         return leaving
+
+    def _ordering(self, window: Window, begin: int, middle: int) -> Bools:
+        """Classes whose AUROC from `middle` on is above that from `begin` to there."""
+        order, live = (each.since(begin) for each in window.aligned("pool_auroc", "live_pos_count"))
+        # Weighted by positives; where a record has none, its AUROC is nan and counts for nothing.
+        weighted = np.nan_to_num(order.values) * live.values
+        early, late = order.steps < middle, order.steps >= middle
+        means = [
+            weighted[part].sum(axis=0) / live.values[part].sum(axis=0).clip(1.0) for part in (early, late)
+        ]
+        rising: Bools = means[1] >= means[0] + self.ordering
+        return rising
 
     def _findings(
         self, window: Window, positives: Floats, found: Floats, rates: Floats, classes: list[int]

@@ -22,9 +22,19 @@ RECENT = 20
 ALMOST_FULL = 0.95
 
 
-def recent(window: Window, name: str, count: int = RECENT) -> Floats:
-    """The newest values of a statistic, [T] or [T, C]."""
-    return window.series(name).values[-count:]
+def recent(window: Window, name: str, records: int = RECENT) -> Floats:
+    """The values of a statistic in the newest records, [T] or [T, C]; see `Window.recent`."""
+    return window.recent(name, records).values
+
+
+def held(window: Window, name: str, steps: NDArray[np.int64]) -> Floats:
+    """A statistic at given steps, [T, ...]: where it was not recorded, its last value before.
+
+    For quantiles and spreads of the scores, which are in some records only.
+    """
+    series = window.series(name)
+    result: Floats = series.values[(np.searchsorted(series.steps, steps, "right") - 1).clip(0)]
+    return result
 
 
 def mean(values: Floats) -> Floats:
@@ -122,9 +132,8 @@ def without_positives(window: Window, pool: Pool) -> Bools:
     independent records once in 20,000 times. The margin keeps a pool with 1 expected positive (none in
     37 % of records) from being found now and then by luck; that is `few-positives-in-pool`.
     """
-    counts = window.series("pool_pos_count").values
-    sizes = window.series("pool_size").values
-    counts = counts[sizes[-len(counts) :] >= 0.5 * pool.full_size]
+    positives, sizes = window.aligned("pool_pos_count", "pool_size")
+    counts = positives.values[sizes.values >= 0.5 * pool.full_size]
     records = len(counts)
     if records < 3:
         return np.zeros(counts.shape[1], dtype=np.bool_)
@@ -161,11 +170,11 @@ def spread_in_temperatures(window: Window) -> Floats:
 
     The standard deviation stands in where more than half of the scores are tied and the IQR is 0.
     """
-    taus = recent(window, "tau_eff")
-    iqr, std = recent(window, "score_iqr", len(taus)), recent(window, "score_std", len(taus))
-    spread = np.where(iqr > 0.0, iqr, std)
-    records = min(len(spread), len(taus))
-    ratio: Floats = spread[-records:] / np.maximum(taus[-records:], 1e-30)
+    taus, iqr, std = (
+        each.since(window.recent("tau_eff", RECENT).steps[0]).values
+        for each in window.aligned("tau_eff", "score_iqr", "score_std")
+    )
+    ratio: Floats = np.where(iqr > 0.0, iqr, std) / np.maximum(taus, 1e-30)
     return ratio
 
 
@@ -182,9 +191,9 @@ def uninformative_loss(window: Window) -> Floats:
 def in_warmup(window: Window) -> bool:
     """Whether these are the statistics of a likelihood loss that a wrapper uses for its warmup.
 
-    The wrapper reports the temperature of its schedule in every phase; a likelihood loss alone has none.
+    The wrapper reports its phase with every record; a likelihood loss alone has none.
     """
-    return window.has("temperature")
+    return window.has("phase")
 
 
 def carrying_share(window: Window, enough: float) -> tuple[Floats, Floats]:

@@ -109,7 +109,11 @@ class PositivesOnlyGradient(Rule):
         early, late = _overall(series[:5]), _overall(series[-10:])
         if not math.isfinite(late):
             return []
-        values = {"steps": float(len(series) * window.run.every), "auroc": late, "before": early}
+        values = {
+            "steps": float(min(window.records * window.run.every, steps)),
+            "auroc": late,
+            "before": early,
+        }
         index = 0 if window.classes == 1 else None
         remedy = self.pairwise_remedy if window.kind == "pauc_at_budget" else None
         if len(series) >= 15 and late < early - self.fall:

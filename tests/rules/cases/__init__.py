@@ -14,6 +14,7 @@ import numpy as np
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import History, Window
 from imbalance_doctor.records import EvalRecord, LossInfo, RunInfo, StepRecord, WatchRecord, as_array
+from losses.diagnostics import CATALOGUE
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Case:
     """A window, built by hand to hit a border exactly, and what the rule must say of it.
 
     Statistics are given as one value for all records, or as a function of the record's number; a list
-    is one value for each class.
+    is one value for each class. None, from a function, leaves the statistic out of that record.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Case:
     #: Validation metrics: a function of the evaluation's number, and how many there were.
     evals: Mapping[str, Any] = field(default_factory=dict)
     evaluations: int = 0
+    #: Steps from one evaluation to the next; `every` by default.
+    eval_every: int | None = None
     #: Classes that evidence must name, where not just class 0.
     classes: tuple[int | None, ...] = (0,)
     #: Part of the prescription that must be there.
@@ -47,13 +50,14 @@ class Case:
         history = History(RunInfo(every=self.every, **self.run))
         history.add(WatchRecord(0, LossInfo("loss", self.kind, dict(self.config))))
         for number in range(self.records):
-            stats = {name: _value(name, value, number) for name, value in self.stats.items()}
+            given = {name: _at(value, number) for name, value in self.stats.items()}
+            stats = {name: _array(name, value) for name, value in given.items() if value is not None}
             history.add(StepRecord(number * self.every, "loss", stats))
         for number in range(self.evaluations):
             metrics = {
-                name: _value(name, value, number, per_class=True) for name, value in self.evals.items()
+                name: _array(name, _at(value, number), per_class=True) for name, value in self.evals.items()
             }
-            history.add(EvalRecord(number * self.every, metrics))
+            history.add(EvalRecord(number * (self.eval_every or self.every), metrics))
         return history
 
     def window(self) -> Window:
@@ -61,13 +65,14 @@ class Case:
         return next(iter(self.history().windows()))
 
 
-SCALARS = frozenset(
-    {"loss", "nonfinite_count", "pool_size", "queue_fill", "queue_age", "temperature", "phase", "main_weight"}
-)
+SCALARS = frozenset(stat.name for stat in CATALOGUE if stat.shape == "scalar")
 
 
-def _value(name: str, value: Any, number: int, per_class: bool = False) -> np.ndarray[Any, Any]:
-    value = value(number) if callable(value) else value
+def _at(value: Any, number: int) -> Any:
+    return value(number) if callable(value) else value
+
+
+def _array(name: str, value: Any, per_class: bool = False) -> np.ndarray[Any, Any]:
     if name in SCALARS and not per_class:
         return as_array(value)
     return as_array(value if isinstance(value, (list, tuple)) else [value])

@@ -40,6 +40,6 @@ CASES = [
     Case("about to be found", "borderline", "bce", decisions(0, p_pos=0.2), None),
     Case("not yet away from the start", "borderline", "bce", decisions(0, p_pos=0.4, p_neg=0.4), None),
     Case("common classes", "borderline", "bce", decisions(0, live=64), None),
-    Case("warmup of a wrapper", "borderline", "bce", {**decisions(0), "temperature": 0.05}, "skipped"),
+    Case("warmup of a wrapper", "borderline", "bce", {**decisions(0), "phase": 0}, "skipped"),
     Case("half found", "healthy", "sigmoid_focal", decisions(1, predicted=1), None),
 ]
