@@ -6,7 +6,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from losses import kernels
-from losses.diagnostics import Stats
+from losses.diagnostics import Detail, Stats
 from losses.pool import Pool
 from losses.ranking import RankingLoss, Terms
 
@@ -85,7 +85,7 @@ class SmoothAPLoss(RankingLoss):
         )
         return Terms(loss, pool.has_positives & pool.negative.any(0), tau, slopes=slopes)
 
-    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+    def _own_stats(self, wanted: Detail, pool: Pool, terms: Terms) -> Stats:
         return {}
 
     def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:

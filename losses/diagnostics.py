@@ -15,16 +15,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from losses._checks import warn
+from losses.gradients import Labels, gradient_norms
 
 Stats: TypeAlias = dict[str, Tensor]
 ConfigValue: TypeAlias = bool | int | float | str | list[float] | dict[str, Any] | None
+T = TypeVar("T")
 DiagnosticsHook: TypeAlias = Callable[["Diagnosable", Stats], None]
 
 
@@ -32,12 +34,14 @@ class Detail(IntEnum):
     """How much a listener wants from one forward, ordered by cost; each level includes those below."""
 
     NOTHING = 0
-    #: The loss, counts and temperatures: sums over tensors that the forward has already made.
-    COUNTS = 1
+    #: The loss that is returned, which costs nothing.
+    LOSS = 1
+    #: Counts and temperatures: sums over tensors that the forward has already made.
+    COUNTS = 2
     #: Quantiles and spreads of the scores: one sort of the pool.
-    SCORES = 2
+    SCORES = 3
     #: Histograms of the scores.
-    HISTOGRAMS = 3
+    HISTOGRAMS = 4
 
 
 #: The probabilities at which `pos_score_quantiles` and its siblings are taken.
@@ -66,8 +70,19 @@ class Stat:
 
 CATALOGUE: tuple[Stat, ...] = (
     # The loss itself
-    Stat("loss", "scalar", "loss", "The reduced loss of this forward (its mean where reduction is none)."),
-    Stat("per_class_loss", "class", "loss", "The loss of each class; nan where the class is invalid."),
+    Stat(
+        "loss",
+        "scalar",
+        "loss",
+        "The reduced loss of this forward (its mean where reduction is none).",
+        Detail.LOSS,
+    ),
+    Stat(
+        "per_class_loss",
+        "class",
+        "loss",
+        "The loss of each class; nan where it is invalid. From `scores` on in likelihood losses.",
+    ),
     Stat("valid", "class", "0 or 1", "Whether the class had what the loss needs to be computed."),
     Stat(
         "nonfinite_count",
@@ -81,15 +96,17 @@ CATALOGUE: tuple[Stat, ...] = (
         "loss",
         "Mean loss of all training forwards since the record before, this one included; nan or infinite if "
         "one of them was.",
+        Detail.LOSS,
     ),
     Stat(
         "pos_grad_norm",
         "class",
         "loss / logit",
-        "Norm of the gradient at the live positives' logits, of all that was backpropagated through them; "
-        "under a gradient scaler it has its factor.",
+        "Norm of the gradient at the logits of the live positives (of this rank); under a gradient scaler it "
+        "has its factor.",
+        Detail.SCORES,
     ),
-    Stat("neg_grad_norm", "class", "loss / logit", "The same at the live negatives' logits."),
+    Stat("neg_grad_norm", "class", "loss / logit", "The same at the live negatives.", Detail.SCORES),
     # The pool
     Stat("pool_size", "scalar", "rows", "Rows that the loss ranked: the live batch and the queue."),
     Stat("pool_pos_count", "class", "rows", "Positives of the class in the pool."),
@@ -175,16 +192,27 @@ CATALOGUE: tuple[Stat, ...] = (
     Stat("t_beta", "class", "logits", "Partial AUC: lower edge of the band, at false positive rate β."),
     Stat("band_neg_count", "class", "rows", "Partial AUC: iid negatives with a score inside the band."),
     Stat("iid_neg_count", "class", "rows", "Partial AUC: iid negatives in the pool, which set the band."),
-    Stat("pauc_var", "class", "loss²", "Partial AUC: sampling variance of the class's loss."),
+    Stat(
+        "pauc_var",
+        "class",
+        "loss²",
+        "Partial AUC: sampling variance of the class's loss.",
+        Detail.SCORES,
+    ),
     # Likelihood losses: focal, cross-entropy
     Stat(
-        "pos_loss_share", "class", "share, 0-1", "Share of the class's summed loss that its positives carry."
+        "pos_loss_share",
+        "class",
+        "share, 0-1",
+        "Share of the class's summed loss that its positives carry.",
+        Detail.SCORES,
     ),
     Stat(
         "easy_share",
         "class",
         "share, 0-1",
         "Share of rows whose true label has a probability above 0.9, so that focal all but ignores them.",
+        Detail.SCORES,
     ),
     Stat(
         "mean_p_true_pos",
@@ -242,6 +270,12 @@ class Listener:
     hook: DiagnosticsHook
     wants: Callable[[], Detail | bool | None] | None
     strict: bool
+    gradients: DiagnosticsHook | None = None
+
+    def wanted(self) -> Detail:
+        """How much this listener wants from the forward that begins."""
+        answer = Detail.HISTOGRAMS if self.wants is None else self.wants()
+        return Detail.COUNTS if answer is True else Detail(answer or 0)
 
 
 @dataclass(frozen=True)
@@ -251,14 +285,21 @@ class Request:
     Attributes:
         detail: The highest level that anybody wants.
         hooks: Who is told.
+        gradients: Who is told of the gradient, once a backward has computed it.
         returned: Whether the caller wants the statistics too.
         strict: Whether a failure to compute them is an error; otherwise it is a warning.
     """
 
     detail: Detail
     hooks: tuple[DiagnosticsHook, ...]
+    gradients: tuple[DiagnosticsHook, ...]
     returned: bool
     strict: bool
+
+    @property
+    def describes(self) -> bool:
+        """Whether more than the loss is wanted."""
+        return self.detail > Detail.LOSS
 
 
 class Diagnosable(nn.Module, ABC):
@@ -291,7 +332,11 @@ class Diagnosable(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no setting that can change in use, got {list(settings)}")
 
     def register_diagnostics_hook(
-        self, hook: DiagnosticsHook, *, wants: Callable[[], Detail | bool | None] | None = None
+        self,
+        hook: DiagnosticsHook,
+        *,
+        wants: Callable[[], Detail | bool | None] | None = None,
+        gradients: DiagnosticsHook | None = None,
     ) -> RemovableHandle:
         """Call ``hook(module, stats)`` after forwards, with detached statistics on the loss's device.
 
@@ -301,12 +346,16 @@ class Diagnosable(nn.Module, ABC):
         Args:
             hook: Receives this module and a ``dict[str, Tensor]`` of its own, with names from `CATALOGUE`.
             wants: Asked before each forward how much detail the hook wants; `Detail.NOTHING` (or False, or
-                None) skips the forward at no cost. Without it, every forward is reported in full.
+                None) skips the forward at no cost, True is `Detail.COUNTS`. Without it, every forward is
+                reported in full.
+            gradients: Called like `hook` once a backward has reached the logits of a forward that `hook`
+                was told of from `Detail.SCORES` on, with `pos_grad_norm` and `neg_grad_norm`: the gradient
+                of this loss alone, whatever else uses the logits.
 
         Returns:
             A handle whose ``remove()`` ends the reports.
         """
-        return self._listen(Listener(hook, wants, strict=False))
+        return self._listen(Listener(hook, wants, strict=False, gradients=gradients))
 
     def _listen(self, listener: Listener) -> RemovableHandle:
         handle = RemovableHandle(self._diagnostics_hooks)
@@ -315,26 +364,52 @@ class Diagnosable(nn.Module, ABC):
 
     def _requested(self, returned: bool) -> Request:
         """What this forward is to report, and to whom."""
-        detail, hooks, strict = Detail.HISTOGRAMS if returned else Detail.NOTHING, [], returned
+        detail, hooks, gradients, strict = Detail.HISTOGRAMS if returned else Detail.NOTHING, [], [], returned
         for listener in self._diagnostics_hooks.values():
-            wanted = Detail.HISTOGRAMS if listener.wants is None else Detail(listener.wants() or 0)
+            wanted = listener.wanted()
             if wanted is not Detail.NOTHING:
                 detail = max(detail, wanted)
                 hooks.append(listener.hook)
                 strict = strict or listener.strict
-        return Request(detail, tuple(hooks), returned, strict)
+                if listener.gradients is not None and wanted >= Detail.SCORES:
+                    gradients.append(listener.gradients)
+        return Request(detail, tuple(hooks), tuple(gradients), returned, strict)
 
-    def _collect(self, request: Request, compute: Callable[[], Stats]) -> Stats:
+    def _with_gradients(self, request: Request, logits: Tensor, read: Callable[[], Labels]) -> Tensor:
+        """The logits to go on with: where somebody wants to know their gradient, an alias that is watched.
+
+        An alias, so that the gradient seen is that of this loss and not that of all that uses the logits.
+        `read` gives the labels, as `gradient_norms` takes them.
+        """
+        if not request.gradients or not logits.requires_grad or torch.compiler.is_compiling():
+            return logits
+        labels = self._attempt(request.strict, read)
+        if labels is None:
+            return logits
+        watched = logits.view_as(logits)
+
+        def tell(gradient: Tensor) -> None:
+            stats = self._attempt(request.strict, lambda: gradient_norms(gradient, *labels)) or {}
+            for hook in request.gradients if stats else ():
+                hook(self, dict(stats))
+
+        watched.register_hook(tell)  # type: ignore[no-untyped-call]
+        return watched
+
+    def _collect(self, request: Request, loss: Tensor, compute: Callable[[], Stats]) -> Stats:
         """The statistics that were requested; none if nobody wants any, or if they cannot be computed."""
-        if request.detail is Detail.NOTHING:
-            return {}
-        if request.strict:
-            with torch.no_grad():
-                return compute()
+        if not request.describes:
+            return {"loss": loss.detach()} if request.detail is Detail.LOSS else {}
+        return self._attempt(request.strict, compute) or {}
+
+    def _attempt(self, strict: bool, compute: Callable[[], T]) -> T | None:
+        """What was computed for a listener; None where it failed, unless a failure is to reach the caller."""
         try:
             with torch.no_grad():
                 return compute()
         except Exception as error:
+            if strict:
+                raise
             if not self._stats_failed:
                 self._stats_failed = True
                 warn(
@@ -342,7 +417,7 @@ class Diagnosable(nn.Module, ABC):
                     f"out ({type(error).__name__}: {error}); the loss is not affected. Later failures are "
                     "silent; return_diagnostics=True shows the error"
                 )
-            return {}
+            return None
 
     def _tell(self, request: Request, stats: Stats) -> None:
         """Give statistics, if there are any, to those who asked, a dictionary to each."""
@@ -354,7 +429,7 @@ class Diagnosable(nn.Module, ABC):
         self, request: Request, loss: Tensor, compute: Callable[[], Stats]
     ) -> Tensor | tuple[Tensor, Stats]:
         """What a forward returns, once its listeners have been told."""
-        stats = self._collect(request, compute)
+        stats = self._collect(request, loss, compute)
         self._tell(request, stats)
         return (loss, stats) if request.returned else loss
 

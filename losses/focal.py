@@ -13,9 +13,10 @@ from losses import functional
 from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require
 from losses.diagnostics import ConfigValue, Diagnosable, Stats
 from losses.distributed import Ranks, mean_over_ranks, should_gather
+from losses.gradients import Labels
+from losses.likelihood_statistics import likelihood_stats
 from losses.pool import wide_dtype
 from losses.settings import check_changeable
-from losses.statistics import likelihood_stats
 
 
 class FocalLoss(Diagnosable):
@@ -159,6 +160,7 @@ class SigmoidFocalLoss(FocalLoss):
     ) -> Tensor | tuple[Tensor, Stats]:
         """`forward` over the elements where bool `counted` is true; the others are as if deleted."""
         request = self._requested(return_diagnostics)
+        inputs = self._with_gradients(request, inputs, lambda: (targets >= 0.5, counted))
         x = inputs.to(wide_dtype(inputs.dtype))
         y = targets.to(x.dtype)
         if counted is not None:
@@ -274,6 +276,7 @@ class SoftmaxFocalLoss(FocalLoss):
         """
         classes = self._check(inputs, targets, sample_weight)
         request = self._requested(return_diagnostics)
+        inputs = self._with_gradients(request, inputs, lambda: self._labels(targets, classes))
         flat = inputs if inputs.dim() == 2 else inputs.movedim(1, -1).reshape(-1, classes)
         flat = flat.to(wide_dtype(inputs.dtype))
         ids = targets.reshape(-1).long()
@@ -315,6 +318,12 @@ class SoftmaxFocalLoss(FocalLoss):
             )
 
         return self._answer(request, loss, describe)
+
+    def _labels(self, targets: Tensor, classes: int) -> Labels:
+        """Which entries of the logits are positive, and which count, classes last."""
+        ids = targets.reshape(-1, 1)
+        positive = ids == torch.arange(classes, device=ids.device)
+        return positive, (ids != self.ignore_index).expand_as(positive)
 
     def _check(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> int:
         check_tensors(inputs=inputs, targets=targets)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from losses import kernels
 from losses._checks import check_choice, check_integer, check_number
-from losses.diagnostics import ConfigValue, Stats
+from losses.diagnostics import ConfigValue, Detail, Stats
 from losses.functional import all_true, recall_at_threshold, trapezoid, trapezoid_weights
 from losses.late_warning import LateWarning
 from losses.pool import Pool
@@ -204,17 +204,19 @@ class PAUCAtBudgetLoss(RankingLoss):
 
     # --------------------------------------------------------------------------------------- statistics
 
-    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+    def _own_stats(self, wanted: Detail, pool: Pool, terms: Terms) -> Stats:
         knots = _known(terms)
         iid_negative = pool.negative if pool.iid is None else pool.negative & pool.iid[:, None]
         inside = _inside(pool, knots)
-        return {
+        stats = {
             "t_alpha": knots[0],
             "t_beta": knots[-1],
             "band_neg_count": (iid_negative & inside).sum(0),
             "iid_neg_count": iid_negative.sum(0),
-            "pauc_var": torch.where(terms.valid, self._variance(pool, terms, inside), torch.nan),
         }
+        if wanted >= Detail.SCORES:
+            stats["pauc_var"] = torch.where(terms.valid, self._variance(pool, terms, inside), torch.nan)
+        return stats
 
     def _variance(self, pool: Pool, terms: Terms, inside: Tensor) -> Tensor:
         """Of the positives' mean recall at given knots; of the pairs' order, by DeLong's formula."""

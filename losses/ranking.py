@@ -25,6 +25,7 @@ from losses._checks import (
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
 from losses.distributed import Ranks, RowGatherer, should_gather
 from losses.functional import reduce_classes
+from losses.gradients import Labels
 from losses.labels import IGNORED, encode_targets, membership
 from losses.pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
 from losses.scale import dispersion
@@ -180,7 +181,7 @@ class RankingLoss(Diagnosable):
         """`[M, C]` slope of each positive, without sign or τ, and the `[C]` largest that is possible."""
 
     @abstractmethod
-    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+    def _own_stats(self, wanted: Detail, pool: Pool, terms: Terms) -> Stats:
         """The statistics that only this loss has."""
 
     def forward(
@@ -214,15 +215,16 @@ class RankingLoss(Diagnosable):
         """
         check_tensors(logits=logits, targets=targets)
         request = self._requested(return_diagnostics)
+        logits = self._with_gradients(request, logits, lambda: self._labels(logits, targets))
         with _full_precision(logits.device.type):
             live = self._read(logits, targets, iid_mask, sample_weight)
             whole = merge(live, self.queue.rows() if self.training else None)
             broken = None if whole.complete else _broken(live)
             pool = self._capped(whole)
-            terms = self._terms(pool, request.detail is not Detail.NOTHING)
+            terms = self._terms(pool, request.describes)
             reduced = _spoiled(reduce_classes(terms.loss, terms.valid, self.reduction), live.scores, broken)
             per_class = None
-            if return_per_class or request.detail is not Detail.NOTHING:
+            if return_per_class or request.describes:
                 per_class = reduce_classes(terms.loss, terms.valid, "none")
                 per_class = _spoiled(per_class, live.scores, broken)
 
@@ -230,7 +232,7 @@ class RankingLoss(Diagnosable):
                 assert per_class is not None
                 return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken)
 
-            stats = self._collect(request, describe)
+            stats = self._collect(request, reduced, describe)
             if self._feeds_queue():
                 self.queue.feed(live, unless=None if broken is None else broken > 0)
         self._tell(request, stats)
@@ -239,6 +241,12 @@ class RankingLoss(Diagnosable):
             shown = (reduced, per_class, terms.valid)
             return (*shown, stats) if return_diagnostics else shown
         return (reduced, stats) if return_diagnostics else reduced
+
+    def _labels(self, logits: Tensor, targets: Tensor) -> Labels:
+        """Which of this rank's entries are positive, and which count, `[N, C]`."""
+        _, codes = self.encode(logits, targets)
+        labels = membership(codes, self.num_classes)
+        return labels == 1, labels != IGNORED
 
     def _feeds_queue(self) -> bool:
         wanted = self.training or self.update_queue_in_eval
@@ -336,7 +344,7 @@ class RankingLoss(Diagnosable):
             queue_age=self.queue.age(),
             live_positives=live_count(whole, whole.positive),
             live_negatives=live_count(whole, whole.negative),
-        ) | self._own_stats(pool, terms)
+        ) | self._own_stats(wanted, pool, terms)
 
 
 def _check_temperature(name: str, value: object) -> float:

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from losses._checks import check_choice, check_number
-from losses.diagnostics import ConfigValue, Stats
+from losses.diagnostics import ConfigValue, Detail, Stats
 from losses.functional import all_true, recall_at_threshold
 from losses.pool import Pool
 from losses.quantiles import Interpolation, quantile
@@ -99,7 +99,7 @@ class RecallAtQuantileLoss(RankingLoss):
         known = threshold[0] if all_true(valid) else torch.where(valid, threshold[0], 0.0)
         return Terms(recall_at_threshold(pool.scores, mass, known, tau), valid, tau, threshold)
 
-    def _own_stats(self, pool: Pool, terms: Terms) -> Stats:
+    def _own_stats(self, wanted: Detail, pool: Pool, terms: Terms) -> Stats:
         threshold = _only(terms)
         above = pool.positive & (pool.scores.detach() >= threshold)
         return {"threshold": threshold, "above_threshold_count": above.sum(0)}

@@ -1,4 +1,4 @@
-"""Every statistic of the catalogue, for ranking and for likelihood losses, vectorised over classes.
+"""The statistics of ranking losses, and what any pool of scores is described by, vectorised over classes.
 
 Nothing here is in the graph. Each function fills the statistics of one level of detail.
 """
@@ -15,11 +15,8 @@ from torch.nn.functional import pad
 from losses._checks import looks_are_free
 from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, SATURATED_BELOW, Detail, Stats
 from losses.functional import all_true
-from losses.pool import Pool, wide_dtype
+from losses.pool import Pool
 from losses.quantiles import SortedParts, quantile
-
-#: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
-EASY_ABOVE = 0.9
 
 #: The probability range that a histogram spans; the end bins take what lies beyond.
 _HISTOGRAM_SPAN = (0.01, 0.99)
@@ -79,14 +76,14 @@ def ranking_stats(
         "queue_age": queue_age,
         "temperature": torch.full_like(tau[0], temperature),
         "tau_eff": tau,
-        "saturation": _share(positives - carrying, positives),
+        "saturation": share(positives - carrying, positives),
     }
     if detail >= Detail.SCORES:
         scores, counted, live = pool.scores.detach(), pool.valid, pool.live[:, None]
         parts = {"live": counted & live, "queue": counted & ~live}
         stats |= score_stats(scores, positive, counted, pool.row_weight, parts)
     if detail >= Detail.HISTOGRAMS:
-        spans = _spans(stats) if pool.row_weight is None else None
+        spans = spans_of(stats) if pool.row_weight is None else None
         stats |= histograms(scores, positive, pool.valid, spans)
     return stats
 
@@ -102,67 +99,6 @@ def live_count(pool: Pool, mask: Tensor) -> Tensor:
     if pool.live_rows is not None:
         return mask[: pool.live_rows].sum(0)
     return (mask & pool.live[:, None]).sum(0)
-
-
-@torch.no_grad()
-def likelihood_stats(
-    logits: Tensor,
-    targets: Tensor,
-    *,
-    detail: Detail,
-    elements: Tensor | None = None,
-    loss: Tensor | None = None,
-    multiclass: bool | None = None,
-    ignore_index: int | None = -100,
-) -> Stats:
-    """The statistics of a likelihood loss: focal, BCE, cross-entropy.
-
-    The score of a class is its logit under a sigmoid and, under a softmax, its one-vs-rest log-odds
-    z_c − logsumexp of the other logits, so that σ(score) is the class's probability in both.
-
-    Args:
-        logits: `[N]`, `[N, 1]`, `[N, C]` or `(N, C, ...)`; an unbatched `[C]` with a 0-dim class id.
-        targets: Class ids `(N)` or `(N, ...)`; or labels of the logits' shape (soft ones count as positive
-            from 0.5, nan ones not at all); or, with `multiclass`, class probabilities.
-        detail: Which levels to fill.
-        elements: The loss of each element (sigmoid) or row (softmax), unreduced; with it the loss is split
-            over positives and negatives.
-        loss: The reduced loss, if known.
-        multiclass: Whether classes exclude each other (softmax). By default: whether the targets are class
-            ids, one dimension fewer than the logits.
-        ignore_index: Class ids with this value do not count; None if there is no such value.
-
-    Returns:
-        Statistics with names of the catalogue; a class is a column, a binary problem is one class.
-
-    Raises:
-        ValueError: If the shapes fit neither.
-    """
-    if multiclass is None:
-        multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
-    z = logits.detach().to(wide_dtype(logits.dtype))
-    if multiclass:
-        z, positive, counted = _read_multiclass(z, targets, ignore_index)
-    else:
-        z, positive, counted = _read_labels(z, targets)
-    finite = z.isfinite().all(1, keepdim=True) if multiclass else z.isfinite()
-    valid = counted & finite
-    positive = positive & valid
-    safe = torch.where(finite, z, 0.0)
-    scores = one_vs_rest(safe) if multiclass and z.shape[1] > 1 else safe
-    stats = _likelihood_counts(safe, scores, positive, valid, multiclass)
-    stats["nonfinite_count"] = (counted & ~z.isfinite()).sum()
-    if loss is not None and loss.dim() == 0:
-        stats["loss"] = loss.detach()
-    if elements is not None:
-        by_class = _loss_by_class(elements.detach(), positive, valid, multiclass)
-        stats |= _loss_shares(by_class, positive, valid, multiclass)
-        stats.setdefault("loss", _share(by_class.sum(0).mean(), valid.any(1).sum()))
-    if detail >= Detail.SCORES:
-        stats |= score_stats(scores, positive, valid, None, {"live": valid})
-    if detail >= Detail.HISTOGRAMS:
-        stats |= histograms(scores, positive, valid, _spans(stats))
-    return stats
 
 
 def one_vs_rest(z: Tensor) -> Tensor:
@@ -222,14 +158,14 @@ def _from_one_sort(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], T
     else:
         wins = (positive * _below_in_order(ordered, below.double())).sum(1)
     pairs = parts.count[1].double() * parts.count[2]
-    return tables, _share(wins.double(), pairs).to(scores.dtype)
+    return tables, share(wins.double(), pairs).to(scores.dtype)
 
 
 def auroc(scores: Tensor, positive: Tensor, valid: Tensor, row_weight: Tensor | None = None) -> Tensor:
     """`[C]` area under the ROC curve, ties counted half (Mann and Whitney); nan without both kinds."""
     weight = row_weight[:, None].double() if row_weight is not None else 1.0
     pos, neg = positive * weight, (valid & ~positive) * weight
-    return _share((pos * mass_below(scores, neg)[0]).sum(0), pos.sum(0) * neg.sum(0)).to(scores.dtype)
+    return share((pos * mass_below(scores, neg)[0]).sum(0), pos.sum(0) * neg.sum(0)).to(scores.dtype)
 
 
 def auc_variance(scores: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
@@ -249,8 +185,8 @@ def auc_variance(scores: Tensor, pos: Tensor, neg: Tensor) -> Tensor:
 def mean_variance(values: Tensor, mass: Tensor) -> Tensor:
     """`[C]` sampling variance of the mean of `[M, C]` values, each drawn independently, under masses."""
     total = mass.sum(0)
-    mean = _share((values * mass).sum(0), total)
-    return _share(((values - mean) * mass).square().sum(0), total.square())
+    mean = share((values * mass).sum(0), total)
+    return share(((values - mean) * mass).square().sum(0), total.square())
 
 
 def mass_below(scores: Tensor, *masses: Tensor) -> list[Tensor]:
@@ -313,7 +249,7 @@ def histograms(
     return stats
 
 
-def _spans(stats: Stats) -> tuple[Tensor, Tensor]:
+def spans_of(stats: Stats) -> tuple[Tensor, Tensor]:
     """What histograms span, from the quantiles of both kinds."""
     places = [QUANTILE_LEVELS.index(level) for level in _HISTOGRAM_SPAN]
     pos, neg = (stats[f"{kind}_score_quantiles"][:, places].t() for kind in ("pos", "neg"))
@@ -321,81 +257,6 @@ def _spans(stats: Stats) -> tuple[Tensor, Tensor]:
 
 
 # ------------------------------------------------------------------------------------------- details
-
-
-def _read_multiclass(z: Tensor, targets: Tensor, ignore_index: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, positives and what counts, all `[N, C]`, of a problem with exclusive classes."""
-    classes_at = 1 if z.dim() > 1 else 0
-    classes = z.shape[classes_at]
-    flat = z.movedim(classes_at, -1).reshape(-1, classes)
-    if targets.shape == z.shape and targets.is_floating_point():
-        ids = targets.movedim(classes_at, -1).reshape(-1, classes).argmax(1)
-    else:
-        ids = targets.reshape(-1)
-    if ids.shape[0] != flat.shape[0]:
-        raise ValueError(
-            f"class ids must have the logits' shape without the class dimension, got {list(targets.shape)} "
-            f"for logits {list(z.shape)}"
-        )
-    counted = torch.ones_like(ids, dtype=torch.bool) if ignore_index is None else ids != ignore_index
-    positive = ids[:, None] == torch.arange(classes, device=z.device)
-    return flat, positive & counted[:, None], counted[:, None].expand_as(flat)
-
-
-def _read_labels(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits, positives and what counts, all `[N, C]`, of a problem with one label a logit."""
-    if z.shape != targets.shape and z.numel() != targets.numel():
-        raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(targets.shape)}")
-    y = targets.reshape(z.shape)
-    if z.dim() < 2:
-        z, y = z.reshape(-1, 1), y.reshape(-1, 1)
-    classes = z.shape[1]
-    z = z.movedim(1, -1).reshape(-1, classes)
-    y = y.movedim(1, -1).reshape(-1, classes)
-    return z, y >= 0.5, ~y.isnan()
-
-
-def _likelihood_counts(z: Tensor, scores: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
-    negative = valid & ~positive
-    p = torch.sigmoid(scores)
-    p_true = torch.where(positive, p, torch.sigmoid(-scores))
-    if multiclass and z.shape[1] > 1:
-        predicted = valid & (z.argmax(1, keepdim=True) == torch.arange(z.shape[1], device=z.device))
-        judged = positive
-    else:
-        predicted = valid & (scores >= 0)
-        judged = valid
-    positives, negatives = positive.sum(0), negative.sum(0)
-    return {
-        "pool_size": valid.any(1).sum(),
-        "pool_pos_count": positives,
-        "pool_neg_count": negatives,
-        "live_pos_count": positives,
-        "live_neg_count": negatives,
-        "easy_share": _share((judged & (p_true > EASY_ABOVE)).sum(0), judged.sum(0)),
-        "mean_p_true_pos": _mean(p_true, positive),
-        "mean_p_true_neg": _mean(p_true, negative),
-        "predicted_pos_count": predicted.sum(0),
-        "true_pos_count": (predicted & positive).sum(0),
-    }
-
-
-def _loss_by_class(elements: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Tensor:
-    """`[N, C]` loss of each entry, 0 where it does not count; under a softmax that of its row."""
-    if multiclass:
-        return torch.where(valid, elements.reshape(-1, 1), 0.0).expand_as(positive)
-    shaped = elements if elements.dim() > 1 else elements.reshape(-1, 1)
-    return torch.where(valid, shaped.movedim(1, -1).reshape(valid.shape), 0.0)
-
-
-def _loss_shares(loss: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
-    """How the summed loss splits; for a softmax, a row's loss belongs to its class."""
-    per_class = _mean(loss, positive if multiclass else valid)
-    return {
-        "pos_loss_share": _share(torch.where(positive, loss, 0.0).sum(0), loss.sum(0)),
-        "per_class_loss": per_class,
-        "valid": per_class.isfinite(),
-    }
 
 
 def _quantiles(scores: Tensor, mask: Tensor, row_weight: Tensor | None) -> Tensor:
@@ -406,15 +267,15 @@ def _quantiles(scores: Tensor, mask: Tensor, row_weight: Tensor | None) -> Tenso
 def _std(scores: Tensor, mask: Tensor, row_weight: Tensor | None) -> Tensor:
     weight = mask.to(scores.dtype) if row_weight is None else mask * row_weight[:, None]
     total = weight.sum(0)
-    mean = _share((weight * scores).sum(0), total)
-    return _share((weight * (scores - mean).square()).sum(0), total).sqrt()
+    mean = share((weight * scores).sum(0), total)
+    return share((weight * (scores - mean).square()).sum(0), total).sqrt()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    return _share(torch.where(mask, values, 0.0).sum(0), mask.sum(0))
+    return share(torch.where(mask, values, 0.0).sum(0), mask.sum(0))
 
 
-def _share(part: Tensor, whole: Tensor) -> Tensor:
+def share(part: Tensor, whole: Tensor) -> Tensor:
     """Part / whole, nan where there is no whole."""
     return part / torch.where(whole > 0, whole, torch.nan)
 

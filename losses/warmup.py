@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
 from losses.diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
-from losses.likelihood import Evaluated, config_of, evaluate, kind_of
+from losses.gradients import Labels
+from losses.likelihood import Evaluated, as_labels, config_of, evaluate, kind_of
+from losses.likelihood_statistics import likelihood_stats
 from losses.ranking import RankingLoss, Result
 from losses.schedule import BlendSchedule, Decay, Phase
 from losses.settings import check_changeable
-from losses.statistics import likelihood_stats
 
 
 class LossWarmupWrapper(Diagnosable):
@@ -327,6 +328,7 @@ class LossWarmupWrapper(Diagnosable):
         self._warn_of_missing_hooks()
         request = self._requested(return_diagnostics)
         weight = self.main_weight
+        logits = self._with_gradients(request, logits, lambda: self._labels(logits, targets))
         batch = _Batch(
             logits,
             targets,
@@ -355,12 +357,17 @@ class LossWarmupWrapper(Diagnosable):
             stats = leader.describe(request.detail)
             return stats | self._own_stats(loss.detach(), weight) if stats else stats
 
-        stats = self._collect(request, describe)
+        stats = self._collect(request, loss, describe)
         self._tell(request, stats)
         if return_per_class:
             shown = (loss, *leader.classes())
             return (*shown, stats) if return_diagnostics else shown
         return (loss, stats) if return_diagnostics else loss
+
+    def _labels(self, logits: Tensor, targets: Tensor) -> Labels:
+        """Which entries of the logits are positive, and which count."""
+        labels, counted = as_labels(logits, targets, self._ignore_index())
+        return labels >= 0.5, counted
 
     def _own_stats(self, loss: Tensor, weight: float) -> Stats:
         """What the wrapper adds to the statistics of the loss that leads."""
@@ -440,7 +447,7 @@ class _Outcome:
         """Per-class losses and their validity."""
         if self.per_class is not None:
             return self.per_class
-        stats = self.describe(Detail.COUNTS)
+        stats = self.describe(Detail.SCORES)
         if "per_class_loss" not in stats:
             raise ValueError(
                 f"return_per_class=True: the loss that leads in this phase ({self.kind}) has no per-class "
@@ -449,7 +456,7 @@ class _Outcome:
         return stats["per_class_loss"], stats["valid"]
 
 
-_NOBODY = Request(Detail.NOTHING, (), returned=False, strict=False)
+_NOBODY = Request(Detail.NOTHING, (), (), returned=False, strict=False)
 
 
 def _call(loss: nn.Module, batch: _Batch, request: Request, per_class: bool) -> _Outcome:
@@ -459,9 +466,9 @@ def _call(loss: nn.Module, batch: _Batch, request: Request, per_class: bool) -> 
         describe = functools.partial(_likelihood_stats, evaluated)
         return _Outcome(evaluated.loss, describe, None, kind_of(loss))
     ranks = isinstance(loss, RankingLoss)
-    wanted, strict = request.detail, request.strict
+    wanted, strict = request.detail if request.describes else Detail.NOTHING, request.strict
     if per_class and not ranks:
-        wanted, strict = max(wanted, Detail.COUNTS), True
+        wanted, strict = max(wanted, Detail.SCORES), True
     with _overheard(loss, wanted, strict) as heard:
         if ranks:
             arguments = (batch.logits, batch.targets, batch.iid_mask)

@@ -1,0 +1,263 @@
+"""The statistics of likelihood losses (focal, BCE, cross-entropy), vectorised over classes.
+
+Counts, probabilities and decisions are sums over rows, and there are two ways to make them: a sum over the
+positives of each column (sigmoid), and a sum of rows into the column of their class (softmax).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from losses._checks import looks_are_free
+from losses.diagnostics import Detail, Stats
+from losses.pool import wide_dtype
+from losses.statistics import histograms, one_vs_rest, score_stats, share, spans_of
+
+#: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
+EASY_ABOVE = 0.9
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Logits and what they should be, `[N, C]`.
+
+    Attributes:
+        logits: 0 where not finite.
+        positive: Bool; for exclusive classes, the class ids `[N]`, 0 for rows that do not count.
+        valid: Bool, the entries (or, `[N]`, the rows) that count; None for all.
+        nonfinite: 0-dim, logits that count and are not finite.
+    """
+
+    logits: Tensor
+    positive: Tensor
+    valid: Tensor | None
+    nonfinite: Tensor
+
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """Positives and entries that count, `[N, C]` bool."""
+        positive, valid = self.positive, self.valid
+        if positive.dim() == 1:
+            positive = positive[:, None] == torch.arange(self.logits.shape[1], device=positive.device)
+            valid = None if valid is None else valid[:, None].expand_as(positive)
+        if valid is None:
+            return positive, torch.ones_like(positive)
+        return positive & valid, valid
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over the rows that count, `[C]` each.
+
+    Attributes:
+        rows: Entries that count.
+        positives: Positives among them.
+        p_pos: Probability of the class, over its positives.
+        p_neg: The same over its negatives.
+        predicted: Rows that the default decision gives to the class.
+        found: Positives among those.
+    """
+
+    rows: Tensor
+    positives: Tensor
+    p_pos: Tensor
+    p_neg: Tensor
+    predicted: Tensor
+    found: Tensor
+
+
+@torch.no_grad()
+def likelihood_stats(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    detail: Detail,
+    elements: Tensor | None = None,
+    loss: Tensor | None = None,
+    multiclass: bool | None = None,
+    ignore_index: int | None = -100,
+) -> Stats:
+    """The statistics of a likelihood loss: focal, BCE, cross-entropy.
+
+    The score of a class is its logit under a sigmoid and, under a softmax, its one-vs-rest log-odds
+    z_c − logsumexp of the other logits, so that σ(score) is the class's probability in both.
+
+    Args:
+        logits: `[N]`, `[N, 1]`, `[N, C]` or `(N, C, ...)`; an unbatched `[C]` with a 0-dim class id.
+        targets: Class ids `(N)` or `(N, ...)`; or labels of the logits' shape (soft ones count as positive
+            from 0.5, nan ones not at all); or, with `multiclass`, class probabilities.
+        detail: Which levels to fill.
+        elements: The loss of each element (sigmoid) or row (softmax), unreduced; with it, from
+            `Detail.SCORES` on, the loss is split over classes, positives and negatives.
+        loss: The reduced loss, if known.
+        multiclass: Whether classes exclude each other (softmax). By default: whether the targets are class
+            ids, one dimension fewer than the logits.
+        ignore_index: Class ids with this value do not count; None if there is no such value.
+
+    Returns:
+        Statistics with names of the catalogue; a class is a column, a binary problem is one class.
+
+    Raises:
+        ValueError: If the shapes fit neither.
+    """
+    if multiclass is None:
+        multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
+    z = logits.detach().to(wide_dtype(logits.dtype))
+    sheet = _read_multiclass(z, targets, ignore_index) if multiclass else _read_labels(z, targets)
+    exclusive = sheet.positive.dim() == 1
+    stats = _counted(_sums_by_row(sheet) if exclusive else _sums_by_column(sheet), sheet)
+    if detail >= Detail.SCORES:
+        positive, valid = sheet.masks()
+        if elements is not None:
+            stats |= _loss_shares(elements.detach(), positive, valid, multiclass)
+        scores = one_vs_rest(sheet.logits) if exclusive else sheet.logits
+        stats["easy_share"] = _easy_share(scores, positive, positive if multiclass else valid)
+        stats |= score_stats(scores, positive, valid, None, {"live": valid})
+        if detail >= Detail.HISTOGRAMS:
+            stats |= histograms(scores, positive, valid, spans_of(stats))
+    if loss is not None and loss.dim() == 0:
+        stats["loss"] = loss.detach()
+    return stats
+
+
+# ------------------------------------------------------------------------------------------- reading
+
+
+def _read_multiclass(z: Tensor, targets: Tensor, ignore_index: int | None) -> Sheet:
+    """A problem with exclusive classes."""
+    classes_at = 1 if z.dim() > 1 else 0
+    classes = z.shape[classes_at]
+    flat = z.movedim(classes_at, -1).reshape(-1, classes)
+    if targets.shape == z.shape and targets.is_floating_point():
+        ids = targets.movedim(classes_at, -1).reshape(-1, classes).argmax(1)
+    else:
+        ids = targets.reshape(-1)
+    if ids.shape[0] != flat.shape[0]:
+        raise ValueError(
+            f"class ids must have the logits' shape without the class dimension, got {list(targets.shape)} "
+            f"for logits {list(z.shape)}"
+        )
+    counted = None if ignore_index is None else ids != ignore_index
+    if looks_are_free(ids) and counted is not None and bool(counted.all()):
+        counted = None
+    logits, finite, nonfinite = _finite(flat, counted)
+    valid = counted
+    if finite is not None:
+        valid = finite.all(1) if counted is None else finite.all(1) & counted
+    ids = ids if valid is None else torch.where(valid, ids, 0)
+    if classes > 1:
+        return Sheet(logits, ids, valid, nonfinite)
+    return Sheet(logits, ids[:, None] == 0, None if valid is None else valid[:, None], nonfinite)
+
+
+def _read_labels(z: Tensor, targets: Tensor) -> Sheet:
+    """A problem with one label a logit."""
+    if z.shape != targets.shape and z.numel() != targets.numel():
+        raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(targets.shape)}")
+    y = targets.reshape(z.shape)
+    if z.dim() < 2:
+        z, y = z.reshape(-1, 1), y.reshape(-1, 1)
+    elif z.dim() > 2:
+        z, y = (x.movedim(1, -1).reshape(-1, z.shape[1]) for x in (z, y))
+    counted: Tensor | None = None
+    if y.is_floating_point() and not (looks_are_free(y) and math.isfinite(y.sum())):
+        counted = ~y.isnan()
+    logits, finite, nonfinite = _finite(z, counted)
+    valid = counted
+    if finite is not None:
+        valid = finite if counted is None else finite & counted
+    positive = y >= 0.5 if valid is None else (y >= 0.5) & valid
+    return Sheet(logits, positive, valid, nonfinite)
+
+
+def _finite(z: Tensor, counted: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Logits with 0 for what is not finite, where they are finite (None: all), and the count that is not."""
+    if looks_are_free(z) and math.isfinite(z.sum()):
+        return z, None, z.new_zeros(())
+    finite = z.isfinite()
+    broken = ~finite
+    if counted is not None:
+        broken = broken & (counted if counted.dim() == 2 else counted[:, None])
+    return torch.where(finite, z, 0.0), finite, broken.sum()
+
+
+# ---------------------------------------------------------------------------------------------- sums
+
+
+def _sums_by_column(sheet: Sheet) -> Sums:
+    """Columns that are problems of their own."""
+    z, positive = sheet.logits, sheet.positive
+    stack = torch.stack([positive.to(z.dtype), z.sigmoid(), (z >= 0).to(z.dtype)])
+    if sheet.valid is not None:
+        stack = stack * sheet.valid
+    total, of_pos = stack.sum(1), (stack * positive).sum(1)
+    rows = torch.full_like(total[0], z.shape[0]) if sheet.valid is None else sheet.valid.sum(0).to(z.dtype)
+    return Sums(rows, total[0], of_pos[1], total[1] - of_pos[1], total[2], of_pos[2])
+
+
+def _sums_by_row(sheet: Sheet) -> Sums:
+    """Classes that exclude each other: a row belongs to one of them."""
+    z, ids, valid = sheet.logits, sheet.positive, sheet.valid
+    classes = z.shape[1]
+    p, decision = z.softmax(1), z.argmax(1)
+    p_true = p.gather(1, ids[:, None])[:, 0]
+    stack = torch.stack([torch.ones_like(p_true), p_true, (decision == ids).to(z.dtype)])
+    if valid is not None:
+        stack, p = stack * valid, p * valid[:, None]
+    own = z.new_zeros(len(stack), classes).index_add_(1, ids, stack)
+    predicted = z.new_zeros(classes).index_add_(0, decision, stack[0])
+    rows = stack[0].sum().expand(classes)
+    # Two orders of summation: a class that all rows belong to has no negatives, but a rest of rounding.
+    p_neg = torch.where(own[0] < rows, p.sum(0) - own[1], 0.0)
+    return Sums(rows, own[0], own[1], p_neg, predicted, own[2])
+
+
+def _counted(sums: Sums, sheet: Sheet) -> Stats:
+    """Counts, and the means that follow from the sums; nan where there is nothing to average (0 / 0)."""
+    negatives = sums.rows - sums.positives
+    return {
+        "pool_size": _pool_size(sheet),
+        "nonfinite_count": sheet.nonfinite,
+        "pool_pos_count": sums.positives,
+        "pool_neg_count": negatives,
+        "live_pos_count": sums.positives,
+        "live_neg_count": negatives,
+        "mean_p_true_pos": sums.p_pos / sums.positives,
+        "mean_p_true_neg": (negatives - sums.p_neg) / negatives,
+        "predicted_pos_count": sums.predicted,
+        "true_pos_count": sums.found,
+    }
+
+
+def _pool_size(sheet: Sheet) -> Tensor:
+    if sheet.valid is None:
+        return sheet.logits.new_full((), sheet.logits.shape[0])
+    return (sheet.valid.any(1) if sheet.valid.dim() == 2 else sheet.valid).sum()
+
+
+def _loss_shares(elements: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
+    """How the summed loss splits; for a softmax, a row's loss belongs to its class."""
+    if multiclass or elements.dim() < 2:
+        loss = elements.reshape(-1, 1)
+    else:
+        loss = elements.movedim(1, -1).reshape(positive.shape)
+    # `where`, because the loss of an entry that does not count may be nan.
+    loss = torch.where(valid, loss, 0.0)
+    of_pos, total = (loss * positive).sum(0), loss.sum(0)
+    mean = share(of_pos, positive.sum(0)) if multiclass else share(total, valid.sum(0))
+    return {
+        "loss": share(total.mean(), valid.any(1).sum()),
+        "pos_loss_share": share(of_pos, total),
+        "per_class_loss": mean,
+        "valid": mean.isfinite(),
+    }
+
+
+def _easy_share(scores: Tensor, positive: Tensor, judged: Tensor) -> Tensor:
+    """Share of the judged entries, `[N, C]`, whose true label has a probability above `EASY_ABOVE`."""
+    true_score = torch.where(positive, scores, -scores)
+    easy = judged & (true_score > math.log(EASY_ABOVE / (1 - EASY_ABOVE)))
+    return share(easy.sum(0), judged.sum(0))
