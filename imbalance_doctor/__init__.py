@@ -3,6 +3,7 @@
 from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError, ImbalanceWarning
+from imbalance_doctor.preflight import preflight
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
 
@@ -16,4 +17,5 @@ __all__ = [
     "Run",
     "diagnose",
     "load_run",
+    "preflight",
 ]

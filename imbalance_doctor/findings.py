@@ -39,7 +39,8 @@ class ImbalanceError(RuntimeError):
 class Finding:
     """One fault of one loss (and class).
 
-    `step` is where it showed; `last_step` is where it was last seen or, once resolved, where it was closed.
+    `step` is where it showed, -1 before there is a run; `last_step` is where it was last seen or, once
+    resolved, where it was closed.
     """
 
     code: str
@@ -105,6 +106,18 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """A number that a plan lets expect, of a loss as a whole or of one class."""
+
+    name: str
+    value: float
+    loss: str
+    class_index: int | None = None
+    #: ``"rows"``, ``"share"``, ``"bytes"`` or ``"seconds"``.
+    unit: str = "rows"
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """The outcome of a checkup: findings, rules that were skipped and why, rules that found nothing."""
 
@@ -116,6 +129,10 @@ class Diagnosis:
     last_step: int | None = None
     #: Things the reader of the log should know, such as a torn line that was left out.
     notes: tuple[str, ...] = ()
+    #: What a preflight computed; a run has its statistics instead.
+    expected: tuple[Expected, ...] = ()
+    #: Settings that together pass the preflight, by name, where some of those given do not.
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def open(self) -> tuple[Finding, ...]:
@@ -137,6 +154,8 @@ class Diagnosis:
             "skipped": [asdict(item) for item in self.skipped],
             "healthy": [asdict(item) for item in self.healthy],
             "notes": list(self.notes),
+            **({"expected": [asdict(item) for item in self.expected]} if self.expected else {}),
+            **({"settings": dict(self.settings)} if self.expected else {}),
         }
 
     def __rich__(self) -> RenderableType:

@@ -38,11 +38,17 @@ class Group:
         return f"{self.first.where} and {count(len(self.others), 'more class', 'more classes')}"
 
     def since(self) -> str:
-        """When it was first seen."""
+        """When it was first seen; empty before there is a run."""
         steps = [finding.step for finding in self.findings]
+        if min(steps) < 0:
+            return ""
         if min(steps) == max(steps):
             return f"since step {step(steps[0])}"
         return f"since step {step(min(steps))} to {step(max(steps))}, depending on the class"
+
+    def place(self) -> str:
+        """The loss, the classes, and since when."""
+        return ", ".join(part for part in (self.where(), self.since()) if part)
 
     def change(self) -> str:
         """The prescription in words, with its range where classes need different ones; empty without one."""

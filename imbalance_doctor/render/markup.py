@@ -7,7 +7,8 @@ from html import escape
 from importlib.resources import files
 
 from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.render import grouping
+from imbalance_doctor.render import expected, grouping
+from imbalance_doctor.render.expected import Table
 from imbalance_doctor.render.grouping import Group
 from imbalance_doctor.render.numbers import clean, count, number, prescription, step
 
@@ -40,9 +41,12 @@ def findings_section(diagnosis: Diagnosis, *, selectable: bool = False) -> str:
         f'<p class="verdict {worst}">{text(grouping.verdict(diagnosis))}</p>',
         f'<p class="quiet">{text(grouping.examined_line(diagnosis))}</p>',
     ]
+    html += [_expected(table) for table in expected.tables(diagnosis)]
     html += [_finding(group, selectable) for group in parts.causes]
     html += _chapter("Consequences of the findings above", map(_brief, parts.consequences))
     html += _chapter("Resolved", map(_brief, parts.resolved))
+    if passing := expected.passing(diagnosis):
+        html.append(f"<h2>Together these settings pass</h2><p><code>{text(passing)}</code></p>")
     html += _chapter("Not examined, which is not the same as healthy", _skipped(diagnosis))
     if diagnosis.healthy:
         names = grouping.rules_of(diagnosis.healthy)
@@ -62,7 +66,7 @@ def _chapter(title: str, items: Iterable[str]) -> list[str]:
 def _finding(group: Group, selectable: bool) -> str:
     finding = group.first
     rows = [
-        ("Where", "", text(f"{group.where()}, {group.since()}")),
+        ("Where", "", text(group.place())),
         ("Symptom", "", text(finding.symptom)),
         ("Cause", "", text(finding.cause)),
         ("Remedy", "remedy", text(finding.remedy)),
@@ -110,13 +114,20 @@ def _brief(group: Group) -> str:
     finding = group.first
     steps = [f.step for f in group.findings]
     if finding.status == "resolved":
-        when = f"from step {step(min(steps))} to {step(max(f.last_step for f in group.findings))}"
+        last = max(f.last_step for f in group.findings)
+        place = f"{group.where()}; from step {step(min(steps))} to {step(last)}"
     else:
-        when = f"{group.since()}; follows from {', '.join(finding.explained_by)}"
+        place = f"{group.place()}; follows from {', '.join(finding.explained_by)}"
     return (
         f'<span class="badge {finding.severity}">{finding.severity}</span> <b>{text(group.title)}</b> '
-        f"({text(group.where())}; {text(when)}): {text(finding.symptom)}"
+        f"({text(place)}): {text(finding.symptom)}"
     )
+
+
+def _expected(table: Table) -> str:
+    head = "".join(f"<th>{text(column)}</th>" for column in (table.title, *table.columns))
+    rows = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    return f'<div class="table"><table><tr>{head}</tr>{rows}</table></div>'
 
 
 def _skipped(diagnosis: Diagnosis) -> Iterable[str]:

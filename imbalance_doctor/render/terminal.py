@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.render import grouping
+from imbalance_doctor.render import expected, grouping
 from imbalance_doctor.render.grouping import Group as Same
 from imbalance_doctor.render.numbers import clean, count, number, step
 
@@ -87,11 +87,15 @@ def _body(diagnosis: Diagnosis) -> list[RenderableType]:
     body: list[RenderableType] = [heading, Text(grouping.verdict(diagnosis), style=style)]
     if examined := grouping.examined_line(diagnosis):
         body.append(Text(examined, style="dim"))
+    if diagnosis.expected:
+        body += [Text(""), _Expected(diagnosis)]
     body += [_group(group) for group in parts.causes]
     if parts.consequences:
         body += [_heading("Consequences of the findings above"), *map(_brief, parts.consequences)]
     if parts.resolved:
         body += [_heading("Resolved"), *map(_brief, parts.resolved)]
+    if passing := expected.passing(diagnosis):
+        body += [_heading("Together these settings pass"), Text(clean(passing), style="bold green")]
     if diagnosis.skipped:
         body += [_heading("Not examined (which is not the same as healthy)"), _skipped(diagnosis)]
     if diagnosis.healthy:
@@ -113,11 +117,8 @@ def _group(group: Same, *, live: bool = False) -> RenderableType:
     finding = group.first
     style = STYLES[finding.severity]
     title = Text.assemble((f"{finding.severity.upper()} ", style), (clean(group.title), "bold"))
-    place = clean(group.where())
-    if finding.step >= 0:
-        place += f", {group.since()}"
     rows: list[tuple[str, RenderableType]] = [
-        ("where", Text(place)),
+        ("where", Text(clean(group.place()))),
         ("symptom", Text(clean(finding.symptom))),
         ("cause", Text(clean(finding.cause))),
         ("remedy", Text(clean(finding.remedy), style="bold" if not live else "")),
@@ -145,13 +146,12 @@ def _others(group: Same) -> RenderableType:
 def _brief(group: Same) -> RenderableType:
     finding = group.first
     text = Text.assemble((f"{finding.severity} ", STYLES[finding.severity]), (clean(group.title), "bold"))
-    text.append(f" ({clean(group.where())}; ")
     if finding.status == "resolved":
         last = max(f.last_step for f in group.findings)
-        text.append(f"from step {step(min(f.step for f in group.findings))} to {step(last)})")
+        place = f"{group.where()}; from step {step(min(f.step for f in group.findings))} to {step(last)}"
     else:
-        text.append(f"{group.since()}; follows from {', '.join(finding.explained_by)})")
-    text.append(f": {clean(finding.symptom)}")
+        place = f"{group.place()}; follows from {', '.join(finding.explained_by)}"
+    text.append(f" ({clean(place)}): {clean(finding.symptom)}")
     return _item(text)
 
 
@@ -172,6 +172,25 @@ def _skipped(diagnosis: Diagnosis) -> RenderableType:
         text.append(": " + ", ".join(map(clean, group.rules)))
         rows.append(_item(text))
     return Group(*rows)
+
+
+class _Expected:
+    """The numbers of a preflight: classes side by side, or below each other where there is no room."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        self.tables = expected.tables(diagnosis)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for place, content in enumerate(self.tables):
+            if place:
+                yield Text("")
+            table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+            table.add_column(clean(content.title), header_style="bold", style="dim", overflow="fold")
+            for column in content.columns:
+                table.add_column(clean(column), justify="right", header_style="dim", overflow="fold")
+            for row in content.rows:
+                table.add_row(*map(clean, row))
+            yield table
 
 
 class _Labelled:

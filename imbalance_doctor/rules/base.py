@@ -63,6 +63,12 @@ class Rule(ABC):
     min_records: ClassVar[int] = 5
     #: Codes of rules whose findings explain this one: where they hold, this is a consequence.
     explained_by: ClassVar[tuple[str, ...]] = ()
+    #: Whether settings, and the counts that they let expect, are enough to judge it. A preflight then
+    #: examines it on the records that `imbalance_doctor.preflight.expected` expects of a plan.
+    foreseeable: ClassVar[bool] = False
+    #: A setting that only a new run can change, as ``"batch_size"``, and the name of the evidence that holds
+    #: the value which cures: what a preflight prescribes where the rule itself prescribes nothing.
+    new_run: ClassVar[tuple[str, str] | None] = None
 
     #: Templates, filled from the evidence; ``{class_label}`` and ``{loss}`` are always there.
     symptom: ClassVar[str]

@@ -53,6 +53,7 @@ class BiasedTail(Rule):
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "iid_neg_count",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB010", "IMB401")
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "only {above:.2g} of {negatives:,.0f} negatives of {class_label} lie above the upper edge of the "

@@ -57,6 +57,7 @@ class EmptyBand(Rule):
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "band_neg_count", "iid_neg_count",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB402", "IMB010")
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "the band of false positive rates from {alpha:.3g} to {beta:.3g} holds {band_negatives:.2g} "

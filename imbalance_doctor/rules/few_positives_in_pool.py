@@ -68,6 +68,7 @@ class FewPositivesInPool(Rule):
     kinds: ClassVar[frozenset[str]] = RANKING
     requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002")
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "{class_label} has {positives:.2g} positives in a pool of {pool_size:,.0f} rows; its loss is an "

@@ -41,6 +41,7 @@ class LocalRanking(Rule):
     kinds: ClassVar[frozenset[str]] = RANKING
     requires: ClassVar[tuple[str, ...]] = ("loss",)
     min_records: ClassVar[int] = 1
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "{world_size:.0f} processes train together, and each ranks only the rows of its own shard."

@@ -64,10 +64,11 @@ class NoPositivesInPool(Rule):
     kinds: ClassVar[frozenset[str]] = RANKING
     requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "{class_label} has no positive in the pool of {pool_size:,.0f} rows in {empty_percent:.0f} % of "
-        "recent records, and is not trained in those steps."
+        "steps, and is not trained in those."
     )
     cause: ClassVar[str] = (
         "the pool is too small for the positive rate, which is about {positive_rate:.2g}: "

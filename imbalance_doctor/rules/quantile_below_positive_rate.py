@@ -56,6 +56,8 @@ class QuantileBelowPositiveRate(Rule):
     kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
     requires: ClassVar[tuple[str, ...]] = ("pool_pos_count", "pool_neg_count")
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010")
+    foreseeable: ClassVar[bool] = True
+    new_run: ClassVar[tuple[str, str] | None] = ("quantile", "quantile_wanted")
 
     symptom: ClassVar[str] = (
         "the loss flags the top {quantile_percent:.3g} % of the pool, of which {rate_percent:.3g} % are "

@@ -43,6 +43,7 @@ class RawLogitTemperature(Rule):
     severity: ClassVar[Severity] = "info"
     kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
     requires: ClassVar[tuple[str, ...]] = ("loss",)
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "the temperature is {temperature:.3g} times the spread of the negatives' scores: only positives "

@@ -73,6 +73,8 @@ class StarvedGradient(Rule):
     )  # fmt: skip
     min_records: ClassVar[int] = 10
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002")
+    foreseeable: ClassVar[bool] = True
+    new_run: ClassVar[tuple[str, str] | None] = ("batch_size", "batch_needed")
 
     symptom: ClassVar[str] = (
         "a batch of {batch:,.0f} brings {live_positives:.2g} positives of {class_label} on average, and "

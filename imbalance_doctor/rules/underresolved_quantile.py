@@ -46,6 +46,7 @@ class UnderresolvedQuantile(Rule):
     kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
     requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB003")
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "only {rows_above:.2g} of {pool_size:,.0f} pooled rows lie above the threshold at quantile "

@@ -1,0 +1,78 @@
+"""What will go wrong with a run, from its configuration alone.
+
+The rules of the run are the rules before it: `expected` makes the records that a plan lets expect, and
+`verdict` examines them. A rule joins with one line, ``foreseeable = True``, where it needs no more than
+the statistics that `expected.counts` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from imbalance_doctor.findings import Diagnosis
+from imbalance_doctor.preflight.numbers import numbers
+from imbalance_doctor.preflight.plan import Rates, plan_of
+from imbalance_doctor.preflight.verdict import Judge
+from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.selection import Selector, choose_rules
+
+
+def preflight(
+    loss_fn: nn.Module,
+    *,
+    batch_size: int,
+    positive_rate: Rates,
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    world_size: int = 1,
+    class_names: Sequence[str] | None = None,
+    select: Selector = None,
+    ignore: Selector = None,
+    rules: Sequence[Rule] | None = None,
+) -> Diagnosis:
+    """Judge a run before it starts.
+
+    Every prescription was tried: with that value the rule finds nothing.
+
+    Args:
+        loss_fn: A loss of `losses`, the warmup wrapper, ``nn.BCEWithLogitsLoss`` or ``nn.CrossEntropyLoss``.
+        batch_size: Rows of a batch; with several processes, of each.
+        positive_rate: Share of positives among the rows that the loader delivers; one number for a binary
+            task, one for each class otherwise.
+        total_steps: Length of the run.
+        epochs: The same in epochs, where a schedule is in epochs.
+        world_size: Processes that train together.
+        class_names: Names of the classes, for findings.
+        select: Codes, names or code prefixes of the only rules to apply.
+        ignore: Codes, names or code prefixes of rules to leave out.
+        rules: Rules with thresholds of your own; each replaces the one of the same code.
+
+    Returns:
+        The findings; the expected numbers in `expected`; and in `settings` values that pass together.
+
+    Raises:
+        ValueError: A value is out of range, or rates and loss do not fit.
+
+    Example:
+        >>> from losses import SmoothAPLoss
+        >>> print(preflight(SmoothAPLoss(num_classes=1), batch_size=64, positive_rate=0.002))
+    """
+    plan = plan_of(
+        loss_fn,
+        batch_size=batch_size,
+        positive_rate=positive_rate,
+        total_steps=total_steps,
+        epochs=epochs,
+        world_size=world_size,
+        class_names=class_names,
+    )
+    judge = Judge(choose_rules(rules, select=select, ignore=ignore))
+    return replace(
+        judge.examine(plan),
+        source="this configuration",
+        expected=tuple(numbers(plan)),
+        settings=judge.settings_that_pass(plan),
+    )

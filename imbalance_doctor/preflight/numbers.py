@@ -1,0 +1,54 @@
+"""The numbers that a plan lets expect, for the table that a preflight shows also when all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from imbalance_doctor.findings import Expected
+from imbalance_doctor.preflight.expected import counts
+from imbalance_doctor.preflight.plan import Plan
+from imbalance_doctor.records import LossInfo
+from imbalance_doctor.rules.base import RANKING
+from losses.pool import MemoryQueue
+
+
+def numbers(plan: Plan) -> Iterator[Expected]:
+    """What is expected of each loss, by class where it differs by class."""
+    for loss in plan.losses:
+        if loss.kind != "warmup_wrapper":
+            yield from _of(plan, loss)
+
+
+def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
+    expected = counts(plan, loss)
+    ranked = loss.kind in RANKING
+    live = plan.live_rows(loss)
+    yield Expected("rows in a batch", live, loss.name)
+    if ranked:
+        size = float(expected.values["pool_size"])
+        yield Expected("rows in the pool", size, loss.name)
+        if loss.kind == "recall_at_quantile":
+            yield Expected("rows above the threshold", size * float(loss.config["quantile"]), loss.name)
+    table = [
+        ("positive rate", np.array(plan.rates), "share"),
+        ("positives in a batch", expected.values["live_pos_count"], "rows"),
+        ("chance of a batch without one", expected.absent["live_pos_count"], "share"),
+    ]
+    if ranked:
+        table += [
+            ("positives in the pool", expected.values["pool_pos_count"], "rows"),
+            ("chance of a pool without one", expected.absent["pool_pos_count"], "share"),
+        ]
+    if loss.kind == "pauc_at_budget":
+        table.append(("negatives in the band", expected.values["band_neg_count"], "rows"))
+        if alpha := float(loss.config["alpha"]):
+            table.append(("negatives above the band", alpha * expected.values["iid_neg_count"], "rows"))
+    for name, values, unit in table:
+        for index, value in enumerate(values):
+            yield Expected(name, float(value), loss.name, index, unit)
+    if ranked:
+        queue = MemoryQueue(1, len(plan.rates))
+        row = sum(getattr(queue, name).numel() * getattr(queue, name).element_size() for name in queue._ROWS)
+        yield Expected("memory of the queue", float(row * loss.config["queue_size"]), loss.name, unit="bytes")

@@ -1,0 +1,174 @@
+"""What is known of a run that has not begun: its losses, its batches, its data, its length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from imbalance_doctor.recorder import plain_kind
+from imbalance_doctor.records import LossInfo, RunInfo
+from imbalance_doctor.rules.base import RANKING
+from losses import LossWarmupWrapper
+from losses.diagnostics import Diagnosable
+
+Rates: TypeAlias = "float | Sequence[float]"
+
+#: Losses over classes that exclude each other: one rate stands for two classes.
+MULTICLASS = frozenset({"cross_entropy", "softmax_focal"})
+#: Settings of the run and not of a loss.
+OF_THE_RUN = ("batch_size", "total_steps", "epochs", "world_size")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that has not begun.
+
+    Attributes:
+        losses: The loss; of a warmup wrapper the wrapper, its main loss and its warmup loss.
+        batch_size: Rows of a batch, in each process.
+        rates: Share of positives of each class.
+        total_steps: Its length in steps, where known.
+        epochs: Its length in epochs, where known.
+        world_size: Processes that train together.
+        class_names: Names of the classes, for findings.
+    """
+
+    losses: tuple[LossInfo, ...]
+    batch_size: int
+    rates: tuple[float, ...]
+    total_steps: int | None = None
+    epochs: int | None = None
+    world_size: int = 1
+    class_names: tuple[str, ...] | None = None
+
+    def run_info(self, every: int) -> RunInfo:
+        """The run as rules know it."""
+        return RunInfo(
+            every=every,
+            total_steps=self.total_steps,
+            population_positive_rate=self.rates,
+            class_names=self.class_names,
+            world_size=self.world_size,
+        )
+
+    def live_rows(self, loss: LossInfo) -> int:
+        """Rows of a batch that one step of this loss sees, over all ranks that it gathers.
+
+        A likelihood loss need not gather: gradients are averaged over the ranks whatever it does.
+        """
+        local = loss.kind in RANKING and loss.config.get("gather_distributed") is False
+        return self.batch_size * (1 if local else self.world_size)
+
+    def setting(self, loss: str, parameter: str) -> Any:
+        """A setting of the run, or of the loss of this name."""
+        if parameter in OF_THE_RUN:
+            return getattr(self, parameter)
+        return self.loss(loss).config.get(parameter)
+
+    def changed(self, loss: str, parameter: str, value: Any) -> Plan:
+        """The plan with another value of a setting of the run, or of the loss of this name."""
+        if parameter in OF_THE_RUN:
+            return replace(self, **{parameter: value})
+        old = self.loss(loss)
+        new = replace(old, config={**old.config, parameter: value})
+        return replace(self, losses=tuple(new if each is old else each for each in self.losses))
+
+    def loss(self, name: str) -> LossInfo:
+        """The loss of this name."""
+        return next(each for each in self.losses if each.name == name)
+
+
+def plan_of(
+    loss_fn: nn.Module,
+    *,
+    batch_size: int,
+    positive_rate: Rates,
+    total_steps: int | None,
+    epochs: int | None,
+    world_size: int,
+    class_names: Sequence[str] | None,
+) -> Plan:
+    """Check what is known of a run, and put it together.
+
+    Raises:
+        TypeError: `loss_fn` is not a module.
+        ValueError: A value is out of range, or the rates do not fit the loss.
+    """
+    if not isinstance(loss_fn, nn.Module):
+        raise TypeError(f"expected a loss module; got {type(loss_fn).__name__}")
+    loss_fn = getattr(loss_fn, "_orig_mod", loss_fn)  # of a compiled module
+    for name, value in (
+        ("batch_size", batch_size),
+        ("total_steps", total_steps),
+        ("epochs", epochs),
+        ("world_size", world_size),
+    ):
+        _check_count(name, value, optional=name in ("total_steps", "epochs"))
+    if isinstance(class_names, str):
+        raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
+    losses = _losses(loss_fn)
+    return Plan(
+        losses=losses,
+        batch_size=batch_size,
+        rates=_rates(positive_rate, losses),
+        total_steps=total_steps,
+        epochs=epochs,
+        world_size=world_size,
+        class_names=None if class_names is None else tuple(map(str, class_names)),
+    )
+
+
+def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
+    if not isinstance(loss_fn, Diagnosable):
+        kind = plain_kind(loss_fn)
+        if kind == "other":
+            raise ValueError(
+                f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
+                "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
+            )
+        return (LossInfo(kind, kind),)
+    config: dict[str, Any] = dict(loss_fn.config())
+    if not isinstance(loss_fn, LossWarmupWrapper):
+        return (LossInfo(loss_fn.kind, loss_fn.kind, config),)
+    main, warmup = (_inner(name, config[name]) for name in ("main_loss", "warmup_loss"))
+    if "temperature" in main.config:  # the wrapper's to set: the sharpest is what the run ends with
+        main = replace(main, config={**main.config, "temperature": config["temp_end"]})
+    return (LossInfo(loss_fn.kind, loss_fn.kind, config), main, warmup)
+
+
+def _inner(name: str, config: Mapping[str, Any]) -> LossInfo:
+    own = dict(config)
+    return LossInfo(name, str(own.pop("kind")), own)
+
+
+def _rates(given: Rates, losses: tuple[LossInfo, ...]) -> tuple[float, ...]:
+    """The share of positives of each class that the losses have."""
+    one = isinstance(given, (int, float))
+    rates = (float(given),) if isinstance(given, (int, float)) else tuple(map(float, given))
+    if not rates or not all(0 < rate < 1 for rate in rates):
+        raise ValueError(f"expected positive_rate between 0 and 1, for each class; got {given}")
+    multiclass = any(loss.kind in MULTICLASS for loss in losses)
+    classes = next((int(n) for loss in losses if (n := loss.config.get("num_classes"))), None)
+    if multiclass and one and classes in (None, 2):
+        rates = (1.0 - rates[0], rates[0])
+    if multiclass and sum(rates) > 1 + 1e-6:
+        raise ValueError(
+            f"the classes of this loss exclude each other, so that their rates sum to 1; "
+            f"got positive_rate={given}, which sums to {sum(rates):.3g}"
+        )
+    if classes is not None and classes != len(rates):
+        raise ValueError(
+            f"a loss with num_classes={classes} needs one positive rate for each class; got {len(rates)}: "
+            f"positive_rate={given}"
+        )
+    return rates
+
+
+def _check_count(name: str, value: object, *, optional: bool) -> None:
+    if value is None and optional:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"expected {name} to be a whole number, at least 1; got {value!r}")

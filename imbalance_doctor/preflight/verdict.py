@@ -1,0 +1,189 @@
+"""The rules on a plan, and settings that pass them: each is tried on the rules before it is prescribed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.findings import Diagnosis, Examined, Finding
+from imbalance_doctor.preflight.expected import every, records
+from imbalance_doctor.preflight.plan import Plan
+from imbalance_doctor.records import EndRecord
+from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.rules.measures import round_up
+
+#: Why a rule is not examined on a plan.
+NEEDS_A_RUN = "a run has to show it"
+NEEDS_LENGTH = "needs total_steps, and epochs where the schedule is in epochs"
+
+#: The step of a finding before there is a run.
+NO_STEP = -1
+
+#: How often a value that does not cure is doubled before it is given up.
+DOUBLINGS = 10
+#: How often settings are put together and tried again: a cure may bring up what it had hidden.
+ROUNDS = 6
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting and the value that it is to have."""
+
+    loss: str
+    parameter: str
+    value: Any
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan with this change."""
+        return plan.changed(self.loss, self.parameter, self.value)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Examines plans by a set of rules."""
+
+    rules: Sequence[Rule]
+    _by_code: dict[str, Rule] = field(init=False, default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._by_code.update({rule.code: rule for rule in self.rules})
+
+    def examine(self, plan: Plan) -> Diagnosis:
+        """The diagnosis of a plan, with prescriptions that were found to cure."""
+        seen = _examined(plan, [rule for rule in self.rules if rule.foreseeable])
+        cures: dict[Any, Change | None] = {}
+        findings = tuple(self._prescribed(plan, finding, cures) for finding in seen.findings)
+        waiting = tuple(
+            Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN)
+            for loss in plan.losses
+            for rule in self.rules
+            if not rule.foreseeable and loss.kind in rule.kinds
+        )
+        return replace(seen, findings=findings, skipped=(*seen.skipped, *waiting))
+
+    def settings_that_pass(self, plan: Plan) -> dict[str, Any]:
+        """Settings with which nothing is found that a setting cures; empty where there are none to change."""
+        settings: dict[str, Any] = {}
+        for _ in range(ROUNDS):
+            changes: dict[tuple[str, str], Change] = {}
+            for finding in self.examine(plan).findings:
+                change = _change_of(finding)
+                if change is not None:
+                    key = (change.loss, change.parameter)
+                    changes[key] = _stronger(changes.get(key), change, plan)
+            if not changes:
+                return settings
+            for change in changes.values():
+                plan = change.of(plan)
+                settings[_spelled(plan, change.loss, change.parameter)] = change.value
+        return {}
+
+    def _prescribed(self, plan: Plan, finding: Finding, cures: dict[Any, Change | None]) -> Finding:
+        """The finding with a prescription that was tried, and a remedy that says the same."""
+        rule = self._by_code[finding.code]
+        own = _first_change(plan, rule, finding)
+        if own is None:
+            return finding
+        key = (finding.code, finding.class_index, own)
+        if key not in cures:
+            tries = _tries(plan, own)
+            cures[key] = next((each for each in tries if self._cured(each.of(plan), rule, finding)), None)
+        change = cures[key]
+        if change is None:
+            return replace(finding, prescription=None)
+        before = plan.setting(change.loss, change.parameter)
+        parameter = _spelled(plan, change.loss, change.parameter)
+        prescription = {"parameter": parameter, "from": before, "to": change.value}
+        same = change == own and parameter == own.parameter
+        remedy = finding.remedy if same else f"{parameter}={_written(change.value)}."
+        return replace(finding, prescription=prescription, remedy=remedy)
+
+    def _cured(self, plan: Plan, rule: Rule, finding: Finding) -> bool:
+        after = _examined(plan, [rule]).findings
+        return not any((f.loss, f.class_index) == (finding.loss, finding.class_index) for f in after)
+
+
+def _examined(plan: Plan, rules: Sequence[Rule]) -> Diagnosis:
+    """What the rules say of the records that are expected of a plan."""
+    checkup = Checkup(plan.run_info(every(plan)), rules)
+    step = 0
+    for record in records(plan):
+        checkup.history.add(record)
+        step = record.step
+    checkup.feed(EndRecord(step))
+    seen = checkup.diagnosis()
+    kinds = {rule.code: rule.kinds for rule in rules}
+    wrapper = next((loss.name for loss in plan.losses if loss.kind == "warmup_wrapper"), None)
+
+    def belongs(item: Finding | Examined) -> bool:
+        # The phases of a wrapper are losses of their own here; by its name go the rules on its schedule.
+        return item.loss != wrapper or "warmup_wrapper" in kinds[item.code]
+
+    return replace(
+        seen,
+        findings=tuple(replace(f, step=NO_STEP, last_step=NO_STEP) for f in seen.findings if belongs(f)),
+        skipped=tuple(replace(item, skipped=_reason(item)) for item in seen.skipped if belongs(item)),
+        healthy=tuple(item for item in seen.healthy if belongs(item)),
+        last_step=None,
+    )
+
+
+def _reason(item: Examined) -> str | None:
+    return NEEDS_LENGTH if item.skipped and item.skipped.endswith("not recorded") else item.skipped
+
+
+def _first_change(plan: Plan, rule: Rule, finding: Finding) -> Change | None:
+    """What the rule itself prescribes for a run, or names for a new one."""
+    if finding.prescription is not None and "to" in finding.prescription:
+        return Change(finding.loss, finding.prescription["parameter"], finding.prescription["to"])
+    if rule.new_run is None:
+        return None
+    parameter, evidence = rule.new_run
+    value: Any = finding.evidence[evidence]
+    if parameter == "batch_size":  # rules see a batch over all ranks
+        value = round_up(value * plan.batch_size / plan.live_rows(plan.loss(finding.loss)))
+    return Change(finding.loss, parameter, value)
+
+
+def _tries(plan: Plan, first: Change) -> Iterator[Change]:
+    """The change, and stronger ones where it does not cure."""
+    yield first
+    before = plan.setting(first.loss, first.parameter)
+    if not _is_number(before) or not _is_number(first.value) or before == first.value:
+        return
+    value = first.value
+    for _ in range(DOUBLINGS):
+        value = value * 2 if first.value > before else value / 2
+        yield replace(first, value=round_up(value) if isinstance(first.value, int) else value)
+
+
+def _stronger(one: Change | None, other: Change, plan: Plan) -> Change:
+    if one is None or not _is_number(other.value) or not _is_number(one.value):
+        return other
+    before = plan.setting(other.loss, other.parameter)
+    grows = _is_number(before) and other.value > before
+    return max(one, other, key=lambda change: change.value if grows else -change.value)
+
+
+def _change_of(finding: Finding) -> Change | None:
+    if finding.prescription is None or "to" not in finding.prescription:
+        return None
+    parameter = finding.prescription["parameter"]
+    name = "temperature" if finding.loss == "main_loss" and parameter == "temp_end" else parameter
+    return Change(finding.loss, name, finding.prescription["to"])
+
+
+def _spelled(plan: Plan, loss: str, parameter: str) -> str:
+    """The name of a setting where the user sets it: a wrapper sets its main loss's temperature."""
+    wrapped = loss == "main_loss" and any(each.kind == "warmup_wrapper" for each in plan.losses)
+    return "temp_end" if wrapped and parameter == "temperature" else parameter
+
+
+def _written(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else f"{value!r}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
