@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import nn
 
-from imbalance_doctor import metrics as evaluation
 from imbalance_doctor.announce import OnFinding, announcer
 from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.metrics import DEFAULT_BUDGET, METRICS, evaluate
 from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.records import (
     Array,
@@ -41,9 +43,9 @@ from imbalance_doctor.runlog import (
     header,
     log_path,
 )
+from imbalance_doctor.schedule import Schedule
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
 from imbalance_doctor.treatment import apply
-from losses.diagnostics import Detail
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -52,10 +54,11 @@ if TYPE_CHECKING:
 
 TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
 
-#: Histograms recorded over a run of known length: as many as a slider or a row of small panels shows.
-HISTOGRAMS_A_RUN = 40
-#: Records from one histogram to the next where the length is unknown.
-HISTOGRAM_EVERY = 10
+#: Records that may go by before a loss that was never called is asked about.
+PATIENCE = 20
+
+#: Version of `Doctor.state_dict`. 1: the first one.
+STATE = 1
 
 
 class Doctor:
@@ -66,7 +69,8 @@ class Doctor:
 
     Args:
         run_dir: Where the run log goes (see `load_run`). None keeps everything in memory.
-        every: Steps from one record to the next.
+        every: Steps from one record to the next; 1 for a short investigation. The loss itself is followed at
+            every step, quantiles and histograms of the scores at some records (see `schedule`).
         total_steps: Length of the run, where known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
             task, one for each class otherwise.
@@ -78,6 +82,9 @@ class Doctor:
             each `Finding`.
         tensorboard: True to write TensorBoard files into `run_dir`, a directory, or a ``SummaryWriter``.
         rules: Rules with thresholds of your own; each replaces the one of the same code.
+        optimizer: Where given, its learning rate (that of its first group) is recorded as ``lr``.
+        target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`,
+            such as ``"average_precision"``; some rules ask whether the loss serves it.
 
     Raises:
         ValueError: An argument is out of range, or `select` or `ignore` names no rule.
@@ -105,6 +112,8 @@ class Doctor:
         on_finding: OnFinding = "warn",
         tensorboard: TensorBoardTarget = None,
         rules: Sequence[Rule] | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
+        target_metric: str | None = None,
     ) -> None:
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
@@ -117,6 +126,10 @@ class Doctor:
                 "tensorboard=True writes into run_dir, which is None; "
                 "give a run_dir or a TensorBoard directory"
             )
+        if target_metric is not None and target_metric not in METRICS:
+            raise ValueError(
+                f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}"
+            )
         # Resolved, so that a run that changes its working directory finds its log again.
         self.run_dir = None if run_dir is None else Path(run_dir).resolve()
         self.every = every
@@ -127,6 +140,7 @@ class Doctor:
             total_steps=total_steps,
             population_positive_rate=_rates(population_positive_rate),
             class_names=None if class_names is None else tuple(map(str, class_names)),
+            target_metric=target_metric,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
             rules={
@@ -138,14 +152,18 @@ class Doctor:
         self._checkup = Checkup(self._info, chosen)
         self._failed_rules: set[str] = set()
         self._watchers: dict[str, Watcher] = {}
+        self._optimizer = optimizer
+        self._process = os.getpid()
+        self._notes: list[str] = []
         self._records: list[Record] = []  # the run itself, where there is no run_dir
         self._log: LogWriter | None = None
         self._panels: TensorBoardPanels | None = None
         self._tensorboard = tensorboard
         self._steps = 0  # calls of `step`, which is what the schedule counts
-        self._recorded = 0
         self._step: int | None = None  # the newest step's number
+        self._before: int | None = None  # the newest one of the session that this one resumes
         self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
+        self._resumed: list[Finding] = []  # findings of an earlier session, where there is no log to tell
         self._closed = False
         self._statistics = Guard("the statistics of a watched loss", "it is no longer recorded")
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
@@ -180,17 +198,13 @@ class Doctor:
         base = name or kind
         while base in self._watchers:
             base = f"{kind}_{len(self._watchers) + 1}"
-        watcher = Watcher(base, loss_fn, self._wants, self._statistics)
+        schedule = Schedule(self.every, self._info.total_steps)
+        watcher = Watcher(base, loss_fn, schedule, self._statistics)
+        watcher.next_step(self._steps)
         self._watchers[base] = watcher
         if self._step is not None:  # others are written with the header, at the first step
+            watcher.rank_local = self._info.rank > 0 and watcher.gathers
             self._take_in(WatchRecord(self._step, watcher.info))
-
-    def _wants(self) -> Detail:
-        if self._closed or self._steps % self.every:
-            return Detail.NOTHING
-        total = self._info.total_steps
-        between = max(1, total // self.every // HISTOGRAMS_A_RUN) if total else HISTOGRAM_EVERY
-        return Detail.HISTOGRAMS if self._recorded % between == 0 else Detail.SCORES
 
     # --- the loop ---------------------------------------------------------------------------------------
 
@@ -208,22 +222,23 @@ class Doctor:
         Raises:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
         """
-        if self._closed:
+        if self._closed or os.getpid() != self._process:  # a forked worker is not the run
             return []
         number = self._next_step() if step is None else int(step)
-        due = self._steps % self.every == 0
-        self._steps += 1
+        current, self._steps = self._steps, self._steps + 1
         first = self._step is None
         self._step = number
         changed = self._start(number) if first else []
-        if due:
-            self._recorded += 1
-            values = self._reading(_numbers, metrics) or {}
-            for watcher in self._watchers.values():
+        values: dict[str, float] | None = None
+        for watcher in self._watchers.values():
+            if current % watcher.schedule.every == 0:
                 stats = self._transfer(watcher.take)
+                values = self._metrics(metrics) if values is None else values
                 if stats:
                     changed += self._take_in(StepRecord(number, watcher.name, stats, values))
-        return self._speak(changed)
+                self._after_record(watcher, current, stats)
+            watcher.next_step(self._steps)
+        return self._speak(changed) if changed else []
 
     def log_eval(
         self, scores: Any, targets: Any, step: int | None = None, *, budget: float | None = None
@@ -241,7 +256,7 @@ class Doctor:
             return
         try:
             chosen = self._budget() if budget is None else budget
-            values = evaluation.evaluate(scores, targets, budget=chosen)
+            values = evaluate(scores, targets, budget=chosen)
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
@@ -251,6 +266,20 @@ class Doctor:
             self._early.append((number, values))
         else:
             self._speak(self._take_in(EvalRecord(self._step if number is None else number, values)))
+
+    def evaluation(self, step: int | None = None, *, budget: float | None = None) -> Evaluation:
+        """Collect validation in batches, and record it once: `log_eval` for what does not fit into one call.
+
+        Args:
+            step: As in `log_eval`.
+            budget: As in `log_eval`.
+
+        Example:
+            >>> with doctor.evaluation() as validation:
+            ...     for x, y in val_loader:
+            ...         validation.update(model(x), y)
+        """
+        return Evaluation(lambda scores, targets: self.log_eval(scores, targets, step, budget=budget))
 
     def treat(self, finding: Finding) -> TreatmentRecord | None:
         """Apply a finding's prescription to the running loss, and log that it was.
@@ -275,6 +304,8 @@ class Doctor:
         record = TreatmentRecord(self._step or 0, watcher.info, finding.code, parameter, *change)
         if self._step is not None:
             self._take_in(record)
+        watcher.schedule.restart()
+        watcher.next_step(self._steps)
         return record
 
     def close(self, *, complete: bool = True) -> None:
@@ -309,6 +340,42 @@ class Doctor:
     ) -> None:
         self.close(complete=kind is None)
 
+    # --- resuming ---------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs so that a resumed run goes on where this one stood; ready for JSON.
+
+        Returns:
+            The step, and the findings so far. Where the run has a log, a resumed `Doctor` reads what came
+            before from there, and needs the step alone.
+        """
+        return {
+            "version": STATE,
+            "step": self._step,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint; before the first step.
+
+        Raises:
+            ValueError: The state is none of `state_dict`, or steps were taken already.
+        """
+        if self._step is not None:
+            raise ValueError("load_state_dict belongs before the first step; this doctor has counted some")
+        if state.get("version") != STATE:
+            raise ValueError(
+                f"expected the state of a Doctor, version {STATE}; got "
+                + (f"version {state['version']!r}" if "version" in state else f"keys {sorted(state)}")
+            )
+        try:
+            self._resumed = [Finding(**finding) for finding in state["findings"]]
+            self._before = None if state["step"] is None else int(state["step"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"this state of a Doctor cannot be read ({type(error).__name__}: {error})"
+            ) from None
+
     # --- results ----------------------------------------------------------------------------------------
 
     @property
@@ -328,6 +395,7 @@ class Doctor:
             self._drawing,
         )
         notes = [f"{part.part} failed: {part.failure}; {part.lost}" for part in parts if part.failure]
+        notes += self._notes
         return self._checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
 
     @property
@@ -344,7 +412,8 @@ class Doctor:
     # --- inside -----------------------------------------------------------------------------------------
 
     def _next_step(self) -> int:
-        return 0 if self._step is None else self._step + 1
+        last = self._before if self._step is None else self._step
+        return 0 if last is None else last + 1
 
     def _start(self, step: int) -> list[Finding]:
         """The first step is known: read what came before, write the header, put the losses on record."""
@@ -359,12 +428,15 @@ class Doctor:
                 self._examining(self._checkup.feed, record)
             if self._checkup.history.records:
                 self._examining(self._checkup.feed, StartRecord(step))
+                self._resumed.clear()  # the log knows more
             self._log = self._logging(LogWriter, path)
             if self._log is not None:
                 self._logging(self._log.write, header(self._info))
+        self._checkup.restore(self._resumed)
         if self._tensorboard and rank == 0:
-            self._panels = self._drawing(_panels, self._tensorboard, self.run_dir)
+            self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
         for watcher in self._watchers.values():
+            watcher.rank_local = rank > 0 and watcher.gathers
             changed += self._take_in(WatchRecord(step, watcher.info))
         for number, values in self._early:
             changed += self._take_in(EvalRecord(step if number is None else number, values))
@@ -391,10 +463,38 @@ class Doctor:
                 self._drawing(self._panels.write_finding, finding)
         return changed
 
+    def _metrics(self, given: Mapping[str, Any]) -> dict[str, float]:
+        """The numbers to keep beside a record."""
+        return self._reading(_numbers, given, self._optimizer) or {}
+
+    def _after_record(self, watcher: Watcher, step: int, stats: Mapping[str, Array] | None) -> None:
+        """What a first record, or the lack of one, tells about a loss."""
+        if stats is None:
+            if step == PATIENCE * self.every and not watcher.trained:
+                self._ask_about(watcher)
+        elif watcher.schedule.every == self.every and "pool_pos_count" in stats:
+            classes = stats["pool_pos_count"].shape[0]
+            if watcher.schedule.widen(classes):
+                self._notes.append(
+                    f"{watcher.name} has {classes:,} classes: after its first record it is recorded every "
+                    f"{watcher.schedule.every} steps instead of every {self.every}"
+                )
+
+    def _ask_about(self, watcher: Watcher) -> None:
+        how = "only in eval mode or without gradient" if watcher.called else "not once"
+        warn(
+            f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {PATIENCE * self.every} "
+            "steps, so that nothing can be said of it. Watch the very module that the training step calls "
+            "(not a copy of it), and call it as a module: loss_fn(logits, targets)."
+        )
+
     def _speak(self, changed: Sequence[Finding]) -> list[Finding]:
         opened = [finding for finding in changed if finding.status == "open"]
-        if opened:
-            self._announce(opened)
+        # What all ranks see alike is rank 0's to tell.
+        alike = {watcher.name for watcher in self._watchers.values() if watcher.rank_local}
+        told = [finding for finding in opened if finding.loss not in alike]
+        if told:
+            self._announce(told)
         return opened
 
     def _budget(self) -> float:
@@ -404,7 +504,7 @@ class Doctor:
             for name in ("quantile", "beta"):
                 if config.get(name):
                     return float(config[name])
-        return evaluation.DEFAULT_BUDGET
+        return DEFAULT_BUDGET
 
 
 def _process() -> tuple[int, int]:
@@ -424,13 +524,16 @@ def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | 
     return rates if isinstance(rate, Sequence) else rates[0]
 
 
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in metrics.items()}
+def _numbers(metrics: Mapping[str, Any], optimizer: torch.optim.Optimizer | None) -> dict[str, float]:
+    numbers = {name: float(value) for name, value in metrics.items()}
+    if optimizer is not None:
+        numbers.setdefault("lr", float(optimizer.param_groups[0]["lr"]))
+    return numbers
 
 
-def _panels(target: TensorBoardTarget, run_dir: Path | None) -> TensorBoardPanels:
+def _panels(target: TensorBoardTarget, run_dir: Path | None, step: int) -> TensorBoardPanels:
     from imbalance_doctor.render.tensorboard import TensorBoardPanels
 
     place = run_dir if isinstance(target, bool) else target
     assert place is not None  # checked by the constructor
-    return TensorBoardPanels(place)
+    return TensorBoardPanels(place, step)

@@ -96,7 +96,7 @@ class _Track:
         self.capacity = capacity
         self.rings: dict[str, _Ring] = {}
         self.records = 0
-        self.step = 0
+        self.step = self.since = 0
         self._clock = _Ring(capacity, ())
 
     def append(self, step: int, values: Mapping[str, Array]) -> None:
@@ -106,6 +106,8 @@ class _Track:
             if ring is None or ring.shape != value.shape:  # a new statistic, or the class count changed
                 ring = self.rings[name] = _Ring(self.capacity, value.shape)
             ring.append(step, value)
+        if not self.records:
+            self.since = step
         self.records += 1
         self.step = step
 
@@ -129,6 +131,8 @@ class Window:
     step: int
     #: Records of this loss since it was watched or last treated; more than the window may hold.
     records: int
+    #: Step of the first of them.
+    since: int
     _track: _Track = field(repr=False)
     _evals: _Track = field(repr=False)
 
@@ -218,7 +222,7 @@ class History:
         for (name, kind), track in self._tracks.items():
             if loss in (None, name) and kind in self._current.get(name, ()):
                 info = self._infos[name, kind]
-                yield Window(self.run, info, track.step, track.records, track, self._evals)
+                yield Window(self.run, info, track.step, track.records, track.since, track, self._evals)
 
     def _add_step(self, record: StepRecord) -> None:
         loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))

@@ -166,11 +166,16 @@ def _calibration_error(probability: NDArray[Any], positive: NDArray[np.bool_]) -
     return float(sum(gaps) / len(order))
 
 
-def _matrix(values: Any, name: str) -> NDArray[Any]:
-    if hasattr(values, "detach"):  # a tensor, wherever it lives; bfloat16 has no NumPy dtype
+def as_numpy(values: Any) -> NDArray[Any]:
+    """An array of what may be a tensor, wherever it lives; bfloat16 has no NumPy dtype."""
+    if hasattr(values, "detach"):
         values = values.detach()
         values = (values.float() if values.is_floating_point() else values).cpu().numpy()
-    array = np.asarray(values)
+    return np.asarray(values)
+
+
+def _matrix(values: Any, name: str) -> NDArray[Any]:
+    array = as_numpy(values)
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from imbalance_doctor.records import Array, LossInfo
+from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
-from losses.statistics import likelihood_stats
+from losses.gradients import gradient_norms
+from losses.likelihood_statistics import labels_of, likelihood_stats
 
 #: Plain torch losses that have a kind of their own; any other module is "other".
 PLAIN_KINDS: Mapping[type[nn.Module], str] = {
     nn.BCEWithLogitsLoss: "bce",
     nn.CrossEntropyLoss: "cross_entropy",
 }
+
+#: Statistics that differ between ranks although they gather; the others are rank 0's to record.
+RANK_LOCAL = frozenset(
+    {"loss", "interval_loss", "pool_size", "queue_fill", "ranks_apart", "pos_grad_norm", "neg_grad_norm"}
+)
 
 
 def plain_kind(module: nn.Module) -> str:
@@ -46,33 +56,37 @@ class _PlainHook:
 
 
 class Watcher:
-    """Listens to one loss and keeps the statistics of the first training forward of a step.
+    """Listens to one loss: sums up every training forward, and keeps what one of them reports in full.
 
-    A step with gradient accumulation has several forwards; they are draws of the same kind, and one
+    A step with gradient accumulation has several forwards; they are draws of the same kind, and one in full
     is what a record costs.
 
     Args:
         name: What the loss is called in this run.
         module: The loss.
-        wants: How much detail the current step asks for.
+        schedule: Which of its steps leave a record.
         guarded: Runs work that must not harm the training.
     """
 
-    def __init__(
-        self,
-        name: str,
-        module: nn.Module,
-        wants: Callable[[], Detail],
-        guarded: Callable[..., Any],
-    ) -> None:
+    def __init__(self, name: str, module: nn.Module, schedule: Schedule, guarded: Callable[..., Any]) -> None:
         # A compiled module forwards to the loss it was made from, which is the one with settings and hooks.
         module = getattr(module, "_orig_mod", module)
-        self.name, self.module = name, module
-        self._step_wants, self._guarded = wants, guarded
+        self.name, self.module, self.schedule = name, module, schedule
+        #: Whether it was called at all, and whether in training.
+        self.called = self.trained = False
+        #: Whether only what differs between ranks is recorded here.
+        self.rank_local = False
+        self._guarded = guarded
+        self._detail = schedule.due(0)
         self._pending: dict[str, Tensor] | None = None
+        self._sum: Tensor | None = None
+        self._forwards = 0
+        self._phase: float | None = None
         self._handle: Handle
         if isinstance(module, Diagnosable):
-            self._handle = module.register_diagnostics_hook(self._receive, wants=self._wants)
+            self._handle = module.register_diagnostics_hook(
+                self._receive, wants=self._wants, gradients=self._receive_gradients
+            )
         else:
             self._handle = module.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
 
@@ -84,10 +98,34 @@ class Watcher:
             return LossInfo(self.name, module.kind, module.config())
         return LossInfo(self.name, plain_kind(module), {"class": type(module).__name__})
 
+    @property
+    def gathers(self) -> bool:
+        """Whether its statistics are those of all ranks, where there are several."""
+        config = self.info.config
+        config = config.get("main_loss") or config
+        return "queue_size" in config and config.get("gather_distributed") is not False
+
+    def next_step(self, step: int) -> None:
+        """The step with this number, counted from 0, is about to begin."""
+        self._detail = self.schedule.due(step)
+
     def take(self) -> dict[str, Array] | None:
-        """What was said since the last call, on the host; None where nothing was."""
+        """What the step that ends here leaves behind, on the host; None where it leaves nothing."""
         pending, self._pending = self._pending, None
-        return None if pending is None else to_host(pending)
+        if pending is None:
+            return None
+        if self._sum is not None:
+            pending["interval_loss"] = self._sum / self._forwards
+            self._sum, self._forwards = None, 0
+        if self.rank_local:
+            pending = {name: value for name, value in pending.items() if name in RANK_LOCAL}
+        stats = to_host(pending)
+        self.schedule.recorded(self._detail)
+        phase = float(stats["phase"]) if "phase" in stats else None
+        if phase != self._phase and self._phase is not None:
+            self.schedule.restart()
+        self._phase = phase
+        return stats
 
     def remove(self) -> None:
         """Stop listening."""
@@ -95,47 +133,121 @@ class Watcher:
 
     def _wants(self) -> Detail:
         # A forward in eval mode or without gradient is validation, not a training step.
-        training = self.module.training and torch.is_grad_enabled()
-        return self._step_wants() if training and self._pending is None else Detail.NOTHING
+        self.called = True
+        if not (self.module.training and torch.is_grad_enabled()):
+            return Detail.NOTHING
+        self.trained = True
+        if self._pending is not None:
+            return Detail.LOSS
+        return min(self._detail, Detail.COUNTS) if self.rank_local else self._detail
 
     def _receive(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
-        self._pending = stats
+        loss = stats.get("loss")
+        if loss is not None:
+            self._guarded(self._add, loss)
+        if len(stats) > 1:
+            self._pending = stats
+
+    def _receive_gradients(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
+        if self._pending is not None:
+            self._pending |= stats
+
+    def _add(self, loss: Tensor) -> None:
+        if loss.dim():  # unreduced: nan stands for an invalid class there, and says nothing
+            return
+        self._sum = loss.float() if self._sum is None else self._sum + loss
+        self._forwards += 1
 
     def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
-        if detail is not Detail.NOTHING:
-            self._pending = self._guarded(_plain_stats, module, args, kwargs, out, detail)
+        if detail > Detail.LOSS:
+            stats = self._guarded(_plain_stats, module, args, kwargs, out, detail)
+            if stats:
+                self._receive(module, stats)
+                if detail >= Detail.SCORES:
+                    self._guarded(self._watch_gradient, module, args, kwargs)
+        elif detail is Detail.LOSS and isinstance(out, Tensor):
+            self._guarded(self._add, out.detach())
+
+    def _watch_gradient(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        logits, targets = _read(args, kwargs)
+        if logits.requires_grad:
+            labels = labels_of(logits, targets, multiclass=_excludes(module), ignore_index=_ignored(module))
+            logits.register_hook(partial(self._guarded, self._gradient, labels))  # type: ignore[no-untyped-call]
+
+    def _gradient(self, labels: tuple[Tensor, Tensor | None], gradient: Tensor) -> None:
+        self._receive_gradients(self.module, gradient_norms(gradient, *labels))
 
 
-def _plain_stats(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
-) -> dict[str, Tensor]:
-    """Statistics of a loss that knows nothing of us, from the logits, targets and loss of its call."""
+def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """The logits and targets that a loss was called with."""
     given = [*args, *kwargs.values()]
     if len(given) < 2 or not all(isinstance(value, Tensor) for value in given[:2]):
         raise TypeError(
             "expected the watched loss to be called with (logits, targets) tensors; "
             f"got {[type(value).__name__ for value in given]}"
         )
+    return given[0], given[1]
+
+
+def _excludes(module: nn.Module) -> bool | None:
+    """Whether the loss takes classes that exclude each other; None where its inputs must tell."""
     kind = plain_kind(module)
+    return None if kind == "other" else kind == "cross_entropy"
+
+
+def _ignored(module: nn.Module) -> int | None:
+    return getattr(module, "ignore_index", None)
+
+
+def _plain_stats(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
+) -> dict[str, Tensor]:
+    """Statistics of a loss that knows nothing of us, from the logits, targets and loss of its call."""
+    logits, targets = _read(args, kwargs)
     return likelihood_stats(
-        given[0],
-        given[1],
+        logits,
+        targets,
         detail=detail,
+        elements=_elements(module, logits.detach(), targets) if detail >= Detail.SCORES else None,
         loss=out.detach().mean() if isinstance(out, Tensor) else None,
-        multiclass=None if kind == "other" else kind == "cross_entropy",
-        ignore_index=getattr(module, "ignore_index", None),
+        multiclass=_excludes(module),
+        ignore_index=_ignored(module),
     )
 
 
+def _elements(module: nn.Module, logits: Tensor, targets: Tensor) -> Tensor | None:
+    """The loss of each element (BCE) or row (cross-entropy); None where the module keeps it to itself."""
+    if type(module) is nn.BCEWithLogitsLoss:
+        return F.binary_cross_entropy_with_logits(
+            logits, targets.to(logits), module.weight, pos_weight=module.pos_weight, reduction="none"
+        )
+    if type(module) is nn.CrossEntropyLoss and not targets.is_floating_point():
+        return F.cross_entropy(
+            logits,
+            targets,
+            module.weight,
+            ignore_index=module.ignore_index,
+            label_smoothing=module.label_smoothing,
+            reduction="none",
+        )
+    return None
+
+
 def to_host(stats: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Move all statistics to the host in one transfer, as float32."""
+    """Move all statistics to the host, from a device in one transfer, as float32."""
+    if all(value.is_cpu for value in stats.values()):
+        return {name: np.array(_for_numpy(value), dtype=np.float32) for name, value in stats.items()}
     parts = [value.detach().reshape(-1).float() for value in stats.values()]
-    flat = torch.cat(parts).cpu().numpy() if parts else None
+    flat = torch.cat(parts).cpu().numpy()
     result, start = {}, 0
     for (name, value), part in zip(stats.items(), parts, strict=True):
-        assert flat is not None
         end = start + part.numel()
         result[name] = flat[start:end].reshape(tuple(value.shape))
         start = end
     return result
+
+
+def _for_numpy(value: Tensor) -> Any:
+    # NumPy has no bfloat16.
+    return (value.float() if value.dtype is torch.bfloat16 else value).detach().numpy()

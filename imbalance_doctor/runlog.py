@@ -8,6 +8,7 @@ killed process leaves at most one torn line, which the reader skips and counts.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import math
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from imbalance_doctor import exclusive
 from imbalance_doctor.findings import Finding
 from imbalance_doctor.records import (
     Array,
@@ -122,30 +124,47 @@ class LogWriter:
         opener: How to open it, for tests that need a disk to fill up.
 
     Raises:
-        OSError: The folder or file cannot be made, or, from `write`, the disk is full.
+        OSError: The folder or file cannot be made, another process writes to it, or, from `write`, the disk
+            is full.
     """
 
     def __init__(self, path: Path, opener: Callable[..., IO[bytes]] = open) -> None:
         self.path = path
+        self._closed: str | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
-        torn = path.exists() and not _ends_with_newline(path)
         # Unbuffered: each line is with the operating system when `write` returns, so that a killed
         # process loses nothing that it had reported.
         self._file = opener(path, "ab", buffering=0)
-        if torn:  # a crash cut the last line; a new one must not be glued to it
-            self._file.write(b"\n")
+        try:
+            exclusive.claim(path, self)
+            exclusive.lock(self._file, path)
+            if path.exists() and not _ends_with_newline(path):
+                self._file.write(b"\n")  # a crash cut the last line; a new one must not be glued to it
+        except OSError:
+            self._file.close()
+            raise
 
     def write(self, *lines: Mapping[str, Any]) -> None:
-        """Append objects, one a line, in a single write."""
+        """Append objects, one a line, in a single write; all of them or none."""
+        if self._closed is not None:
+            raise OSError(self._closed)
         text = "".join(json.dumps(line, separators=(",", ":"), default=_plain) + "\n" for line in lines)
         data = text.encode()
         written = self._file.write(data)
         if written is not None and written < len(data):  # an unbuffered file may take a part only
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._file.seek(0, os.SEEK_END) - written)
             raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes could be written")
 
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        self._file.close()
+    def close(self, why: str = "the log is closed") -> None:
+        """Close the file; a second call does nothing.
+
+        Args:
+            why: What a later `write` says.
+        """
+        if self._closed is None:
+            self._closed = why
+            self._file.close()
 
 
 def _plain(value: Any) -> Any:

@@ -105,8 +105,7 @@ def likelihood_stats(
     """
     if multiclass is None:
         multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
-    z = logits.detach().to(wide_dtype(logits.dtype))
-    sheet = _read_multiclass(z, targets, ignore_index) if multiclass else _read_labels(z, targets)
+    sheet = _sheet(logits, targets, multiclass, ignore_index)
     exclusive = sheet.positive.dim() == 1
     stats = _counted(_sums_by_row(sheet) if exclusive else _sums_by_column(sheet), sheet)
     if detail >= Detail.SCORES:
@@ -123,7 +122,21 @@ def likelihood_stats(
     return stats
 
 
+def labels_of(
+    logits: Tensor, targets: Tensor, *, multiclass: bool | None = None, ignore_index: int | None = -100
+) -> tuple[Tensor, Tensor]:
+    """Positive entries and entries that count, `[N, C]`; arguments as in `likelihood_stats`."""
+    return _sheet(logits, targets, multiclass, ignore_index).masks()
+
+
 # ------------------------------------------------------------------------------------------- reading
+
+
+def _sheet(logits: Tensor, targets: Tensor, multiclass: bool | None, ignore_index: int | None) -> Sheet:
+    if multiclass is None:
+        multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
+    z = logits.detach().to(wide_dtype(logits.dtype))
+    return _read_multiclass(z, targets, ignore_index) if multiclass else _read_labels(z, targets)
 
 
 def _read_multiclass(z: Tensor, targets: Tensor, ignore_index: int | None) -> Sheet:

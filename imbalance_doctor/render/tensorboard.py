@@ -70,15 +70,16 @@ class TensorBoardPanels:
 
     Args:
         target: A log directory, or the user's own writer, which is flushed and left open.
+        first_step: Where this session begins: what an earlier one drew from there on is hidden.
     """
 
-    def __init__(self, target: str | Path | SummaryWriter) -> None:
+    def __init__(self, target: str | Path | SummaryWriter, first_step: int = 0) -> None:
         self._owned = isinstance(target, (str, Path))
         self._writer: Any
         if isinstance(target, (str, Path)):
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(target))
+            self._writer = SummaryWriter(str(target), purge_step=first_step or None)
         else:
             self._writer = target
         self._records: dict[str, int] = {}

@@ -103,14 +103,14 @@ class PositivesOnlyGradient(Rule):
         if window.config("surrogate") == "pairwise":
             return []
         steps = window.step - window.run.start_step
-        # Records since the start: the loss was alone from then on, not after a warmup.
-        alone = window.records * window.run.every >= steps
+        # From the first records on, and not after a warmup.
+        alone = window.since - window.run.start_step <= window.run.every
         series = window.series("pool_auroc").values
         early, late = _overall(series[:5]), _overall(series[-10:])
         if not math.isfinite(late):
             return []
         values = {
-            "steps": float(min(window.records * window.run.every, steps)),
+            "steps": float(window.step - window.since),
             "auroc": late,
             "before": early,
         }

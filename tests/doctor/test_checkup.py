@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from imbalance_doctor.checkup import EAGER_RECORDS, EXAMINE_EVERY, RESOLVE_AFTER, Checkup
+from imbalance_doctor.checkup import EXAMINE_EVERY, RESOLVE_AFTER, RESOLVE_RECORDS, Checkup
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import WINDOW, History
 from imbalance_doctor.records import (
@@ -71,6 +71,19 @@ class _Slow(Rule):
     def examine(self, window):
         calls.append(window.records)
         return Skipped("counting")
+
+
+@dataclass(frozen=True)
+class _Windowed(Rule):
+    """Like the gauge, but not asked at every record."""
+
+    code = "TST004"
+    name = "windowed-gauge"
+    severity = "warning"
+    kinds = frozenset({"smooth_ap"})
+    requires = ("score_iqr",)
+    symptom, cause, remedy = _Gauge.symptom, _Gauge.cause, _Gauge.remedy
+    examine = _Gauge.examine
 
 
 calls: list[int] = []
@@ -149,12 +162,22 @@ def test_a_rule_that_raises_is_asked_once_and_reported():
 def test_windowed_rules_are_asked_at_a_lower_rate_once_the_window_is_long_and_at_the_end():
     calls.clear()
     doctor = checkup(_Slow())
-    for step in range(101):
+    for step in range(1001):
         doctor.feed(levels(step, 0))
-    eager = list(range(_Slow.min_records, EAGER_RECORDS + 1))
-    assert calls == eager + list(range(EAGER_RECORDS + EXAMINE_EVERY, 101, EXAMINE_EVERY))
-    doctor.feed(EndRecord(100))
-    assert calls[-1] == 101
+    assert calls[:35] == list(range(_Slow.min_records, 40))
+    gaps = np.diff(calls)
+    assert (gaps <= np.maximum(np.array(calls[1:]) / 10, 1)).all()
+    assert gaps[-1] == EXAMINE_EVERY
+    doctor.feed(EndRecord(1000))
+    assert calls[-1] == 1001
+
+
+def test_a_finding_of_a_windowed_rule_resolves_within_a_bounded_number_of_records():
+    doctor = checkup(_Windowed())
+    changes = [doctor.feed(levels(step, 5 if step < 600 else 0)) for step in range(1000)]
+    ends = [step for step, found in enumerate(changes) for item in found if item.status == "resolved"]
+    assert ends
+    assert ends[0] <= 600 + RESOLVE_RECORDS + EXAMINE_EVERY
 
 
 def test_a_treatment_starts_a_new_window():

@@ -11,7 +11,9 @@ import textwrap
 import time
 import warnings
 from dataclasses import dataclass
+from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,9 @@ from imbalance_doctor import Doctor, ImbalanceError, ImbalanceWarning, diagnose,
 from imbalance_doctor.records import StepRecord, TreatmentRecord
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
-from tests.doctor.loop import train
+from losses.diagnostics import Detail
+from losses.statistics import ranking_stats
+from tests.doctor.loop import batches, train
 
 
 def sick_loss():
@@ -99,13 +103,32 @@ def test_validation_forwards_are_not_taken_for_training():
 def test_statistics_are_computed_only_on_recorded_steps(monkeypatch):
     seen = []
     loss_fn = SmoothAPLoss(1)
+
+    def noted(detail, *args, **kwargs):
+        seen.append((doctor._steps, detail))
+        return ranking_stats(detail, *args, **kwargs)
+
+    monkeypatch.setattr("losses.ranking.ranking_stats", noted)
     with Doctor(None, every=10) as doctor:
         doctor.watch(loss_fn)
-        loss_fn.register_diagnostics_hook(
-            lambda module, stats: seen.append(doctor._steps), wants=doctor._wants
-        )
-        train(doctor, loss_fn, steps=25)
-    assert seen == [0, 10, 20]
+        train(doctor, loss_fn, steps=1000)
+    assert [step for step, _ in seen] == list(range(0, 1000, 10))
+    details = [detail for _, detail in seen]
+    assert min(details[:10]) >= Detail.SCORES
+    assert details.count(Detail.COUNTS) > 50
+    assert details.count(Detail.HISTOGRAMS) == 10
+
+
+def test_the_loss_of_every_step_is_in_the_mean_between_records():
+    loss_fn, losses = SmoothAPLoss(1), []
+    with Doctor(None, every=10) as doctor:
+        doctor.watch(loss_fn)
+        for x, y in islice(batches(64, 0.05, 0), 31):
+            losses.append(float(loss_fn(x[:, 0], y)))
+            doctor.step()
+    recorded = doctor.run.stats["interval_loss"].tolist()
+    means = [losses[0], *(np.mean(losses[i : i + 10]) for i in (1, 11, 21))]
+    assert recorded == pytest.approx(means)
 
 
 def test_a_watched_loss_is_saved_and_copied_without_its_listeners():
