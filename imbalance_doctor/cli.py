@@ -14,6 +14,8 @@ import click
 
 from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, at_least
+from imbalance_doctor.preflight import options
+from imbalance_doctor.preflight import preflight as judge
 from imbalance_doctor.rules import all_rules, find_rule, rule_page
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
@@ -38,6 +40,7 @@ def cli() -> None:
     New here?                     imbalance-doctor demo
     A run that you logged         imbalance-doctor report runs/fraud-01
     The same, as a page           imbalance-doctor report runs/fraud-01 --format html
+    Before you train              imbalance-doctor preflight --help
     What a finding means          imbalance-doctor explain empty-band
     """  # noqa: D301 - \\b tells click to keep the lines
 
@@ -49,6 +52,10 @@ def _text(diagnosis: Diagnosis, run: Run) -> str:
 
 
 def _json(diagnosis: Diagnosis, run: Run) -> str:
+    return _json_of(diagnosis)
+
+
+def _json_of(diagnosis: Diagnosis) -> str:
     from imbalance_doctor.render.json import as_json
 
     return as_json(diagnosis)
@@ -59,6 +66,20 @@ def _html(diagnosis: Diagnosis, run: Run) -> str:
 
     return as_page(diagnosis, run)
 
+
+_fail_on = click.option(
+    "--fail-on",
+    type=click.Choice([*SEVERITIES, "never"]),
+    default="error",
+    show_default=True,
+    help="Exit with 1 if a finding of this severity or above is open.",
+)
+_select = click.option(
+    "--select",
+    metavar="CODES",
+    help="Only these rules: codes, names or prefixes, e.g. IMB4,few-positives-in-pool.",
+)
+_ignore = click.option("--ignore", metavar="CODES", help="Leave these rules out.")
 
 FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _json, "html": _html}
 
@@ -72,19 +93,9 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _j
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write here; - is stdout. HTML goes to RUN/report.html by default, the others to stdout.",
 )
-@click.option(
-    "--fail-on",
-    type=click.Choice([*SEVERITIES, "never"]),
-    default="error",
-    show_default=True,
-    help="Exit with 1 if a finding of this severity or above is open.",
-)
-@click.option(
-    "--select",
-    metavar="CODES",
-    help="Only these rules: codes, names or prefixes, e.g. IMB4,few-positives-in-pool.",
-)
-@click.option("--ignore", metavar="CODES", help="Leave these rules out.")
+@_fail_on
+@_select
+@_ignore
 def report(
     run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None
 ) -> int:
@@ -109,6 +120,73 @@ def report(
         _print(diagnosis)
     else:
         click.echo(FORMATS[form](diagnosis, loaded))
+    return _exit_code(diagnosis, fail_on)
+
+
+def _loss_settings(command: Callable[..., int]) -> Callable[..., int]:
+    """An option for each setting of the losses."""
+    for setting in reversed(options.settings()):
+        flag = f"--{setting.name.replace('_', '-')}"
+        command = click.option(flag, setting.name, metavar="VALUE", help=setting.help)(command)
+    return command
+
+
+@cli.command(context_settings=CONTEXT, short_help="Judge a configuration before the run.")
+@click.option("--loss", type=click.Choice(list(options.loss_types())), required=True, help="The loss.")
+@click.option(
+    "--positive-rate",
+    metavar="RATE",
+    required=True,
+    help="Share of positives in the data, e.g. 0.005; with several classes one each, e.g. 0.9,0.08,0.02.",
+)
+@click.option("--batch-size", type=int, required=True, help="Rows of a batch; of each process.")
+@click.option("--total-steps", type=int, help="Length of the run in steps.")
+@click.option("--epochs", type=int, help="Length of the run in epochs, where a schedule is in epochs.")
+@click.option("--world-size", type=int, default=1, show_default=True, help="Processes that train together.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@_fail_on
+@_select
+@_ignore
+@_loss_settings
+def preflight(
+    loss: str,
+    positive_rate: str,
+    batch_size: int,
+    total_steps: int | None,
+    epochs: int | None,
+    world_size: int,
+    form: str,
+    fail_on: str,
+    select: str | None,
+    ignore: str | None,
+    **given: str | None,
+) -> int:
+    """Judge a configuration before the run: what will go wrong, and values that pass.
+
+    
+    imbalance-doctor preflight --loss smooth_ap --positive-rate 0.002 --batch-size 64
+    imbalance-doctor preflight --loss pauc_at_budget --positive-rate 0.002 --batch-size 64 \\
+        --beta 0.01 --queue-size 8192 --warmup-steps 500 --total-steps 20000
+
+    Settings of a loss are those of its constructor. With one of the warmup wrapper's, such as
+    --warmup-steps, the loss is the main loss after a warmup on BCE (or cross-entropy).
+    """  # noqa: D301
+    rates = _rates(positive_rate)
+    settings = {name: text for name, text in given.items() if text is not None}
+    diagnosis = judge(
+        options.build(loss, settings, classes=len(rates)),
+        batch_size=batch_size,
+        positive_rate=rates[0] if len(rates) == 1 else rates,
+        total_steps=total_steps,
+        epochs=epochs,
+        world_size=world_size,
+        select=_codes(select),
+        ignore=_codes(ignore),
+    )
+    if form == "json":
+        click.echo(_json_of(diagnosis))
+    else:
+        _print(diagnosis)
     return _exit_code(diagnosis, fail_on)
 
 
@@ -165,6 +243,15 @@ def demo(out: Path, quick: bool) -> int:
     from imbalance_doctor.demo import run_demo
 
     return run_demo(out, quick=quick)
+
+
+def _rates(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.UsageError(
+            f"--positive-rate: expected a number, or numbers with commas between; got {text!r}"
+        ) from None
 
 
 def _codes(text: str | None) -> list[str] | None:

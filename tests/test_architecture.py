@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "runlog": {"findings", "records"},
     "run": {"findings", "records", "runlog"},
     "diagnose": {"checkup", "findings", "rules", "run", "selection"},
+    "preflight": {"checkup", "findings", "history", "recorder", "records", "rules", "selection"},
     "render": {"findings", "history", "metrics", "records", "run", "render"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}

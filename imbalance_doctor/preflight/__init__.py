@@ -72,7 +72,7 @@ def preflight(
     judge = Judge(choose_rules(rules, select=select, ignore=ignore))
     return replace(
         judge.examine(plan),
-        source="this configuration",
+        source=plan.described,
         expected=tuple(numbers(plan)),
         settings=judge.settings_that_pass(plan),
     )

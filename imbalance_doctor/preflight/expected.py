@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import WINDOW
@@ -21,7 +20,6 @@ from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import Array, LossInfo, Record, StepRecord, WatchRecord, as_array
 from imbalance_doctor.rules.base import RANKING
 from imbalance_doctor.rules.measures import RECENT
-from losses.sampling import quota_sample
 from losses.schedule import BlendSchedule, Decay
 
 Floats = NDArray[np.float64]
@@ -45,7 +43,8 @@ def records(plan: Plan) -> Iterator[Record]:
 
 
 def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
-    steps = [k * every(plan) for k in range(RECORDS)]
+    last = max(plan.total_steps or EVERY * RECORDS, RECORDS) - 1
+    steps = [round(k * last / (RECORDS - 1)) for k in range(RECORDS)]
     if loss.kind == "warmup_wrapper":
         schedule = Schedule.of(plan, loss.config)
         for step in steps:
@@ -110,20 +109,18 @@ def _in_band(negatives: Floats, positives: Floats, config: Any) -> Floats:
 
 
 def _capped(rates: Floats, pool: int, cap: int) -> tuple[Floats, Floats]:
-    """Positives and negatives of each class in a pool drawn down to `cap` rows, by the loss's own sampler."""
-    rows = np.maximum(np.round(rates * pool), 1).astype(int)
-    # Where classes overlap more than a row has room for, the last stratum is empty and the rest is shared.
-    sizes = torch.tensor([*rows, max(pool - rows.sum(), 0)])
-    stratum = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-    _, probability = quota_sample(
-        stratum,
-        len(sizes),
-        torch.ones_like(stratum, dtype=torch.bool),
-        min(cap, len(stratum)),
-        torch.tensor(0),
-    )
-    first = (sizes.cumsum(0) - sizes)[: len(rows)]
-    kept: Floats = probability[first].numpy() * rates * pool
+    """Positives and negatives of each class in a pool drawn down to `cap` rows.
+
+    As `losses.sampling.quota_sample` draws: half of the rows as equal guarantees for the strata, the rest
+    by their share. Rows without any positive are a stratum too.
+    """
+    total = np.array([*(rates * pool), max(1 - rates.sum(), 0.0) * pool])
+    quota = max(cap // (2 * np.count_nonzero(total)), 1)
+    granted = np.minimum(total, quota)
+    left = total - granted
+    thinned = min(cap / granted.sum(), 1.0)
+    filled = max(cap - granted.sum(), 0.0) / max(left.sum(), 1e-9)
+    kept: Floats = (granted * thinned + left * filled)[:-1]
     return kept, cap - kept
 
 

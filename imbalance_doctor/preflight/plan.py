@@ -44,6 +44,13 @@ class Plan:
     world_size: int = 1
     class_names: tuple[str, ...] | None = None
 
+    @property
+    def described(self) -> str:
+        """The plan in a few words."""
+        rates = [f"{rate:.3g}" for rate in self.rates]
+        rate = rates[0] if len(rates) == 1 else f"{len(rates)} rates" if len(rates) > 4 else ", ".join(rates)
+        return f"{self.losses[0].name} at a positive rate of {rate}, batches of {self.batch_size:,}"
+
     def run_info(self, every: int) -> RunInfo:
         """The run as rules know it."""
         return RunInfo(

@@ -92,12 +92,23 @@ class Judge:
             cures[key] = next((each for each in tries if self._cured(each.of(plan), rule, finding)), None)
         change = cures[key]
         if change is None:
-            return replace(finding, prescription=None)
+            return self._uncapped(plan, finding, own)
         before = plan.setting(change.loss, change.parameter)
         parameter = _spelled(plan, change.loss, change.parameter)
         prescription = {"parameter": parameter, "from": before, "to": change.value}
         same = change == own and parameter == own.parameter
         remedy = finding.remedy if same else f"{parameter}={_written(change.value)}."
+        return replace(finding, prescription=prescription, remedy=remedy)
+
+    def _uncapped(self, plan: Plan, finding: Finding, own: Change) -> Finding:
+        """The finding where no value of its setting is enough: a cap is to go first, if there is one."""
+        cap = plan.setting(finding.loss, "max_pool_size")
+        if cap is None:
+            return replace(finding, prescription=None)
+        remedy = (
+            f"max_pool_size=None first: in a pool drawn down to {cap:,} rows no {own.parameter} is enough."
+        )
+        prescription = {"parameter": "max_pool_size", "from": cap, "to": None}
         return replace(finding, prescription=prescription, remedy=remedy)
 
     def _cured(self, plan: Plan, rule: Rule, finding: Finding) -> bool:
