@@ -1,0 +1,1 @@
+"""The monitor inside training frameworks; each module needs the extra of its name."""

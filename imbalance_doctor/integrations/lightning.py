@@ -1,0 +1,196 @@
+"""`DoctorCallback` for Lightning: watches a LightningModule's losses while the Trainer fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from imbalance_doctor.doctor import Doctor
+from imbalance_doctor.guard import Guard
+from imbalance_doctor.integrations.common import Losses, Monitor, Named, named_losses, needs, process_rank
+
+try:
+    from lightning.pytorch import Callback
+except ModuleNotFoundError:
+    try:
+        from pytorch_lightning import Callback  # type: ignore[assignment]
+    except ModuleNotFoundError as error:
+        raise ImportError(needs("lightning")) from error
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+#: Scores and targets of one validation batch, from what ``validation_step`` returned and the batch.
+ReadValidation: TypeAlias = "Callable[[Any, Any], tuple[Tensor, Tensor] | None]"
+
+
+def read_validation(outputs: Any, batch: Any) -> tuple[Tensor, Tensor] | None:
+    """Scores (``"logits"`` or ``"scores"``) and targets (``"targets"`` or ``"labels"``) by their names.
+
+    Looks in what ``validation_step`` returned; targets may also be in the batch. None where they are not.
+    """
+    places = [place for place in (outputs, batch) if isinstance(place, Mapping)]
+    scores = [place[name] for place in places[:1] for name in ("logits", "scores") if name in place]
+    targets = [place[name] for place in places for name in ("targets", "labels") if name in place]
+    return (scores[0], targets[0]) if scores and targets and isinstance(outputs, Mapping) else None
+
+
+class DoctorCallback(Callback):
+    """Monitors the losses of a LightningModule, with the steps that Lightning's loggers show.
+
+    A step is an optimizer step, numbered by ``trainer.global_step`` as it was when the step began; with
+    several optimizers that number grows by one for each of them. ``total_steps`` comes from the Trainer
+    unless given. The learning rate (of the first optimizer's first group) is recorded as ``lr``.
+
+    A `LossWarmupWrapper` is told the epochs and steps unless the LightningModule does that itself.
+    Checkpoints hold the monitor's state: ``fit(ckpt_path=...)`` goes on where it stood.
+
+    Validation during ``fit`` is recorded where ``validation_step`` returns a dict with the logits and the
+    targets of its batch; the sanity check is not.
+
+    Args:
+        run_dir: Where the run log goes, as for `Doctor`.
+        losses: The loss modules to watch, by name if you like; by default every loss among the
+            LightningModule's submodules: those of `losses`, ``nn.BCEWithLogitsLoss`` and
+            ``nn.CrossEntropyLoss``.
+        read_validation: Gives ``(scores, targets)`` of a validation batch from ``(outputs, batch)``, or None
+            for a batch to leave out. By default the dict's ``"logits"`` or ``"scores"``, and ``"targets"`` or
+            ``"labels"``. Of several validation dataloaders the first is read.
+        settings: Keyword arguments of `Doctor`: ``every``, ``population_positive_rate``, ``class_names``, ...
+
+    Raises:
+        ValueError: A setting is out of range; or, when fit begins, there is no loss to watch.
+
+    Example:
+        >>> callback = DoctorCallback("runs/fraud-01", class_names=["ok", "fraud"])
+        >>> Trainer(max_epochs=10, callbacks=[callback]).fit(model, data)
+        >>> print(callback.doctor.diagnosis)
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path | None,
+        *,
+        losses: Losses | None = None,
+        read_validation: ReadValidation = read_validation,
+        **settings: Any,
+    ) -> None:
+        self._monitor = Monitor(run_dir, settings)
+        self._given = losses
+        self._losses: Named = ()
+        self._saved: dict[str, Any] | None = None
+        self._read = read_validation
+        self._validation: list[tuple[Tensor, Tensor]] = []
+        self._step_begun, self._lr = 0, 0.0
+        self._reading = Guard("reading validation outputs", "evaluations are no longer recorded")
+
+    @property
+    def doctor(self) -> Doctor:
+        """The doctor of the present run, or of the last one."""
+        return self._monitor.doctor
+
+    # --- the run ----------------------------------------------------------------------------------------
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find the losses, before anything is trained."""
+        self._losses = named_losses(self._given, pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the monitoring; the sanity check is over, a checkpoint is loaded."""
+        # A checkpoint holds the state of rank 0; the others go on from their own logs.
+        state = self._saved if process_rank() == 0 else None
+        self._monitor.begin(self._losses, _total_steps(trainer), state)
+        self._saved = None
+        if trainer.global_step > 0:  # if in the middle of an epoch, that does not start again
+            self._monitor.epoch_begins(trainer.current_epoch, resumed=True)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Tell a warmup wrapper."""
+        self._monitor.epoch_begins(trainer.current_epoch)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the step's number and learning rate: both have moved on when the step is over."""
+        self._step_begun = trainer.global_step
+        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"]) if trainer.optimizers else 0.0
+        self._monitor.step_begins(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Record the step, if this batch ended one."""
+        if trainer.global_step > self._step_begun:
+            self.doctor.step(self._step_begun, lr=self._lr)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """End the monitoring in good order."""
+        self._monitor.end(complete=True)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the monitoring of a run that broke off."""
+        self._monitor.end(complete=False)
+
+    # --- validation -------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget what an interrupted validation left."""
+        self._validation.clear()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a batch's scores and targets."""
+        if self._monitor.running and not trainer.sanity_checking and dataloader_idx == 0:
+            pair = self._reading(self._read, outputs, batch)
+            if pair is not None:
+                scores, targets = pair
+                self._validation.append((scores.detach().cpu(), targets.detach().cpu()))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the evaluation, of all ranks' rows."""
+        if self._monitor.running and not trainer.sanity_checking:
+            with self.doctor.evaluation() as evaluation:
+                for scores, targets in _of_all_ranks(self._validation):
+                    evaluation.update(scores, targets)
+        self._validation.clear()
+
+    # --- checkpoints ------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The monitor's state, for the checkpoint."""
+        return self.doctor.state_dict() if self._saved is None else self._saved
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint when the training starts."""
+        self._saved = state_dict
+
+
+def _total_steps(trainer: Trainer) -> int | None:
+    """Length of the run in numbers of ``global_step``; None where it cannot be known."""
+    if len(trainer.optimizers) > 1:  # each counts, and which of them step when is up to training_step
+        return trainer.max_steps if trainer.max_steps > 0 else None
+    try:
+        steps = trainer.estimated_stepping_batches
+    except Exception:  # accumulation that changes between epochs: Lightning refuses to estimate
+        return None
+    return int(steps) if 0 < steps < float("inf") else None
+
+
+def _of_all_ranks(pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return pairs
+    everyone: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(everyone, pairs)
+    return [pair for theirs in everyone for pair in theirs]

@@ -1,0 +1,186 @@
+"""`DoctorCallback` for the Hugging Face Trainer: the loss that it trains with, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from imbalance_doctor.doctor import Doctor
+from imbalance_doctor.evaluation import Evaluation
+from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.integrations.common import Monitor, named_losses, needs, process_rank
+
+try:
+    from transformers import EvalPrediction, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+except ModuleNotFoundError as error:
+    raise ImportError(needs("transformers")) from error
+
+ComputeMetrics: TypeAlias = Callable[..., dict[str, Any]]
+
+
+class DoctorCallback(TrainerCallback):
+    """Monitors the loss of a Trainer, with the steps that the Trainer logs.
+
+    A step is an optimizer step, numbered by ``state.global_step`` after it: the first is 1, and
+    ``checkpoint-500`` is what step 500 left. ``total_steps`` comes from the Trainer unless given. The
+    learning rate (of the first parameter group) is recorded as ``lr``.
+
+    Give `loss_fn` to the callback and ``callback.compute_loss`` to the Trainer. Evaluations during training
+    are recorded through ``callback.compute_metrics()``. A `LossWarmupWrapper` is told the epochs and steps
+    unless another callback does that.
+
+    Beside each checkpoint of the Trainer goes a file with the state of the monitor and of `loss_fn` (its
+    queue, its schedule), which the Trainer knows nothing of; ``train(resume_from_checkpoint=...)`` goes on
+    from it.
+
+    Args:
+        run_dir: Where the run log goes, as for `Doctor`.
+        loss_fn: The loss module, called ``(logits, labels)``. None watches the loss modules inside the model,
+            for models of your own that compute their loss with one.
+        settings: Keyword arguments of `Doctor`: ``every``, ``population_positive_rate``, ``class_names``, ...
+
+    Raises:
+        ValueError: A setting is out of range; or, when training begins, there is no loss to watch.
+
+    Example:
+        >>> callback = DoctorCallback("runs/fraud-01", SmoothAPLoss(num_classes=1, queue_size=4096))
+        >>> trainer = Trainer(
+        ...     model, args, train_dataset=train, eval_dataset=held_out, callbacks=[callback],
+        ...     compute_loss_func=callback.compute_loss, compute_metrics=callback.compute_metrics(),
+        ... )
+        >>> trainer.train()
+        >>> print(callback.doctor.diagnosis)
+    """
+
+    def __init__(self, run_dir: str | Path | None, loss_fn: nn.Module | None = None, **settings: Any) -> None:
+        if loss_fn is not None and not isinstance(loss_fn, nn.Module):
+            raise TypeError(f"expected loss_fn to be a loss module; got {type(loss_fn).__name__}")
+        self.loss_fn = loss_fn
+        self._monitor = Monitor(run_dir, settings)
+        self._lr = 0.0
+        self._resumed = False
+        self._evaluation: Evaluation | None = None
+        self._saving = Guard("saving the loss and the monitor", "checkpoints are without them")
+        self._restoring = Guard("restoring the loss and the monitor", "both start anew")
+
+    @property
+    def doctor(self) -> Doctor:
+        """The doctor of the present run, or of the last one."""
+        return self._monitor.doctor
+
+    # --- what the Trainer is given ----------------------------------------------------------------------
+
+    def compute_loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+        """The loss of a batch: for the Trainer's ``compute_loss_func``.
+
+        Under gradient accumulation each batch counts by its share of the items in the accumulated batch,
+        as the Trainer expects of a loss of your own: the sum over the batches is their weighted mean.
+        """
+        if self.loss_fn is None:
+            raise ValueError("compute_loss needs a loss: DoctorCallback(run_dir, loss_fn)")
+        if labels is None:
+            raise ValueError('the loss needs labels; the batches have no "labels"')
+        # The Trainer sets the model's mode, and knows nothing of the loss: no queue learns from evaluation.
+        self.loss_fn.train(torch.is_grad_enabled())
+        loss: Tensor = self.loss_fn(outputs["logits"] if isinstance(outputs, Mapping) else outputs[0], labels)
+        return loss if num_items_in_batch is None else loss * (labels != -100).sum() / num_items_in_batch
+
+    def compute_metrics(self, inner: ComputeMetrics | None = None) -> ComputeMetrics:
+        """Record each evaluation during training: for the Trainer's ``compute_metrics``.
+
+        Args:
+            inner: Your own function of metrics, whose result the Trainer gets.
+        """
+
+        def compute(prediction: EvalPrediction, compute_result: bool | None = None) -> dict[str, Any]:
+            # None unless `batch_eval_metrics` is on: then a batch at a time, and True with the last.
+            if self._monitor.running:
+                self._evaluation = self._evaluation or self.doctor.evaluation()
+                scores = prediction.predictions
+                self._evaluation.update(
+                    scores[0] if isinstance(scores, tuple) else scores, prediction.label_ids
+                )
+                if compute_result is not False:
+                    self._evaluation.close()
+                    self._evaluation = None
+            if inner is None:
+                return {}
+            return inner(prediction) if compute_result is None else inner(prediction, compute_result)
+
+        return compute
+
+    # --- the run ----------------------------------------------------------------------------------------
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the monitoring, after a checkpoint is loaded."""
+        losses = named_losses(self.loss_fn, kwargs["model"])
+        saved: dict[str, Any] = {}
+        self._resumed = state.global_step > 0
+        if self.loss_fn is not None:
+            self.loss_fn.to(args.device)
+        if self._resumed:
+            saved = self._restoring(self._load, args, state) or {}
+        self._monitor.begin(losses, state.max_steps, saved.get("doctor"))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell a warmup wrapper."""
+        epoch = state.epoch or 0.0
+        self._monitor.epoch_begins(int(epoch), resumed=self._resumed and epoch % 1 > 0)
+        self._resumed = False
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Note the step's learning rate, which has moved on when the step is over."""
+        self._lr = float(kwargs["optimizer"].param_groups[0]["lr"])
+        self._monitor.step_begins(state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Record the step."""
+        self.doctor.step(state.global_step, lr=self._lr)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """End the monitoring."""
+        self._monitor.end(complete=True)
+
+    # --- checkpoints ------------------------------------------------------------------------------------
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Put the state of the loss and of the monitor beside the Trainer's."""
+        self._saving(self._save, args, state)
+
+    def _save(self, args: TrainingArguments, state: TrainerState) -> None:
+        file = _state_file(args, state)
+        if file.parent.is_dir():
+            loss = None if self.loss_fn is None else self.loss_fn.state_dict()
+            torch.save({"doctor": self.doctor.state_dict(), "loss": loss}, file)
+
+    def _load(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
+        file = _state_file(args, state)
+        if not file.exists():
+            warn(f"imbalance-doctor: {file} is not there: the loss and the monitor start anew")
+            return {}
+        saved: dict[str, Any] = torch.load(file, map_location=args.device, weights_only=True)
+        if self.loss_fn is not None and saved["loss"] is not None:
+            self.loss_fn.load_state_dict(saved["loss"])
+        return saved
+
+
+def _state_file(args: TrainingArguments, state: TrainerState) -> Path:
+    """Where the present step's checkpoint keeps our state; each rank has its own."""
+    folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+    return folder / f"imbalance-doctor-rank{process_rank()}.pt"

@@ -1,0 +1,372 @@
+"""The Lightning callback in real Trainer runs."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from imbalance_doctor import diagnose, load_run
+from losses import LossWarmupWrapper
+from tests.integrations.rare import fitting, loader, rows, small_mlp, too_small
+
+pl = pytest.importorskip("lightning.pytorch")
+from imbalance_doctor.integrations.common import find_losses  # noqa: E402
+from imbalance_doctor.integrations.lightning import DoctorCallback  # noqa: E402
+
+POOL = {"IMB002", "IMB003"}
+
+
+class Classifier(pl.LightningModule):
+    """A small network with its loss as a module."""
+
+    def __init__(self, loss_fn):
+        super().__init__()
+        self.net, self.loss_fn = small_mlp(), loss_fn
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        wants_float = isinstance(self.loss_fn, nn.BCEWithLogitsLoss)
+        return self.loss_fn(self.net(x)[:, 0], y.float() if wants_float else y)
+
+    def validation_step(self, batch, batch_idx):
+        x, y = batch
+        return {"logits": self.net(x), "targets": y}
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=3e-3)
+
+
+def trainer(tmp_path, *callbacks, package=pl, **options):
+    settings = {
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+        "devices": 1,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": tmp_path,
+    }
+    return package.Trainer(callbacks=list(callbacks), **settings | options)
+
+
+def quiet(run_dir, **settings):
+    return DoctorCallback(run_dir, **{"on_finding": "log", **settings})
+
+
+def fit(tmp_path, callback, model=None, batches=25, **options):
+    own = trainer(tmp_path, callback, **options)
+    own.fit(model or Classifier(fitting()), loader(batches))
+    return own
+
+
+def dicts(findings):
+    return [finding.to_dict() for finding in findings]
+
+
+# --- what is found ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss_fn", "sick"), [(too_small, True), (fitting, False)], ids=["sick", "healthy"])
+def test_a_pool_too_small_is_diagnosed_and_one_that_fits_is_not(tmp_path, loss_fn, sick):
+    callback = quiet(tmp_path / "run")
+    fit(tmp_path, callback, Classifier(loss_fn()), batches=250)
+    codes = {finding.code for finding in callback.doctor.findings}
+    assert bool(codes & POOL) == sick
+    after = diagnose(tmp_path / "run")
+    assert dicts(after.findings) == dicts(callback.doctor.findings)
+
+
+def saving(tmp_path, step):
+    """Lightning's own checkpoints, and where the one of this step will be."""
+    callback = pl.callbacks.ModelCheckpoint(tmp_path / "saved", every_n_train_steps=step, save_top_k=-1)
+    return callback, tmp_path / "saved" / f"epoch=0-step={step}.ckpt"
+
+
+@pytest.mark.slow
+def test_a_resumed_run_tells_nothing_twice_and_supersedes_what_it_repeats(tmp_path):
+    heard = []
+    run_dir, data = tmp_path / "run", loader(200)
+    saver, saved = saving(tmp_path, 120)
+    callback = quiet(run_dir, on_finding=heard.append)
+    first = trainer(tmp_path, callback, saver, max_steps=160, enable_checkpointing=True)
+    first.fit(Classifier(too_small()), data)
+    assert load_run(run_dir).steps()[-1].step == 150
+    callback = quiet(run_dir, on_finding=heard.append)
+    onward = trainer(tmp_path, callback)
+    onward.fit(Classifier(too_small()), data, ckpt_path=saved)
+
+    told = [
+        (finding.code, finding.class_index, finding.severity) for finding in heard if finding.code in POOL
+    ]
+    assert told
+    assert len(told) == len(set(told))
+    steps = [record.step for record in load_run(run_dir).steps()]
+    assert steps == list(range(0, 200, 10))
+    assert dicts(diagnose(run_dir).findings) == dicts(callback.doctor.findings)
+
+
+def test_state_goes_through_the_checkpoint_to_another_directory(tmp_path):
+    data = loader(120)
+    saver, saved = saving(tmp_path, 100)
+    trainer(tmp_path, first := quiet(tmp_path / "one"), saver, max_steps=100, enable_checkpointing=True).fit(
+        Classifier(too_small()), data
+    )
+    held = torch.load(saved, weights_only=True)["callbacks"]["DoctorCallback"]
+    assert json.loads(json.dumps(held)) == held
+    known = {finding.code for finding in first.doctor.diagnosis.open}
+    assert known & POOL
+    heard = []
+    callback = quiet(tmp_path / "two", on_finding=heard.append)
+    trainer(tmp_path, callback).fit(Classifier(too_small()), data, ckpt_path=saved)
+    assert known <= {finding.code for finding in callback.doctor.findings}
+    assert not known & {finding.code for finding in heard}
+
+
+# --- steps --------------------------------------------------------------------------------------------
+
+
+class Seen(pl.Callback):
+    """What Lightning's loggers would show as the step of each training batch."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_train_batch_end(self, trainer, *_):
+        self.steps.append(trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 12), ({"accumulate_grad_batches": 5}, 3), ({"max_epochs": 2, "accumulate_grad_batches": 4}, 6)],
+    ids=["plain", "accumulated with a rest", "two epochs"],
+)
+def test_a_step_is_an_optimizer_step_with_the_loggers_number(tmp_path, options, expected):
+    callback, seen = quiet(tmp_path / "run", every=1), Seen()
+    own = fit(tmp_path, callback, batches=12, **options)  # the callback itself is first in the list
+    own = trainer(tmp_path, seen, **options)
+    own.fit(Classifier(fitting()), loader(12))
+    steps = [record.step for record in load_run(tmp_path / "run").steps()]
+    assert own.global_step == expected
+    assert steps == list(range(expected)) == sorted(set(seen.steps))
+    assert load_run(tmp_path / "run").info.total_steps == expected
+
+
+class TwoOptimizers(Classifier):
+    def __init__(self, loss_fn):
+        super().__init__(loss_fn)
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        first, second = self.optimizers()
+        self.manual_backward(loss)
+        for optimizer in (first, second):
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(layer.parameters(), lr=0.1) for layer in (self.net[0], self.net[2])]
+
+
+def test_several_optimizers_each_count_as_in_global_step(tmp_path):
+    callback = quiet(tmp_path / "run", every=1)
+    own = fit(tmp_path, callback, TwoOptimizers(fitting()), batches=4)
+    run = load_run(tmp_path / "run")
+    assert own.global_step == 8
+    assert [record.step for record in run.steps()] == [0, 2, 4, 6]
+    assert run.info.total_steps is None
+
+
+class Scheduled(Classifier):
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
+        halving = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": halving, "interval": "step"}}
+
+
+def test_the_learning_rate_is_that_of_the_step(tmp_path):
+    fit(tmp_path, quiet(tmp_path / "run", every=1), Scheduled(fitting()), batches=3)
+    assert load_run(tmp_path / "run").stats["lr"].tolist() == [1.0, 0.5, 0.25]
+
+
+def test_a_run_that_breaks_off_has_no_end(tmp_path):
+    class Breaks(Classifier):
+        def training_step(self, batch, batch_idx):
+            if batch_idx == 3:
+                raise RuntimeError("a worker died")
+            return super().training_step(batch, batch_idx)
+
+    callback = quiet(tmp_path / "run", every=1)
+    with pytest.raises(RuntimeError, match="a worker died"):
+        fit(tmp_path, callback, Breaks(fitting()))
+    kinds = [json.loads(line)["kind"] for line in (tmp_path / "run/diagnostics-rank0.jsonl").open()]
+    assert "end" not in kinds
+    assert kinds.count("step") == 3
+
+
+def test_pytorch_lightning_is_served_too(tmp_path):
+    package = pytest.importorskip("pytorch_lightning")
+
+    class Old(package.LightningModule):
+        __init__, training_step = Classifier.__init__, Classifier.training_step
+        configure_optimizers = Classifier.configure_optimizers
+
+    Old.__init__ = lambda self: (
+        package.LightningModule.__init__(self),
+        setattr(self, "net", small_mlp()),
+        setattr(self, "loss_fn", fitting()),
+    )[0]
+    callback = quiet(tmp_path / "run", every=1)
+    trainer(tmp_path, callback, package=package).fit(Old(), loader(3))
+    assert len(load_run(tmp_path / "run").steps()) == 3
+
+
+# --- which losses -------------------------------------------------------------------------------------
+
+
+class Heads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fraud = nn.ModuleDict({"loss": fitting(), "layer": nn.Linear(2, 1)})
+        self.same = self.fraud["loss"]
+        self.kind = torch.compile(nn.CrossEntropyLoss(), backend="eager")
+        self.main = LossWarmupWrapper(nn.BCEWithLogitsLoss(), fitting(), warmup_steps=3)
+
+
+def test_losses_are_found_wherever_they_are_and_parts_of_losses_are_not():
+    model = Heads()
+    assert find_losses(model) == {"fraud.loss": model.fraud["loss"], "kind": model.kind, "main": model.main}
+
+
+class TwoLosses(Classifier):
+    def __init__(self):
+        super().__init__(fitting())
+        self.auxiliary = nn.BCEWithLogitsLoss()
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return super().training_step(batch, batch_idx) + self.auxiliary(self.net(x)[:, 0], y.float())
+
+
+def test_several_losses_are_named_by_their_attributes(tmp_path):
+    fit(tmp_path, quiet(tmp_path / "found", every=1), TwoLosses(), batches=2)
+    assert set(load_run(tmp_path / "found").losses) == {"loss_fn", "auxiliary"}
+    model = TwoLosses()
+    fit(tmp_path, quiet(tmp_path / "given", losses={"aux": model.auxiliary}), model, batches=2)
+    assert set(load_run(tmp_path / "given").losses) == {"aux"}
+
+
+def test_a_loss_that_is_a_function_cannot_be_heard_and_the_error_says_what_to_do(tmp_path):
+    class Functional(Classifier):
+        def training_step(self, batch, batch_idx):
+            return nn.functional.binary_cross_entropy_with_logits(self.net(batch[0])[:, 0], batch[1].float())
+
+    with pytest.raises(ValueError, match=r"Functional has no loss module to watch.*self\.loss_fn = nn"):
+        fit(tmp_path, quiet(None), Functional(None))
+
+
+def test_settings_that_do_not_fit_are_named_before_training():
+    with pytest.raises(ValueError, match="every to be a number of steps, at least 1; got 0"):
+        DoctorCallback(None, every=0)
+    with pytest.raises(TypeError, match="evry"):
+        DoctorCallback(None, evry=5)
+
+
+# --- validation ---------------------------------------------------------------------------------------
+
+
+def test_each_validation_is_one_evaluation_and_the_sanity_check_is_none(tmp_path):
+    held_out = rows(500, rate=0.1, seed=1)
+    callback = quiet(tmp_path / "run", every=1)
+    own = trainer(tmp_path, callback, max_epochs=2, val_check_interval=5, num_sanity_val_steps=2)
+    model = Classifier(fitting())
+    own.fit(model, loader(10), torch.utils.data.DataLoader(held_out, batch_size=64))
+    own.validate(model, torch.utils.data.DataLoader(held_out, batch_size=64), verbose=False)
+    evals = load_run(tmp_path / "run").evaluations
+    assert [record.step for record in evals] == [4, 9, 14, 19]
+    assert {float(record.metrics["rows"][0]) for record in evals} == {500.0}
+    assert {float(record.metrics["positives"][0]) for record in evals} == {float(held_out.tensors[1].sum())}
+
+
+def test_validation_is_read_from_any_outputs(tmp_path):
+    class OwnNames(Classifier):
+        def validation_step(self, batch, batch_idx):
+            return self.net(batch[0])[:, 0]
+
+    held_out = torch.utils.data.DataLoader(rows(300, rate=0.1, seed=1), batch_size=64)
+    own = {"read_validation": lambda outputs, batch: (outputs, batch[1])}
+    for name, settings in (("own", own), ("none", {})):
+        callback = quiet(tmp_path / name, every=1, **settings)
+        trainer(tmp_path, callback).fit(OwnNames(fitting()), loader(3), held_out)
+    assert [float(record.metrics["rows"][0]) for record in load_run(tmp_path / "own").evaluations] == [300]
+    assert load_run(tmp_path / "none").evaluations == []
+
+
+def test_reading_that_fails_costs_one_warning(tmp_path):
+    def read(outputs, batch):
+        raise KeyError("probs")
+
+    held_out = torch.utils.data.DataLoader(rows(300, rate=0.1, seed=1), batch_size=64)
+    with pytest.warns(UserWarning, match="reading validation outputs failed"):
+        trainer(tmp_path, quiet(None, read_validation=read)).fit(Classifier(fitting()), loader(3), held_out)
+
+
+# --- the warmup ---------------------------------------------------------------------------------------
+
+
+def warmed(**options):
+    return LossWarmupWrapper(nn.BCEWithLogitsLoss(), fitting(), temp_decay_steps=10, **options)
+
+
+class Told(LossWarmupWrapper):
+    """A wrapper that notes what it is told."""
+
+    def on_train_epoch_start(self, epoch):
+        self.__dict__.setdefault("told", []).append(("epoch", epoch))
+        super().on_train_epoch_start(epoch)
+
+    def on_train_batch_start(self, global_step):
+        self.__dict__.setdefault("told", []).append(("step", global_step))
+        super().on_train_batch_start(global_step)
+
+
+def told(**options):
+    return Told(nn.BCEWithLogitsLoss(), fitting(), **options)
+
+
+def test_a_warmup_wrapper_is_told_epochs_and_steps(tmp_path):
+    loss_fn = told(warmup_epochs=1)
+    fit(tmp_path, quiet(None), Classifier(loss_fn), batches=2, max_epochs=2)
+    assert loss_fn.told == [(k, n) for pair in (
+        [("epoch", 0), ("step", 0)], [("step", 1)], [("epoch", 1), ("step", 2)], [("step", 3)]
+    ) for k, n in pair]  # fmt: skip
+    assert not loss_fn.in_warmup
+    assert not loss_fn._forward_pre_hooks
+    fit(tmp_path, quiet(None), Classifier(loss_fn), batches=2)  # a second run with the same loss
+    assert loss_fn.told[-3:] == [("epoch", 0), ("step", 0), ("step", 1)]
+
+
+def test_a_module_that_drives_its_wrapper_is_left_to_it(tmp_path):
+    class Drives(Classifier):
+        def on_train_batch_start(self, batch, batch_idx):
+            self.loss_fn.on_train_batch_start(1000 + batch_idx)
+
+    loss_fn = told(warmup_steps=1)
+    fit(tmp_path, quiet(None), Drives(loss_fn), batches=3)
+    assert [n for kind, n in loss_fn.told if kind == "step"] == [1000, 1001, 1002]
+
+
+def test_the_schedule_goes_on_after_a_resume(tmp_path):
+    data = loader(10)
+    loss_fn = told(warmup_steps=3, reset_queue_each_epoch=True)
+    saver, saved = saving(tmp_path, 6)
+    first = trainer(tmp_path, quiet(None), saver, max_steps=6, enable_checkpointing=True)
+    first.fit(Classifier(loss_fn), data)
+    resumed = told(warmup_steps=3, reset_queue_each_epoch=True)
+    trainer(tmp_path, quiet(None)).fit(Classifier(resumed), data, ckpt_path=saved)
+    assert resumed.told[0] == ("step", 6)  # the epoch goes on: no second start that empties the queue
+    assert resumed.current_temperature < loss_fn.current_temperature

@@ -1,0 +1,293 @@
+"""The callback in real runs of the Hugging Face Trainer, on a tiny vision transformer."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from imbalance_doctor import diagnose, load_run
+from losses import LossWarmupWrapper
+from tests.clinic.families import digits
+from tests.integrations.rare import fitting, rows, too_small
+
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("accelerate")
+from imbalance_doctor.integrations.transformers import DoctorCallback  # noqa: E402
+
+POOL = {"IMB002", "IMB003"}
+BATCH = 64
+
+
+class Digits(torch.utils.data.Dataset):
+    """Handwritten digits, 8 rare against the rest, as a vision model takes them."""
+
+    def __init__(self, batches, rate=0.005, seed=0):
+        self.x, self.y = rows(batches * BATCH, law=digits(), rate=rate, seed=seed).tensors
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return {"pixel_values": self.x[index].view(1, 8, 8), "labels": self.y[index]}
+
+
+def tiny_model():
+    return transformers.ViTForImageClassification(
+        transformers.ViTConfig(
+            image_size=8, patch_size=4, num_channels=1, hidden_size=16, num_hidden_layers=1,
+            num_attention_heads=2, intermediate_size=32, num_labels=1, hidden_dropout_prob=0.0,
+        )
+    )  # fmt: skip
+
+
+def quiet(run_dir, loss_fn=None, **settings):
+    return DoctorCallback(run_dir, loss_fn, **{"on_finding": "log", **settings})
+
+
+def make_trainer(tmp_path, callback, data, *callbacks, model=None, kind=None, metrics=None, **options):
+    settings = {
+        "output_dir": str(tmp_path / "out"),
+        "per_device_train_batch_size": BATCH,
+        "per_device_eval_batch_size": 200,
+        "num_train_epochs": 1,
+        "learning_rate": 3e-3,
+        "report_to": "none",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "logging_strategy": "no",
+    }
+    return (kind or transformers.Trainer)(
+        model or tiny_model(),
+        transformers.TrainingArguments(**settings | options),
+        train_dataset=data,
+        eval_dataset=Digits(8, rate=0.1, seed=1),
+        callbacks=[*callbacks, callback],
+        compute_loss_func=callback.compute_loss if callback.loss_fn is not None else None,
+        compute_metrics=callback.compute_metrics(metrics),
+    )
+
+
+def dicts(findings):
+    return [finding.to_dict() for finding in findings]
+
+
+# --- what is found ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("loss_fn", "sick"), [(too_small, True), (fitting, False)], ids=["sick", "healthy"])
+def test_a_pool_too_small_is_diagnosed_and_one_that_fits_is_not(tmp_path, loss_fn, sick):
+    callback = quiet(tmp_path / "run", loss_fn())
+    make_trainer(tmp_path, callback, Digits(400)).train()
+    codes = {finding.code for finding in callback.doctor.findings}
+    assert bool(codes & POOL) == sick
+    assert dicts(diagnose(tmp_path / "run").findings) == dicts(callback.doctor.findings)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_tells_nothing_twice_and_supersedes_what_it_repeats(tmp_path):
+    heard = []
+    run_dir, data = tmp_path / "run", Digits(200)
+    callback = quiet(run_dir, too_small(), on_finding=heard.append)
+    stops = StopAt(160)
+    options = {"save_strategy": "steps", "save_steps": 120}
+    make_trainer(tmp_path, callback, data, stops, **options).train()
+    assert load_run(run_dir).steps()[-1].step == 151
+    callback = quiet(run_dir, too_small(), on_finding=heard.append)
+    onward = make_trainer(tmp_path, callback, data)
+    onward.train(resume_from_checkpoint=str(tmp_path / "out/checkpoint-120"))
+    assert onward.state.global_step == 200
+
+    told = [
+        (finding.code, finding.class_index, finding.severity) for finding in heard if finding.code in POOL
+    ]
+    assert told
+    assert len(told) == len(set(told))
+    steps = [record.step for record in load_run(run_dir).steps()]
+    assert steps == list(range(1, 200, 10))
+    assert dicts(diagnose(run_dir).findings) == dicts(callback.doctor.findings)
+
+
+class StopAt(transformers.TrainerCallback):
+    """A run that ends early, as by a time limit."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop = state.global_step >= self.step
+        return control
+
+
+def tensors(module):
+    return {name: value.clone() for name, value in module.state_dict().items() if torch.is_tensor(value)}
+
+
+def test_the_loss_and_the_monitor_go_on_from_the_checkpoint(tmp_path):
+    loss_fn = fitting()
+    first = make_trainer(
+        tmp_path, quiet(None, loss_fn), Digits(6), StopAt(4), save_strategy="steps", save_steps=4
+    )
+    first.train()
+    held = tensors(loss_fn)
+    assert held
+    resumed = fitting()
+    seen = {}
+
+    class AtFirstStep(transformers.TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            if not seen:
+                seen.update(tensors(resumed))
+
+    callback = quiet(tmp_path / "run", resumed, every=1)
+    onward = make_trainer(
+        tmp_path, callback, Digits(6), AtFirstStep(), restore_callback_states_from_checkpoint=True
+    )
+    onward.train(resume_from_checkpoint=True)
+    torch.testing.assert_close(seen, held)
+    assert [record.step for record in load_run(tmp_path / "run").steps()] == [5, 6]
+
+
+def test_a_checkpoint_without_our_file_starts_anew_and_says_so(tmp_path):
+    make_trainer(
+        tmp_path, quiet(None, fitting()), Digits(4), StopAt(2), save_strategy="steps", save_steps=2
+    ).train()
+    (file,) = (tmp_path / "out").rglob("imbalance-doctor-rank0.pt")
+    file.unlink()
+    with pytest.warns(UserWarning, match=r"rank0\.pt is not there: the loss and the monitor start anew"):
+        make_trainer(tmp_path, quiet(None, fitting()), Digits(4)).train(resume_from_checkpoint=True)
+
+
+# --- steps --------------------------------------------------------------------------------------------
+
+
+class Logged(transformers.TrainerCallback):
+    """The steps and learning rates that the Trainer logs."""
+
+    def __init__(self):
+        self.steps, self.rates = [], []
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "learning_rate" in logs:
+            self.steps.append(state.global_step)
+            self.rates.append(logs["learning_rate"])
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_a_step_is_an_optimizer_step_with_the_number_and_rate_that_the_trainer_logs(tmp_path, accumulation):
+    logged, callback = Logged(), quiet(tmp_path / "run", fitting(), every=1)
+    make_trainer(
+        tmp_path, callback, Digits(6), logged,
+        gradient_accumulation_steps=accumulation, logging_strategy="steps", logging_steps=1,
+    ).train()  # fmt: skip
+    run = load_run(tmp_path / "run")
+    expected = list(range(1, run.info.total_steps + 1))
+    assert len(expected) == (6 if accumulation == 1 else 2)
+    assert [record.step for record in run.steps()] == logged.steps == expected
+    np.testing.assert_allclose(run.stats["lr"], logged.rates, rtol=1e-6)
+
+
+def gradients(tmp_path, accumulation, average=True, **options):
+    """Gradients of one optimizer step over the same 4 x 64 rows, in one batch or in four."""
+
+    class Keeps(transformers.TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+            self.found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+    class Mean(nn.Module):
+        def forward(self, logits, labels):
+            return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
+
+    keeps = Keeps()
+    torch.manual_seed(1)
+    make_trainer(
+        tmp_path, quiet(None, Mean()), Digits(4, rate=0.3), keeps,
+        per_device_train_batch_size=4 * BATCH // accumulation, gradient_accumulation_steps=accumulation,
+        average_tokens_across_devices=average, max_grad_norm=0.0, **options,
+    ).train()  # fmt: skip
+    return keeps.found
+
+
+@pytest.mark.parametrize("average", [True, False])
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, average):
+    whole, parts = gradients(tmp_path, 1), gradients(tmp_path, 4, average)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+# --- evaluation ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_each_evaluation_during_training_is_recorded_once(tmp_path, batched):
+    calls = []
+
+    def inner(prediction, compute_result=None):
+        calls.append(compute_result)
+        return {"own": 0.5}
+
+    callback = quiet(tmp_path / "run", fitting(), every=1)
+    trainer = make_trainer(
+        tmp_path, callback, Digits(4), metrics=inner,
+        eval_strategy="steps", eval_steps=2, batch_eval_metrics=batched,
+    )  # fmt: skip
+    queue = []
+    trainer.add_callback(QueueSeen(callback.loss_fn, queue))
+    trainer.train()
+    assert trainer.evaluate()["eval_own"] == 0.5  # after the training: not part of the run
+    evals = load_run(tmp_path / "run").evaluations
+    assert [record.step for record in evals] == [2, 4]
+    assert {float(record.metrics["rows"][0]) for record in evals} == {8.0 * BATCH}
+    assert set(calls) == ({False, True} if batched else {None})
+    assert queue == [2 * BATCH, 4 * BATCH]  # no row of the validation data is in the queue
+
+
+class QueueSeen(transformers.TrainerCallback):
+    def __init__(self, loss_fn, seen):
+        self.loss_fn, self.seen = loss_fn, seen
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        if state.global_step and len(self.seen) < 2:
+            self.seen.append(round(float(self.loss_fn.queue.fill()) * self.loss_fn.queue.size))
+
+
+# --- which loss ---------------------------------------------------------------------------------------
+
+
+class OwnModel(transformers.PreTrainedModel):
+    """A model that computes its loss with a module of its own."""
+
+    config_class = transformers.PretrainedConfig
+
+    def __init__(self, loss_fn):
+        super().__init__(transformers.PretrainedConfig())
+        self.net, self.loss_fn = nn.Linear(64, 1), loss_fn
+
+    def forward(self, pixel_values, labels=None):
+        logits = self.net(pixel_values.flatten(1))
+        return {"loss": self.loss_fn(logits, labels), "logits": logits}
+
+
+def test_the_loss_inside_a_model_is_watched(tmp_path):
+    callback = quiet(tmp_path / "run", every=1)
+    make_trainer(tmp_path, callback, Digits(3), model=OwnModel(fitting())).train()
+    assert [record.step for record in load_run(tmp_path / "run").steps()] == [1, 2, 3]
+
+
+def test_a_model_without_a_loss_module_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match=r"ViTForImageClassification has no loss module to watch"):
+        make_trainer(tmp_path, quiet(None), Digits(1)).train()
+    with pytest.raises(ValueError, match=r"compute_loss needs a loss: DoctorCallback\(run_dir, loss_fn\)"):
+        quiet(None).compute_loss({"logits": torch.zeros(1)}, torch.zeros(1))
+    with pytest.raises(TypeError, match="expected loss_fn to be a loss module; got function"):
+        quiet(None, lambda logits, labels: None)
+
+
+def test_a_warmup_wrapper_is_told_epochs_and_steps(tmp_path):
+    loss_fn = LossWarmupWrapper(nn.BCEWithLogitsLoss(), fitting(), warmup_epochs=1, temp_decay_steps=10)
+    callback = quiet(tmp_path / "run", loss_fn, every=1)
+    make_trainer(tmp_path, callback, Digits(2), num_train_epochs=3).train()
+    phases = [float(record.stats["phase"]) for record in load_run(tmp_path / "run").steps()]
+    assert phases[:2] == [0.0, 0.0]
+    assert set(phases[2:]) == {max(phases)}
+    assert loss_fn.current_temperature < loss_fn.temp_start
