@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, at_least
 from imbalance_doctor.preflight import options
 from imbalance_doctor.preflight import preflight as judge
-from imbalance_doctor.rules import all_rules, find_rule, rule_page
+from imbalance_doctor.project import find_project
+from imbalance_doctor.rules import find_rule, rule_page
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
+from imbalance_doctor.selection import Choice, thresholds_of
 
 #: Nothing at or above ``--fail-on``.
 EXIT_OK = 0
@@ -108,9 +111,14 @@ def report(
     imbalance-doctor report runs/fraud-01
     imbalance-doctor report runs/fraud-01 --format html
     imbalance-doctor report runs/fraud-01 --format json --fail-on warning > diagnosis.json
+
+    Rules are chosen by the options here, then by what the run itself chose, then by
+    [tool.imbalance-doctor] of the nearest pyproject.toml.
     """  # noqa: D301
     loaded = load_run(run)
-    diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore))
+    project = find_project()
+    diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore), project=project.choice)
+    diagnosis = replace(diagnosis, notes=(*diagnosis.notes, *project.note))
     if form == "html" and output is None:
         output = (run if run.is_dir() else run.parent) / "report.html"
     if output is not None and str(output) != "-":
@@ -173,6 +181,8 @@ def preflight(
     """  # noqa: D301
     rates = _rates(positive_rate)
     settings = {name: text for name, text in given.items() if text is not None}
+    project = find_project()
+    choice = Choice(_codes(select), _codes(ignore)).over(project.choice)
     diagnosis = judge(
         options.build(loss, settings, classes=len(rates)),
         batch_size=batch_size,
@@ -180,9 +190,11 @@ def preflight(
         total_steps=total_steps,
         epochs=epochs,
         world_size=world_size,
-        select=_codes(select),
-        ignore=_codes(ignore),
+        select=choice.select,
+        ignore=choice.ignore,
+        rules=choice.tuned(),
     )
+    diagnosis = replace(diagnosis, notes=(*diagnosis.notes, *project.note))
     if form == "json":
         click.echo(_json_of(diagnosis))
     else:
@@ -192,8 +204,22 @@ def preflight(
 
 @cli.command(context_settings=CONTEXT, short_help="List the rules.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def rules(form: str) -> int:
-    """List the rules: code, name, severity, and the symptom each looks for."""
+@_select
+@_ignore
+def rules(form: str, select: str | None, ignore: str | None) -> int:
+    """List the rules: code, name, severity, the symptom each looks for, and its thresholds.
+
+    Thresholds, and the rules that are chosen, are those of [tool.imbalance-doctor] in the nearest
+    pyproject.toml, where there is one:
+
+    \b
+    [tool.imbalance-doctor]
+    ignore = ["IMB302"]
+    [tool.imbalance-doctor.rules.IMB003]
+    poor = 3
+    """  # noqa: D301
+    project = find_project()
+    chosen = Choice(_codes(select), _codes(ignore)).over(project.choice).rules()
     catalogue = [
         {
             "code": rule.code,
@@ -201,8 +227,9 @@ def rules(form: str) -> int:
             "severity": rule.severity,
             "losses": sorted(rule.kinds),
             "summary": _summary(type(rule)),
+            "thresholds": thresholds_of(rule),
         }
-        for rule in all_rules()
+        for rule in chosen
     ]
     if form == "json":
         click.echo(json.dumps(catalogue, indent=2))
@@ -210,9 +237,13 @@ def rules(form: str) -> int:
     from rich.padding import Padding
     from rich.text import Text
 
-    for entry in catalogue:
-        _print(Text.assemble((f"{entry['code']} {entry['name']}", "bold"), f" ({entry['severity']})"))
+    for rule, entry in zip(chosen, catalogue, strict=True):
+        _print(Text.assemble((f"{rule.code} {rule.name}", "bold"), f" ({rule.severity})"))
         _print(Padding(Text(str(entry["summary"])), (0, 0, 0, 4)))
+        if thresholds := ", ".join(f"{name} = {value}" for name, value in thresholds_of(rule).items()):
+            _print(Padding(Text(thresholds, style="dim"), (0, 0, 0, 4)))
+    for note in project.note:
+        _print(Text(f"Note: {note}", style="dim"))
     return EXIT_OK
 
 
@@ -311,7 +342,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USAGE
     except click.ClickException as error:
         hint = " (--help shows how)" if isinstance(error, click.UsageError) else ""
-        click.echo(f"imbalance-doctor: {error.format_message()}{hint}", err=True)
+        click.echo(f"imbalance-doctor: {' '.join(error.format_message().split())}{hint}", err=True)
         return EXIT_USAGE
     except BrokenPipeError:  # the reader of our pipe has left, as `head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends

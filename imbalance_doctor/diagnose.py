@@ -8,7 +8,7 @@ from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, RunPath, load_run
-from imbalance_doctor.selection import Selector, choose_rules, known_selectors
+from imbalance_doctor.selection import Choice, Selector, as_list
 
 
 def diagnose(
@@ -17,6 +17,7 @@ def diagnose(
     select: Selector = None,
     ignore: Selector = None,
     rules: Sequence[Rule] | None = None,
+    project: Choice | None = None,
 ) -> Diagnosis:
     """Examine a run with the rules that examined it live, unless told otherwise.
 
@@ -24,20 +25,17 @@ def diagnose(
         run: A run directory, a log file, or a `Run`.
         select: Codes, names or prefixes (``"IMB4"``) of the only rules to apply.
         ignore: Codes, names or prefixes of rules to leave out.
-        rules: The rules themselves, with thresholds of your own.
+        rules: Rules with thresholds of your own; each replaces the one of the same code.
+        project: What holds where neither the arguments nor the run itself say anything.
 
     Raises:
         LogError: The run cannot be read.
         ValueError: `select` or `ignore` names no rule.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    live = run.info.rules
-    chosen = choose_rules(
-        rules,
-        select=known_selectors(live.get("select")) if select is None else select,
-        ignore=known_selectors(live.get("ignore")) if ignore is None else ignore,
-        thresholds=live.get("thresholds") if rules is None else None,
-    )
+    said = Choice(None if select is None else as_list(select), None if ignore is None else as_list(ignore))
+    live = Choice.of_log(run.info.rules)
+    chosen = said.over(live).over(project or Choice()).rules(rules)
     checkup = Checkup(run.info, chosen)
     for record in run.records:
         checkup.feed(record)

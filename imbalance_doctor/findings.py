@@ -113,7 +113,7 @@ class Expected:
     value: float
     loss: str
     class_index: int | None = None
-    #: ``"rows"``, ``"share"``, ``"bytes"`` or ``"seconds"``.
+    #: ``"rows"``, ``"share"``, ``"chance"``, ``"bytes"`` or ``"seconds"``.
     unit: str = "rows"
 
 

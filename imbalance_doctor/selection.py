@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 from imbalance_doctor.rules import all_rules, rule_types
@@ -11,6 +11,51 @@ from imbalance_doctor.rules.base import Rule
 
 #: Codes, names or code prefixes; one alone may be given as it is.
 Selector: TypeAlias = "str | Iterable[str] | None"
+
+
+#: What a threshold may be, by the type of its field, and how that is called.
+_THRESHOLDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "float": ((int, float), "a number"),
+    "int": ((int,), "a whole number"),
+    "str": ((str,), "a text"),
+    "bool": ((bool,), "true or false"),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What somebody said of the rules: on the command line, in the run, in the project."""
+
+    select: Sequence[str] | None = None
+    ignore: Sequence[str] | None = None
+    #: Fields to change, by rule code.
+    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @staticmethod
+    def of_log(rules: Mapping[str, Any]) -> Choice:
+        """The choice of a live run, as the header of its log has it."""
+        return Choice(
+            known_selectors(rules.get("select")),
+            known_selectors(rules.get("ignore")),
+            rules.get("thresholds") or {},
+        )
+
+    def over(self, weaker: Choice) -> Choice:
+        """What this says, and the weaker one where this says nothing; thresholds one by one."""
+        codes = {*self.thresholds, *weaker.thresholds}
+        return Choice(
+            weaker.select if self.select is None else self.select,
+            weaker.ignore if self.ignore is None else self.ignore,
+            {c: {**weaker.thresholds.get(c, {}), **self.thresholds.get(c, {})} for c in sorted(codes)},
+        )
+
+    def tuned(self) -> list[Rule]:
+        """The rules whose thresholds this choice changes."""
+        return [rule for rule in choose_rules(thresholds=self.thresholds) if rule.code in self.thresholds]
+
+    def rules(self, own: Sequence[Rule] | None = None) -> tuple[Rule, ...]:
+        """The rules to apply; `own` replace those of the same code, thresholds and all."""
+        return choose_rules(own, select=self.select, ignore=self.ignore, thresholds=self.thresholds)
 
 
 def choose_rules(
@@ -45,15 +90,23 @@ def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
     """A rule with some of its thresholds changed.
 
     Raises:
-        ValueError: The rule has no such threshold.
+        ValueError: The rule has no such threshold, or it may not be that.
     """
-    known = [f.name for f in fields(rule)]
-    for name in values:
+    known = {f.name: str(f.type) for f in fields(rule)}
+    for name, value in values.items():
         if name not in known:
             raise ValueError(
                 f"{rule.code} {rule.name} has no threshold {name!r}; it has {', '.join(known) or 'none'}"
             )
+        types, expected = _THRESHOLDS.get(known[name], ((object,), ""))
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"{rule.code} {rule.name}: expected {name} to be {expected}; got {value!r}")
     return rule(**values)
+
+
+def thresholds_of(rule: Rule) -> dict[str, Any]:
+    """The thresholds of a rule by name."""
+    return {f.name: getattr(rule, f.name) for f in fields(rule)}
 
 
 def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
@@ -63,7 +116,7 @@ def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
         if type(rule) not in rule_types():
             continue  # a rule of the user's own: a report from the log does not have its code
         default = type(rule)()
-        values = {f.name: getattr(rule, f.name) for f in fields(rule)}
+        values = thresholds_of(rule)
         different = {k: v for k, v in values.items() if v != getattr(default, k)}
         if different:
             changed[rule.code] = different

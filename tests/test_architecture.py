@@ -18,13 +18,16 @@ MAY_IMPORT = {
     "rules": {"findings", "history", "records", "rules"},
     "checkup": {"findings", "history", "records", "rules"},
     "selection": {"rules"},
+    "project": {"rules", "selection"},
     "runlog": {"findings", "records"},
     "run": {"findings", "records", "runlog"},
     "diagnose": {"checkup", "findings", "rules", "run", "selection"},
     "preflight": {"checkup", "findings", "history", "recorder", "records", "rules", "selection"},
     "render": {"findings", "history", "metrics", "records", "run", "render"},
+    "integrations": {"doctor", "evaluation", "guard"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}
+FRAMEWORKS = {"accelerate", "lightning", "pytorch_lightning", "transformers"}
 
 
 def imports_of(path: Path, *, top_level_only: bool = False) -> set[str]:
@@ -55,6 +58,15 @@ def test_imports_point_one_way(part, path):
 def test_losses_know_nothing_of_the_doctor():
     for path in (ROOT / "losses").rglob("*.py"):
         assert not any(name.startswith("imbalance_doctor") for name in imports_of(path)), path
+
+
+def test_frameworks_are_known_to_the_integrations_alone_and_those_to_nobody():
+    ours = [(path, "losses") for path in (ROOT / "losses").rglob("*.py")]
+    for path, part in [*ours, *((path, part) for part, path in parts())]:
+        if part != "integrations":
+            names = imports_of(path)
+            assert not {name.split(".")[0] for name in names} & FRAMEWORKS, path
+            assert not any(name.startswith("imbalance_doctor.integrations") for name in names), path
 
 
 @pytest.mark.parametrize("part", ["records", "findings", "history", "rules", "checkup", "metrics"])

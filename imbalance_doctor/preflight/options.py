@@ -53,9 +53,12 @@ class Setting:
 
 def settings() -> list[Setting]:
     """The settings of all losses of this package, and those of the warmup wrapper around any of them."""
-    owners = {kind: loss for kind, loss in loss_types().items() if issubclass(loss, Diagnosable)}
+    owners: dict[str, Loss] = {
+        kind: loss for kind, loss in loss_types().items() if issubclass(loss, Diagnosable)
+    }
     found: dict[str, dict[str, tuple[Any, str]]] = {}
-    for kind, loss in (*owners.items(), ("warmup", losses.LossWarmupWrapper)):
+    owners["warmup"] = losses.LossWarmupWrapper
+    for kind, loss in owners.items():
         meanings = _meanings(loss)
         for name, default in _parameters(loss).items():
             if kind != "warmup" or name not in found:

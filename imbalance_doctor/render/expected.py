@@ -35,11 +35,13 @@ def passing(diagnosis: Diagnosis) -> str:
 def quantity(value: float, unit: str) -> str:
     """A number with its unit.
 
-    >>> quantity(0.0034, "share"), quantity(5e-10, "share"), quantity(1.5e6, "bytes")
+    >>> quantity(0.0034, "share"), quantity(5e-10, "chance"), quantity(1.5e6, "bytes")
     ('0.34 %', '< 0.01 %', '1.43 MiB')
     """
-    if unit == "share":
-        return "< 0.01 %" if 0 < value < 1e-4 else f"{number(100 * value)} %"
+    if unit == "chance" and value < 1e-4:
+        return "< 0.01 %"
+    if unit in ("share", "chance"):
+        return f"{number(100 * value)} %"
     if unit == "bytes":
         return _scaled(value, 1024.0, ("B", "KiB", "MiB", "GiB", "TiB"))
     if unit == "seconds":

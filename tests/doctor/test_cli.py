@@ -123,7 +123,8 @@ def test_rules_and_explain_teach(capsys):
     assert main(["rules"]) == EXIT_OK
     assert "IMB401 empty-band" in capsys.readouterr().out
     assert main(["rules", "--format", "json"]) == EXIT_OK
-    assert {"code", "name", "severity", "losses", "summary"} == set(json.loads(capsys.readouterr().out)[0])
+    keys = {"code", "name", "severity", "losses", "summary", "thresholds"}
+    assert keys == set(json.loads(capsys.readouterr().out)[0])
     for name in ("IMB401", "imb401", "empty-band"):
         assert main(["explain", name]) == EXIT_OK
         out = capsys.readouterr().out
