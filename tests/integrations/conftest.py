@@ -1,7 +1,14 @@
 """Runs of real frameworks: what they warn of is theirs, what the losses warn of is not the subject here."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -11,5 +18,32 @@ def same_start():
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.is_relative_to(__file__.removesuffix("conftest.py")):
+        if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Runs a script as several processes in a directory of its own; what they printed."""
+
+    def run(script, processes):
+        file = tmp_path / "train.py"
+        file.write_text(script)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                "--standalone",
+                f"--nproc-per-node={processes}",
+                file,
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    return run

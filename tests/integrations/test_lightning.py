@@ -370,3 +370,34 @@ def test_the_schedule_goes_on_after_a_resume(tmp_path):
     trainer(tmp_path, quiet(None)).fit(Classifier(resumed), data, ckpt_path=saved)
     assert resumed.told[0] == ("step", 6)  # the epoch goes on: no second start that empties the queue
     assert resumed.current_temperature < loss_fn.current_temperature
+
+
+# --- several processes --------------------------------------------------------------------------------
+
+
+SEVERAL = """
+from pathlib import Path
+import torch
+from tests.integrations.rare import loader, rows, too_small
+from tests.integrations.test_lightning import Classifier, quiet, trainer
+
+def say(finding):
+    print(own.global_rank, finding.code, flush=True)
+
+own = trainer(Path(), quiet("run", on_finding=say), devices=2, strategy="ddp")
+held_out = rows(401, rate=0.1, seed=1)
+own.fit(Classifier(too_small()), loader(160), torch.utils.data.DataLoader(held_out, batch_size=64))
+own.save_checkpoint("last.ckpt")
+"""
+
+
+@pytest.mark.slow
+def test_each_rank_writes_its_log_and_what_all_see_is_told_once(tmp_path, launch):
+    told = [line.split() for line in launch(SEVERAL, processes=2).splitlines() if "IMB" in line]
+    assert POOL & {code for _, code in told}
+    assert {rank for rank, _ in told} == {"0"}
+    for rank in (0, 1):
+        run = load_run(tmp_path / f"run/diagnostics-rank{rank}.jsonl")
+        assert [record.step for record in run.steps()] == list(range(0, 80, 10))
+        # 401 rows of two ranks; the sampler repeats one so that both have the same number.
+        assert [float(record.metrics["rows"][0]) for record in run.evaluations] == [402]
