@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis
@@ -39,4 +40,5 @@ def diagnose(
     checkup = Checkup(run.info, chosen)
     for record in run.records:
         checkup.feed(record)
-    return checkup.diagnosis(source=run.source, notes=run.notes)
+    found = checkup.diagnosis(source=run.source, notes=run.notes)
+    return replace(found, treatments=tuple(f"{each.loss.name}: {each}" for each in run.treatments))

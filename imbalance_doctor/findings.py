@@ -56,7 +56,8 @@ class Finding:
     cause: str
     remedy: str
     evidence: Mapping[str, float] = field(default_factory=dict)
-    #: The remedy as data, ``{"parameter": ..., "from": ..., "to": ...}``, where a setting carries it.
+    #: The remedy as data where a setting carries it, ``{"parameter": ..., "from": ..., "to": ...}``, or where
+    #: it is something to do once, ``{"parameter": "queue", "action": "reset"}``.
     prescription: Mapping[str, Any] | None = None
     #: Codes of the open findings on the same loss and class that bring this one about.
     explained_by: tuple[str, ...] = ()
@@ -129,6 +130,8 @@ class Diagnosis:
     last_step: int | None = None
     #: Things the reader of the log should know, such as a torn line that was left out.
     notes: tuple[str, ...] = ()
+    #: Settings that were changed while the run went on, in words.
+    treatments: tuple[str, ...] = ()
     #: What a preflight computed; a run has its statistics instead.
     expected: tuple[Expected, ...] = ()
     #: Settings that together pass the preflight, by name, where some of those given do not.
@@ -154,6 +157,7 @@ class Diagnosis:
             "skipped": [asdict(item) for item in self.skipped],
             "healthy": [asdict(item) for item in self.healthy],
             "notes": list(self.notes),
+            "treatments": list(self.treatments),
             **({"expected": [asdict(item) for item in self.expected]} if self.expected else {}),
             **({"settings": dict(self.settings)} if self.expected else {}),
         }

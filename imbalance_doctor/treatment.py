@@ -1,17 +1,28 @@
-"""Applies a finding's prescription to a running loss."""
+"""Applies a finding's prescription to a running loss, and takes it back.
+
+A prescription names a setting that the loss can change while it trains (`reconfigure`),
+``{"parameter": "queue_size", "from": 1024, "to": 4000}``, or something to do once: `RESET_QUEUE`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from torch import nn
 
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.records import TreatmentRecord
+from losses import LossWarmupWrapper
 from losses.diagnostics import Diagnosable
+from losses.pool import MemoryQueue
+
+#: The prescription to forget the queued rows; before and after are the numbers of rows.
+RESET_QUEUE: Final[Mapping[str, str]] = {"parameter": "queue", "action": "reset"}
 
 
 def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
-    """Change the setting that the finding prescribes.
+    """Do what the finding prescribes.
 
     Returns:
         The setting before and after; None where it is already what was prescribed, or beyond it because
@@ -30,12 +41,60 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
             f"{type(loss_fn).__name__} is no loss of this package, and its settings cannot be changed "
             f"while it runs; do it by hand: {finding.remedy}"
         )
-    parameter, after = finding.prescription["parameter"], finding.prescription["to"]
-    before = _setting(loss_fn, parameter)
-    if _satisfied(before, finding.prescription["from"], after):
+    parameter = finding.prescription["parameter"]
+    if "action" in finding.prescription:
+        return _reset_queue(finding, loss_fn)
+    after, now = finding.prescription["to"], _setting(loss_fn, parameter)
+    if _satisfied(now, finding.prescription["from"], after):
         return None
-    loss_fn.reconfigure(**{parameter: after})
+    before = _memorable(loss_fn, parameter, now)
+    try:
+        loss_fn.reconfigure(**{parameter: after})
+    except ValueError as error:
+        raise ValueError(f"{error}; do it by hand: {finding.remedy}") from None
     return before, _setting(loss_fn, parameter)
+
+
+def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
+    """Give a setting the value that it had before a treatment.
+
+    Returns:
+        The setting before and after this.
+
+    Raises:
+        ValueError: It has changed since the treatment, or what was done cannot be taken back.
+    """
+    parameter, wanted = treatment.parameter, treatment.before
+    if parameter == RESET_QUEUE["parameter"]:
+        raise ValueError(
+            f"the {treatment.before:,} rows that {treatment.code} had the queue forget do not come back; "
+            "it fills again by itself"
+        )
+    assert isinstance(loss_fn, Diagnosable)  # or it could not have been treated
+    now = _setting(loss_fn, parameter)
+    if now != treatment.after:
+        raise ValueError(
+            f"{parameter} is {now} by now and not {treatment.after}, as the treatment for {treatment.code} "
+            "left it; undo what changed it since first"
+        )
+    if isinstance(loss_fn, LossWarmupWrapper) and isinstance(wanted, list):
+        loss_fn.resume_decay(*wanted)
+    else:
+        loss_fn.reconfigure(**{parameter: wanted})
+    return now, _memorable(loss_fn, parameter, _setting(loss_fn, parameter))
+
+
+def _reset_queue(finding: Finding, loss_fn: Diagnosable) -> tuple[int, int] | None:
+    if finding.prescription != RESET_QUEUE:
+        raise ValueError(f"expected the prescription {dict(RESET_QUEUE)}; got {finding.prescription}")
+    queue = getattr(getattr(loss_fn, "main_loss", loss_fn), "queue", None)
+    if not isinstance(queue, MemoryQueue):
+        raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")
+    rows = round(float(queue.fill()) * queue.size)
+    if not rows:
+        return None
+    queue.reset()
+    return rows, 0
 
 
 def _satisfied(now: Any, before: Any, wanted: Any) -> bool:
@@ -49,3 +108,11 @@ def _setting(loss_fn: Diagnosable, parameter: str) -> Any:
     config: dict[str, Any] = dict(loss_fn.config())
     main: dict[str, Any] = config.get("main_loss") or {}  # of a warmup wrapper
     return config.get(parameter, main.get(parameter))
+
+
+def _memorable(loss_fn: Diagnosable, parameter: str, now: Any) -> Any:
+    """The value of a setting as it can be given back: a falling temperature is a start and an end."""
+    if isinstance(loss_fn, LossWarmupWrapper) and parameter == "temperature":
+        start, end = loss_fn.temp_start, loss_fn.temp_end
+        return now if start == end else [start, end]
+    return now

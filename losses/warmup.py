@@ -177,6 +177,24 @@ class LossWarmupWrapper(Diagnosable):
             self._share_gathering()
         self._set_temperature()
 
+    def resume_decay(self, temp_start: float, temp_end: float) -> None:
+        """Let a temperature that ``reconfigure(temperature=x)`` holds fall as if it had not been held.
+
+        Args:
+            temp_start: Temperature at the switch.
+            temp_end: Temperature `temp_decay_steps` later.
+
+        Raises:
+            ValueError: If a value is not allowed.
+        """
+        own = {"temp_start": temp_start, "temp_end": temp_end}
+        own = {name: check_number(name, value, above=0.0) for name, value in own.items()}
+        for name, value in own.items():
+            setattr(self, name, value)
+        self._changed |= own
+        self._decay_from, self._decay_until = (self._switch_step or 0, self.temp_start), None
+        self._set_temperature()
+
     def _checked(self, name: str, value: object) -> ConfigValue:
         """The value of an own setting that can change; `ValueError` if it may not be that."""
         if name in ("temp_start", "temp_end"):

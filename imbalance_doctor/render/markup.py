@@ -45,6 +45,7 @@ def findings_section(diagnosis: Diagnosis, *, selectable: bool = False) -> str:
     html += [_finding(group, selectable) for group in parts.causes]
     html += _chapter("Consequences of the findings above", map(_brief, parts.consequences))
     html += _chapter("Resolved", map(_brief, parts.resolved))
+    html += _chapter("Treated", map(text, diagnosis.treatments))
     if passing := expected.passing(diagnosis):
         html.append(f"<h2>Together these settings pass</h2><p><code>{text(passing)}</code></p>")
     html += _chapter("Not examined, which is not the same as healthy", _skipped(diagnosis))

@@ -83,7 +83,11 @@ def prescription(data: Any) -> str:
 
     >>> prescription({"parameter": "queue_size", "from": 1024, "to": 4000})
     'queue_size: 1,024 → 4,000'
+    >>> prescription({"parameter": "queue", "action": "reset"})
+    'queue: reset'
     """
+    if "action" in data:
+        return f"{data.get('parameter')}: {data['action']}"
     return f"{data.get('parameter')}: {number(data.get('from'))} → {number(data.get('to'))}"
 
 

@@ -94,6 +94,8 @@ def _body(diagnosis: Diagnosis) -> list[RenderableType]:
         body += [_heading("Consequences of the findings above"), *map(_brief, parts.consequences)]
     if parts.resolved:
         body += [_heading("Resolved"), *map(_brief, parts.resolved)]
+    if diagnosis.treatments:
+        body += [_heading("Treated"), *(_item(Text(clean(text))) for text in diagnosis.treatments)]
     if passing := expected.passing(diagnosis):
         body += [_heading("Together these settings pass"), Text(clean(passing), style="bold green")]
     if diagnosis.skipped:

@@ -367,6 +367,25 @@ def test_a_temperature_that_is_set_holds_also_after_a_resume():
         assert one.current_temperature == one.main_loss.temperature == 0.3
 
 
+@pytest.mark.parametrize("first_step", [0, 500])
+def test_a_decay_resumes_as_if_it_had_not_been_held(first_step):
+    held, free = (wrapper(temp_start=0.1, temp_end=0.001, temp_decay_steps=100) for _ in range(2))
+    for loss_fn in (held, free):
+        loss_fn.on_train_batch_start(first_step)
+    held.reconfigure(temperature=0.3)
+    held.on_train_batch_start(first_step + 20)
+    held.resume_decay(0.1, 0.001)
+    resumed = wrapper(temp_start=0.1, temp_end=0.001, temp_decay_steps=100)
+    resumed.load_state_dict(held.state_dict())
+    for step in range(first_step + 21, first_step + 120):
+        for loss_fn in (held, free, resumed):
+            loss_fn.on_train_batch_start(step)
+        assert held.current_temperature == free.current_temperature == resumed.current_temperature
+        assert held.main_loss.temperature == held.current_temperature
+    with pytest.raises(ValueError, match="temp_end must be"):
+        held.resume_decay(0.1, 0.0)
+
+
 def test_other_settings_go_to_the_main_loss():
     loss_fn = wrapper()
     loss_fn.reconfigure(queue_size=8, final_main_weight=0.5, gather_distributed=False)
