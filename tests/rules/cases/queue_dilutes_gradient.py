@@ -1,0 +1,42 @@
+from tests.rules.cases import Case, counts
+
+POOLED = {"queue_size": 16_384, "surrogate": "trapezoid", "pos_numerator": "pool"}
+
+CASES = [
+    Case(
+        "one in forty",
+        "sick",
+        "pauc_at_budget",
+        counts(positives=200, live=5),
+        "info",
+        POOLED,
+        prescribes={"parameter": "pos_numerator", "to": "live"},
+    ),
+    Case("one in twenty", "borderline", "pauc_at_budget", counts(positives=100, live=5), None, POOLED),
+    Case("no live positive", "borderline", "pauc_at_budget", counts(positives=100, live=0), None, POOLED),
+    Case(
+        "two classes of three",
+        "borderline",
+        "pauc_at_budget",
+        counts(positives=[200, 50, 200], live=[5, 5, 4]),
+        "info",
+        POOLED,
+        classes=(0, 2),
+    ),
+    Case(
+        "live numerator",
+        "healthy",
+        "pauc_at_budget",
+        counts(positives=200, live=5),
+        None,
+        {**POOLED, "pos_numerator": "live"},
+    ),
+    Case(
+        "pairwise",
+        "healthy",
+        "pauc_at_budget",
+        counts(positives=200, live=5),
+        None,
+        {"surrogate": "pairwise"},
+    ),
+]
