@@ -1,0 +1,114 @@
+"""IMB507: validation fell when the ranking loss took over, and has not come back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from imbalance_doctor.findings import Severity
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.phases import standard_error, switch_step, validation
+
+
+@dataclass(frozen=True)
+class ColdStart(Rule):
+    """The ranking loss has unlearnt what the warmup had learnt.
+
+    ## Symptom
+    Average precision on validation data is lower than at the end of the warmup, and stays so: the ranking
+    loss does worse than the likelihood loss before it.
+
+    ## Cause
+    The ranking loss pushes positives only (Recall@Quantile, partial AUC with the trapezoid), so that nothing
+    keeps the negatives down once the warmup loss is gone; or its temperature does not fit the scores that
+    the warmup left.
+
+    ## Remedy
+    `final_main_weight` below 1, which keeps the warmup loss beside it (0.5 is prescribed);
+    `surrogate="pairwise"` or Smooth-AP, whose gradient reaches the negatives. A longer warmup only delays it.
+
+    ## Evidence
+    Each of the newest 4 evaluations, all after the switch, has an average precision below that of the last
+    evaluation before it, by at least 0.05 and 3 standard errors (of a share of as many rows as there are
+    positives).
+
+    Partial AUC of 2 % (trapezoid) at a rate of 2 %, 150 steps of BCE, then 250 of the loss alone or at half
+    of the weight, AP at the end, 3 seeds: Gaussian data .73 .73 .72 against .90 .90 .90; digits .16 .11 .22
+    against .83 .85 .83. Found 30 to 160 steps after the switch.
+
+    Published lists blame scores that were too uniform when the ranking phase began, and recommend a longer
+    warmup. With Smooth-AP no warmup (from 0 to 350 of 400 steps, three families) led to a fall; with a loss
+    that pushes positives only every one did, whatever its length.
+
+    ## Known problems
+    A run that overfits after the switch looks the same.
+
+    ## References
+    Narasimhan & Agarwal, *SVM pAUC tight*, KDD 2013.
+    """
+
+    code: ClassVar[str] = "IMB507"
+    name: ClassVar[str] = "cold-start"
+    severity: ClassVar[Severity] = "warning"
+    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
+    requires: ClassVar[tuple[str, ...]] = ("phase",)
+    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision",)
+    explained_by: ClassVar[tuple[str, ...]] = (
+        "IMB001", "IMB002", "IMB003", "IMB202", "IMB305", "IMB402", "IMB403", "IMB505", "IMB509", "IMB703",
+    )  # fmt: skip
+
+    symptom: ClassVar[str] = (
+        "average precision was {at_switch:.2f} when the ranking loss took over at step {switch:.0f}, and has "
+        "been {now:.2f} over the last {evaluations:.0f} evaluations, up to step {step:.0f}."
+    )
+    cause: ClassVar[str] = (
+        "the ranking loss alone does not keep the order that the warmup loss had brought: from scores this "
+        "uniform, or at this temperature, its gradient reaches few rows."
+    )
+    remedy: ClassVar[str] = (
+        "keep the warmup loss beside it (final_main_weight={weight:.2g}), a temperature that fits the "
+        "scores, or a longer warmup with a blend."
+    )
+
+    #: Fall of average precision that is a loss and not the dip of a new objective.
+    fall: float = 0.05
+    #: Standard errors of the validation data that it must be as well.
+    errors: float = 3.0
+    #: Evaluations in a row that it must last.
+    evaluations: int = 4
+    #: Weight of the main loss that the remedy aims at.
+    weight: float = 0.5
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare average precision before the switch with the newest evaluations."""
+        precision = validation(window)
+        if len(precision) <= self.evaluations:
+            return []
+        latest = precision.values[-self.evaluations :]
+        best = float(latest.max())
+        if best >= precision.values.max() - self.fall:
+            return []
+        switch = switch_step(window)
+        if switch is None or precision.steps[-self.evaluations] < switch:
+            return []
+        before = int(np.searchsorted(precision.steps, switch)) - 1
+        at_switch = float(precision.values[before]) if before >= 0 else 0.0
+        least = max(self.fall, self.errors * standard_error(window, at_switch))
+        if best > at_switch - least:
+            return []
+        weight = float(window.config("final_main_weight", 1.0))
+        prescription: dict[str, Any] | None = None
+        if weight > self.weight:
+            prescription = {"parameter": "final_main_weight", "from": weight, "to": self.weight}
+        values = {
+            "at_switch": at_switch,
+            "switch": float(switch),
+            "now": float(latest.mean()),
+            "evaluations": float(self.evaluations),
+            "step": float(precision.steps[-1]),
+            "weight": self.weight,
+        }
+        return [Evidence(values, prescription=prescription)]
