@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss
+from tests.clinic import planted_phases
 from tests.clinic.clinic import ClinicRun
 
 
@@ -102,6 +103,7 @@ def planted(seed: int = 0) -> Iterator[Planted]:
         hard.but(family="sequence", family_options={"strength": 1.0}),
     ):
         yield Planted("IMB009", "plain-bce", run, run.but(loss=bce(50.0), lr=3e-3), by=250)
+    yield from planted_phases.planted(seed)
 
 
 def _planted_in_ranking(family: str, seed: int) -> Iterator[Planted]:

@@ -7,13 +7,18 @@ never a change to a log.
 
 from __future__ import annotations
 
+import os
+import pickle
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from imbalance_doctor.doctor import Doctor
@@ -54,6 +59,8 @@ class ClinicRun:
     validation_rows: int = 8000
     #: Where a warmup wrapper is used: calls of its step hook.
     drive_schedule: bool = True
+    #: Processes that train together, each on batches of its own.
+    processes: int = 1
 
     def but(self, **changes: Any) -> ClinicRun:
         """The same run with changes."""
@@ -95,12 +102,44 @@ def train(run: ClinicRun, **doctor_options: Any) -> Outcome:
     """Train, watched, and evaluate. What the losses themselves warn of is not the clinic's subject."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if run.processes > 1:
+            return _train_together(run, doctor_options)
         return _train(run, doctor_options)
+
+
+def _train_together(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
+    """Train in a process group; what the first of its processes saw."""
+    context = torch.multiprocessing.get_context("fork")  # a run holds functions that no pickle takes
+    with tempfile.TemporaryDirectory() as folder:
+        ranks = [
+            context.Process(target=_train_as, args=(rank, run, doctor_options, Path(folder)))
+            for rank in range(run.processes)
+        ]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join()
+        assert all(process.exitcode == 0 for process in ranks)
+        outcome: Outcome = pickle.loads((Path(folder) / "outcome").read_bytes())
+    return outcome
+
+
+def _train_as(rank: int, run: ClinicRun, doctor_options: dict[str, Any], folder: Path) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    init = f"file://{folder / 'rendezvous'}"
+    dist.init_process_group("gloo", init_method=init, rank=rank, world_size=run.processes)
+    outcome = _train(run, doctor_options)
+    if rank == 0:
+        (folder / "outcome").write_bytes(pickle.dumps(outcome))
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
     torch.manual_seed(run.seed)
-    generator = torch.Generator().manual_seed(run.seed + 77)
+    rank = dist.get_rank() if run.processes > 1 else 0
+    generator = torch.Generator().manual_seed(run.seed + 77 + 1000 * rank)
     binary = run.columns == 1
     options = dict(run.family_options)
     law = FAMILIES[run.family](classes=2 if binary else run.columns, **options)
@@ -108,6 +147,8 @@ def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
     model: nn.Module = model_for(law, run.model, run.columns)
     if run.logit_scale != 1.0:
         model = _Scaled(model, run.logit_scale)
+    if run.processes > 1:
+        model = nn.parallel.DistributedDataParallel(model)
     loss_fn = run.loss(run.columns)
     optimizer = _optimizer(run, model)
     held_out = law.draw(run.validation_rows, priors, torch.Generator().manual_seed(5), validation=True)

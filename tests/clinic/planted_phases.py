@@ -1,0 +1,266 @@
+"""Planted faults of phases, schedules and outcomes, of the band, and of training in several processes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from losses import LossWarmupWrapper
+from tests.clinic.clinic import Batch, ClinicRun
+from tests.clinic.families import FAMILIES
+
+if TYPE_CHECKING:
+    from tests.clinic.catalogue import Planted
+
+Tamper = Callable[[int, Tensor, Tensor], Batch]
+Loop = Callable[[int, nn.Module, nn.Module, torch.optim.Optimizer], None]
+
+
+def small_bank(rows: int, *, noise: float = 0.0) -> Tamper:
+    """Training data of a few rows, seen again and again; a share of their labels is drawn at random."""
+    bank: list[Batch] = []
+    generator = torch.Generator()
+
+    def tamper(step: int, x: Tensor, y: Tensor) -> Batch:
+        if step == 0:
+            bank.clear()
+            generator.manual_seed(int(1e6 * float(x.double().abs().mean())))
+        if sum(len(labels) for _, labels in bank) < rows:
+            flipped = torch.rand(len(y), generator=generator) < noise
+            y = torch.where(flipped, y[torch.randperm(len(y), generator=generator)], y)
+            bank.append((x, y))
+            return x, y
+        pool_x, pool_y = (torch.cat(part)[:rows] for part in zip(*bank, strict=True))
+        chosen = torch.randint(rows, (len(y),), generator=generator)
+        return pool_x[chosen], pool_y[chosen]
+
+    return tamper
+
+
+def scrambled(label: int) -> Tamper:
+    """As many rows as a class has are given its label, whichever they are; its own rows get others."""
+
+    def tamper(step: int, x: Tensor, y: Tensor) -> Batch:
+        mine = (y == label).nonzero()[:, 0]
+        others = (y != label).nonzero()[:, 0]
+        generator = torch.Generator().manual_seed(step)
+        chosen = others[torch.randperm(len(others), generator=generator)[: len(mine)]]
+        y = y.clone()
+        y[mine[: len(chosen)]], y[chosen] = y[chosen], label
+        return x, y
+
+    return tamper
+
+
+def oversampled(times: int) -> Tamper:
+    """A sampler that draws each positive many times over."""
+    return lambda step, x, y: (
+        torch.cat([x, x[y == 1].repeat(times - 1, *[1] * (x.dim() - 1))]),
+        torch.cat([y, y[y == 1].repeat(times - 1)]),
+    )
+
+
+def drawing(run: ClinicRun, seed: int) -> Callable[[int], Batch]:
+    """Draws of rows from the same law as the (binary) run's own."""
+    law = FAMILIES[run.family](**run.family_options)
+    assert isinstance(run.rate, float)
+    priors = torch.tensor([1.0 - run.rate, run.rate])
+    generator = torch.Generator().manual_seed(run.seed + seed)
+    return lambda rows: law.draw(rows, priors, generator)
+
+
+def pretrain(run: ClinicRun, model: nn.Module, weight: float = 1.0) -> None:
+    """Train a model for 200 steps, unwatched."""
+    draw = drawing(run, 999)
+    loss_fn = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weight))
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(200):
+        x, y = draw(256)
+        optimizer.zero_grad()
+        loss_fn(model(x)[:, 0], y.float()).backward()
+        optimizer.step()
+
+
+def pretrained(run: ClinicRun) -> Loop:
+    """The model arrives trained."""
+
+    def loop(step: int, model: nn.Module, loss_fn: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if step == 0:
+            pretrain(run, model, weight=20.0)
+
+    return loop
+
+
+def old_queue(run: ClinicRun, *, reset: bool) -> Loop:
+    """The loss comes with a checkpoint from before the model's training, queue and all; or it is reset."""
+
+    def loop(step: int, model: nn.Module, loss_fn: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if step:
+            return
+        draw, old = drawing(run, 998), copy.deepcopy(loss_fn)
+        for _ in range(8):
+            x, y = draw(1024)
+            old(model(x)[:, 0], y)
+        pretrain(run, model)
+        loss_fn.load_state_dict(old.state_dict())
+        if reset:
+            loss_fn.reset_queue()  # type: ignore[operator]
+
+    return loop
+
+
+def schedule_lost(at: int) -> Loop:
+    """From a step on, the wrapper is a new one: a resume without its state."""
+
+    def loop(step: int, model: nn.Module, loss_fn: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        if step == at:
+            assert isinstance(loss_fn, LossWarmupWrapper)
+            new = {"epoch": 0, "step": 0, "switched": False, "switch_step": None}
+            loss_fn.set_extra_state({**new, "decay_from": (0, loss_fn.temp_start)})
+            loss_fn.on_train_batch_start(step)
+
+    return loop
+
+
+def planted(seed: int = 0) -> Iterator[Planted]:
+    """Every fault of these rules, on two or three families."""
+    for family in ("gaussian", "digits"):
+        yield from _phases(family, seed)
+    for family in ("gaussian", "digits"):
+        yield from _outcomes(family, seed)
+        yield from _bands(family, seed)
+        yield from _processes(family, seed)
+
+
+def _phases(family: str, seed: int) -> Iterator[Planted]:
+    from tests.clinic.catalogue import Planted, pauc, smooth_ap, warmed
+
+    base = ClinicRun(
+        smooth_ap(), family=family, rate=0.02, batch=128, steps=300, seed=seed, evaluate_every=10
+    )
+    steady = {"temp_start": 0.05, "temp_end": 0.05}
+    short = base.but(loss=warmed(smooth_ap(), 10, **steady), lr=1e-3)
+    yield Planted("IMB501", "ten-steps", short, short.but(loss=warmed(smooth_ap(), 150, **steady), lr=1e-2))
+    long = base.but(loss=warmed(smooth_ap(), 380, **steady), batch=512, lr=1e-2, steps=400)
+    if family == "digits":  # rarer digits are learnt until the end, so that no warmup of them is long
+        long = long.but(rate=0.1)
+    yield Planted("IMB502", "nearly-all", long, long.but(loss=warmed(smooth_ap(), 60, **steady)), by=375)
+    new = base.but(loss=warmed(smooth_ap(), 100, **steady))
+    yield Planted("IMB503", "trained", new.but(loop=pretrained(new)), new)
+    decaying = {"temp_start": 0.2, "temp_end": 0.01}
+    yield Planted(
+        "IMB504",
+        "twenty-steps",
+        base.but(loss=warmed(smooth_ap(), temp_decay_steps=20, **decaying)),
+        base.but(loss=warmed(smooth_ap(), temp_decay_steps=150, **decaying)),
+    )
+    queued = base.but(loss=smooth_ap(8192), batch=64)
+    yield Planted(
+        "IMB505",
+        "old-checkpoint",
+        queued.but(loop=old_queue(queued, reset=False)),
+        queued.but(loop=old_queue(queued, reset=True)),
+        also=("IMB006",),
+    )
+    kept = base.but(batch=256, steps=400)
+    lone = {"temp_start": 0.1, "temp_end": 0.1}
+    yield Planted(
+        "IMB507",
+        "positives-only",
+        kept.but(loss=warmed(pauc(), 150, **lone)),
+        kept.but(loss=warmed(pauc(), 150, final_main_weight=0.5, **lone)),
+        also=("IMB509",),
+        by=400,
+    )
+    resumed = base.but(loss=warmed(smooth_ap(), temp_start=0.2, temp_end=0.01, temp_decay_steps=150))
+    yield Planted("IMB508", "resumed", resumed.but(loop=schedule_lost(150)), resumed)
+
+
+def _outcomes(family: str, seed: int) -> Iterator[Planted]:
+    from tests.clinic.catalogue import Planted, bce, recall, smooth_ap, warmed
+
+    common = ClinicRun(
+        smooth_ap(512), family=family, rate=0.2, batch=64, steps=600, lr=1e-2, seed=seed, evaluate_every=20
+    )
+    yield Planted(
+        "IMB701",
+        "random-labels",
+        common.but(tamper=small_bank(192, noise=1.0)),
+        common,
+        also=("IMB005", "IMB704"),
+        by=600,
+    )
+    many = ClinicRun(
+        lambda columns: nn.CrossEntropyLoss(), family=family, columns=5 if family == "gaussian" else 10,
+        rate=(0.2,) * 5 if family == "gaussian" else (0.1,) * 10, steps=500, seed=seed, evaluate_every=20,
+    )  # fmt: skip
+    yield Planted(
+        "IMB702", "scrambled-class", many.but(tamper=scrambled(4)), many, also=("IMB005", "IMB009"), by=500
+    )
+    few = common.but(loss=bce(), rate=0.1, family_options={"separation": 2.0} if family == "gaussian" else {})
+    yield Planted(
+        "IMB704", "small-bank", few.but(tamper=small_bank(512, noise=0.3)), few, also=("IMB004",), by=600
+    )
+    easy = ClinicRun(
+        recall(0.3), family=family, rate=0.05, batch=256, steps=300, lr=1e-2, seed=seed,
+        family_options={"separation": 5.0} if family == "gaussian" else {},
+    )  # fmt: skip
+    yield Planted(
+        "IMB302",
+        "generous-quantile",
+        easy.but(loss=warmed(recall(0.3), final_main_weight=0.5, temp_start=0.1, temp_end=0.1)),
+        easy.but(loss=warmed(recall(0.05), final_main_weight=0.5, temp_start=0.1, temp_end=0.1)),
+        by=300,
+    )
+
+
+def _bands(family: str, seed: int) -> Iterator[Planted]:
+    from tests.clinic.catalogue import Planted, pauc, recall, warmed
+
+    def beside_bce(main: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+        return warmed(main, final_main_weight=0.5, temp_start=0.1, temp_end=0.1)
+
+    base = ClinicRun(pauc(), family=family, rate=0.02, batch=256, steps=300, seed=seed, declare_rate=True)
+    yield Planted(
+        "IMB303",
+        "one-row",
+        base.but(loss=beside_bce(recall(0.01, 128))),
+        base.but(loss=beside_bce(recall(0.03, 4096))),
+        also=("IMB304", "IMB301", "IMB003"),
+        by=300,
+    )
+    yield Planted(
+        "IMB404",
+        "large-queue",
+        base.but(loss=beside_bce(pauc(queue=16_384)), steps=400),
+        base.but(loss=beside_bce(pauc(queue=16_384, pos_numerator="live")), steps=400),
+        by=250,
+    )
+    population = base.but(loss=pauc(0.05, surrogate="pairwise", budget_basis="population"))
+    yield Planted(
+        "IMB405",
+        "oversampled-positives",
+        population.but(tamper=oversampled(20)),
+        population,
+        also=("IMB401",),
+    )
+
+
+def _processes(family: str, seed: int) -> Iterator[Planted]:
+    from tests.clinic.catalogue import Planted, smooth_ap
+
+    base = ClinicRun(
+        smooth_ap(),
+        family=family,
+        rate=0.05,
+        batch=64,
+        steps=60,
+        seed=seed,
+        validation_rows=1000,
+        processes=2,
+    )
+    yield Planted("IMB601", "no-gather", base.but(loss=smooth_ap(gather_distributed=False)), base)
