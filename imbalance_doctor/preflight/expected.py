@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_doctor.history import WINDOW
+from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, WINDOW
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import Array, LossInfo, Record, StepRecord, WatchRecord, as_array
 from imbalance_doctor.rules.base import RANKING
@@ -59,10 +59,21 @@ def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
     }
     rows = plan.live_rows(loss)
     table |= {"loss": as_array(math.nan), "valid": np.ones(len(plan.rates), np.float32)}
+    table |= {name: as_array(value) for name, value in _phase(plan, loss).items()}
     for k, step in enumerate(steps):
         stats: dict[str, Array] = {**table, **{name: values[k] for name, values in varying.items()}}
         stats["live_neg_count"] = rows - stats["live_pos_count"]
         yield StepRecord(step, loss.name, stats)
+
+
+def _phase(plan: Plan, loss: LossInfo) -> dict[str, float]:
+    """Where a wrapper stands while this loss of it leads; empty without a wrapper."""
+    wrapper = next((each for each in plan.losses if each.kind == "warmup_wrapper"), None)
+    if wrapper is None:
+        return {}
+    if loss.name == "warmup_loss":
+        return {"phase": WARMUP_PHASE, "main_weight": 0.0}
+    return {"phase": MAIN_PHASE, "main_weight": float(wrapper.config["final_main_weight"])}
 
 
 @dataclass(frozen=True)
@@ -127,15 +138,16 @@ def _capped(rates: Floats, pool: int, cap: int) -> tuple[Floats, Floats]:
 def _with_absences(expected: Floats, absent: Floats) -> Floats:
     """Counts [T, C] that are zero as often as expected, and whose mean over each `RECENT` is the expected.
 
-    What is not zero is a little more than the mean, so that nothing is lost.
+    What is not zero is a little more than the mean, so that nothing is lost. Where fewer records than blocks
+    of `RECENT` hold any, only the mean over all of them is the expected.
     """
-    places = np.arange(RECORDS)[:, None]
-    # Spread evenly, so that one record of each block is left to carry its mean.
-    zeros = np.minimum(np.round(absent * RECORDS), RECORDS - RECORDS // RECENT)
+    places = np.arange(RECORDS)[::-1, None]
+    zeros = np.minimum(np.round(absent * RECORDS), RECORDS - 1)
     is_zero = np.floor((places + 1) * zeros / RECORDS) > np.floor(places * zeros / RECORDS)
     blocks = is_zero.reshape(-1, RECENT, len(expected))
-    share = (~blocks).mean(axis=1, keepdims=True)
-    result: Floats = np.where(blocks, 0.0, expected / share).reshape(RECORDS, -1)
+    each = (~blocks).mean(axis=1, keepdims=True)
+    share = np.where((each > 0).all(axis=0), each, (~is_zero).mean(axis=0))
+    result: Floats = np.where(blocks, 0.0, expected / np.maximum(share, 1e-9)).reshape(RECORDS, -1)
     return result
 
 

@@ -152,6 +152,8 @@ def _first_change(plan: Plan, rule: Rule, finding: Finding) -> Change | None:
     if rule.new_run is None:
         return None
     parameter, evidence = rule.new_run
+    if not _is_number(plan.setting(finding.loss, parameter)):
+        return None  # one for each class, or none at all
     value: Any = finding.evidence[evidence]
     if parameter == "batch_size":  # rules see a batch over all ranks
         value = round_up(value * plan.batch_size / plan.live_rows(plan.loss(finding.loss)))

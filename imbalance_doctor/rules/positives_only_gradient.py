@@ -63,11 +63,12 @@ class PositivesOnlyGradient(Rule):
     name: ClassVar[str] = "positives-only-gradient"
     severity: ClassVar[Severity] = "info"
     kinds: ClassVar[frozenset[str]] = THRESHOLDED
-    requires: ClassVar[tuple[str, ...]] = ("pool_auroc",)
+    requires: ClassVar[tuple[str, ...]] = ("pool_pos_count",)
     min_records: ClassVar[int] = 10
     explained_by: ClassVar[tuple[str, ...]] = (
         "IMB001", "IMB002", "IMB202", "IMB304", "IMB305", "IMB402", "IMB403",
     )  # fmt: skip
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "this loss alone has trained the model for {steps:.0f} steps, and no negative has received any "
@@ -79,6 +80,9 @@ class PositivesOnlyGradient(Rule):
     decay_symptom: ClassVar[str] = (
         "the pool's AUROC has fallen from {before:.2f} to {auroc:.2f} since this loss took over "
         "{steps:.0f} steps ago; no negative has received any gradient from it."
+    )
+    planned_symptom: ClassVar[str] = (
+        "nothing but this loss is to train the model once it leads, and no negative receives any gradient."
     )
     remedy: ClassVar[str] = (
         "keep BCE or cross-entropy beside it (LossWarmupWrapper with final_main_weight below 1), warm up "
@@ -102,6 +106,10 @@ class PositivesOnlyGradient(Rule):
         """Look at how the order of the scores develops under this loss."""
         if window.config("surrogate") == "pairwise":
             return []
+        index = 0 if window.classes == 1 else None
+        remedy = self.pairwise_remedy if window.kind == "pauc_at_budget" else None
+        if not window.has("pool_auroc"):  # before the run, or with counts alone
+            return [] if _held(window) else [Evidence({}, index, symptom=self.planned_symptom, remedy=remedy)]
         steps = window.step - window.run.start_step
         # From the first records on, and not after a warmup.
         alone = window.since - window.run.start_step <= window.run.every
@@ -114,14 +122,18 @@ class PositivesOnlyGradient(Rule):
             "auroc": late,
             "before": early,
         }
-        index = 0 if window.classes == 1 else None
-        remedy = self.pairwise_remedy if window.kind == "pauc_at_budget" else None
         if len(series) >= 15 and late < early - self.fall:
             return [Evidence(values, index, severity="warning", symptom=self.decay_symptom, remedy=remedy)]
         if not alone:
             return []
         stuck = steps >= self.settle_steps and late < self.auroc
         return [Evidence(values, index, severity="warning" if stuck else "info", remedy=remedy)]
+
+
+def _held(window: Window) -> bool:
+    """Whether a likelihood loss keeps a part of the weight."""
+    weight = window.series("main_weight").values
+    return bool(len(weight) and weight[-1] < 1.0)
 
 
 def _overall(values: Floats) -> float:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats, classes_of, recent, round_to
+from imbalance_doctor.rules.measures import Floats, classes_of, positive_rates, recent, round_to
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class QuantileBelowPositiveRate(Rule):
         """Compare the quantile with the positive rate."""
         positives, negatives = recent(window, "pool_pos_count"), recent(window, "pool_neg_count")
         rate = positives.sum(axis=0) / (positives + negatives).sum(axis=0).clip(1.0)
+        if window.config("max_pool_size") is not None and window.has("live_pos_count"):
+            rate = positive_rates(window)  # a cap draws more positives, and gives each less weight
         capped = rate * self.cap > float(window.config("quantile", 1.0))
         return self._findings(window, rate, classes_of(capped)) if capped.any() else []
 

@@ -29,6 +29,14 @@ CASES = [
         run=AFTER_WARMUP,
     ),
     Case("no order known", "borderline", "recall_at_quantile", ranked(float("nan")), None),
+    Case("alone, nothing else known", "borderline", "recall_at_quantile", counts(positives=25), "info"),
+    Case(
+        "kept beside BCE, nothing else known",
+        "healthy",
+        "recall_at_quantile",
+        counts(positives=25, main_weight=0.5),
+        None,
+    ),
     Case("pairwise", "healthy", "pauc_at_budget", ranked(0.55), None, {"surrogate": "pairwise"}),
     Case("after a warmup, stays", "healthy", "recall_at_quantile", ranked(0.9), None, run=AFTER_WARMUP),
 ]
