@@ -67,7 +67,7 @@ class FewPositivesInPool(Rule):
     severity: ClassVar[Severity] = "warning"
     kinds: ClassVar[frozenset[str]] = RANKING
     requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB204")
     foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (

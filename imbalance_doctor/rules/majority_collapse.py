@@ -65,7 +65,7 @@ class MajorityCollapse(Rule):
         "live_pos_count", "live_neg_count", "predicted_pos_count", "true_pos_count",
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703", "IMB005", "IMB106")
 
     symptom: ClassVar[str] = (
         "the default decision found {found:.0f} of the last {positives:.0f} positives of {class_label}, "

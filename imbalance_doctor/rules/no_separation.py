@@ -1,0 +1,129 @@
+"""IMB005: the scores do not tell the classes apart, far into the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean
+from imbalance_doctor.rules.scores import distinct_rows
+
+
+@dataclass(frozen=True)
+class NoSeparation(Rule):
+    """Far into the run, positives score no higher than negatives.
+
+    ## Symptom
+    `pool_auroc` is 0.5 within its sampling error, and does not rise.
+
+    ## Cause
+    The inputs say nothing of the label (rows and labels that do not belong together, a constant or wrong
+    feature), or the model cannot learn it: too small, a learning rate that is too low or too high.
+
+    ## Remedy
+    Check that rows and labels belong together: overfit one batch. Then features, capacity, learning rate.
+    No choice of loss mends this.
+
+    ## Evidence
+    The pool's mean AUROC over the last 150 steps is below 0.6 by two standard errors, from 300 steps or half
+    of the run on, has not risen by 0.05, and validation (where logged) says the same. The error is that of a
+    random order, sqrt((1 / positives + 1 / negatives) / 12), over the different rows that were ranked.
+
+    Rows and labels that do not belong together, and inputs of pure noise (3 families, 6 losses, 2 seeds): .45
+    to .52 (errors .01 to .03), and found in all but those in which a random direction happened to fit clean
+    validation data. 148 ordinary runs: one, of a loss that pushes positives only (IMB509 explains it; AP
+    .05). Runs that learn slowly were at .43 to .58 by step 200, which is why it waits.
+
+    ## Known problems
+    A learning rate ten times too low looks the same until the order begins to rise. A model that fits the
+    training rows by heart separates them, and only validation shows that nothing was learnt.
+
+    ## References
+    Hanley & McNeil, *The meaning and use of the area under a ROC curve*, Radiology 1982 (its error).
+    """
+
+    code: ClassVar[str] = "IMB005"
+    name: ClassVar[str] = "no-separation"
+    severity: ClassVar[Severity] = "warning"
+    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
+    requires: ClassVar[tuple[str, ...]] = (
+        "pool_auroc", "live_pos_count", "live_neg_count", "pool_pos_count", "pool_neg_count",
+    )  # fmt: skip
+    explained_by: ClassVar[tuple[str, ...]] = (
+        "IMB001", "IMB002", "IMB010", "IMB201", "IMB202", "IMB305", "IMB402", "IMB509", "IMB703",
+    )  # fmt: skip
+
+    symptom: ClassVar[str] = (
+        "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}), that of "
+        "a random order."
+    )
+    cause: ClassVar[str] = (
+        "the inputs do not tell the label, or the model cannot learn it at this capacity and learning rate."
+    )
+    remedy: ClassVar[str] = (
+        "check that rows and labels belong together, and that the model can overfit one batch; then look at "
+        "features, capacity and learning rate. No loss mends this."
+    )
+
+    #: AUROC below which (by two standard errors) nothing was learnt. See Evidence.
+    auroc: float = 0.6
+    #: Steps before the first verdict, and share of a run of known length. See Evidence.
+    settle_steps: int = 300
+    settle_share: float = 0.5
+    #: Steps that "now" is averaged over.
+    steps: int = 150
+    #: Rise of AUROC since the first records of the window, from which the run is on its way.
+    rise: float = 0.05
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare the order of the scores with a random one."""
+        steps = window.step - window.run.start_step
+        settled = max(self.settle_steps, int(self.settle_share * (window.run.total_steps or 0)))
+        if steps < settled:
+            return Skipped(f"step {steps} of the {settled} that separating may take")
+        series = window.series("pool_auroc")
+        since = window.step - self.steps
+        now = series.since(since)
+        low = mean(now.values)
+        poor = low < self.auroc
+        if not poor.any():
+            return []
+        error = self._error(window, since, len(now))
+        poor &= (low + 2.0 * error < self.auroc) & ~self._rising(series.values, low)
+        poor &= ~self._validated(window, low)
+        return self._findings(steps, low, error, classes_of(poor))
+
+    @staticmethod
+    def _error(window: Window, since: int, records: int) -> Floats:
+        """The standard error of AUROC under a random order, from the different rows that it ranked."""
+        positives, negatives = (
+            np.maximum(distinct_rows(window, kind, since, records), 0.01) for kind in ("pos", "neg")
+        )
+        error: Floats = np.sqrt((1.0 / positives + 1.0 / negatives) / 12.0)
+        return error
+
+    def _rising(self, values: Floats, now: Floats) -> Bools:
+        before = mean(values[: max(len(values) // 3, 1)])
+        rising: Bools = now > np.fmax(before, 0.5) + self.rise
+        return rising
+
+    def _validated(self, window: Window, now: Floats) -> Bools:
+        """Classes that validation data shows to be told apart."""
+        values = window.eval_series("auroc").values[-1:]
+        if values.shape[1:] != now.shape:
+            return np.zeros(now.shape, dtype=np.bool_)
+        told_apart: Bools = values[0] >= self.auroc
+        return told_apart
+
+    @staticmethod
+    def _findings(steps: int, auroc: Floats, error: Floats, classes: list[int]) -> Iterator[Evidence]:
+        for index in classes:
+            yield Evidence(
+                {"steps": float(steps), "auroc": float(auroc[index]), "error": float(error[index])}, index
+            )

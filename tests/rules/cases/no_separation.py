@@ -1,0 +1,30 @@
+from tests.rules.cases import QUEUE, Case, counts
+
+
+def order(auroc: object, **others: object) -> dict[str, object]:
+    return counts(positives=64, live=13, pool_auroc=auroc, **others)
+
+
+LONG = {"total_steps": 600}
+
+CASES = [
+    Case("random after 500 steps", "sick", "smooth_ap", order(0.51), "warning", QUEUE, 51, run=LONG),
+    Case(
+        "random by its own validation too", "sick", "bce", order(0.5), "warning",
+        records=51, evals={"auroc": 0.5}, evaluations=3,
+    ),
+    Case("half of it is to come", "borderline", "smooth_ap", order(0.51), "skipped", QUEUE, 29, run=LONG),
+    Case(
+        "on its way", "borderline", "smooth_ap", order(lambda n: 0.5 + 0.0015 * n), None, QUEUE, 51, run=LONG
+    ),
+    Case(
+        "too few positives to tell", "borderline", "smooth_ap",
+        counts(positives=2, live=0, pool_auroc=0.55), None, QUEUE, 51, run=LONG,
+    ),
+    Case(
+        "told apart on validation data", "borderline", "smooth_ap", order(0.55), None, QUEUE, 51,
+        run=LONG, evals={"auroc": 0.8}, evaluations=3,
+    ),
+    Case("unknown in every record", "borderline", "bce", order(float("nan")), None, records=51),
+    Case("separated", "healthy", "smooth_ap", order(0.9), None, QUEUE, 51, run=LONG),
+]  # fmt: skip

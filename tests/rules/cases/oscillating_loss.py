@@ -1,0 +1,21 @@
+from tests.rules.cases import QUEUE, Case, counts
+
+
+def waves(height: float, positives: float, drop: float = 0.0) -> dict[str, object]:
+    heights = (0, 2, 1, 3, 0, 1, 3, 1, 2, 0)
+    return counts(
+        positives=positives,
+        per_class_loss=lambda number: 0.4 + height * heights[number % 10] / 3 - drop * number,
+    )
+
+
+CASES = [
+    Case(
+        "five positives", "sick", "smooth_ap", waves(0.45, 5), "info", QUEUE,
+        prescribes={"parameter": "queue_size", "from": 1024, "to": 25000},
+    ),
+    Case("more than the sample explains", "sick", "smooth_ap", waves(0.5, 600), "info", QUEUE),
+    Case("small waves", "borderline", "smooth_ap", waves(0.2, 5), None, QUEUE),
+    Case("first records", "borderline", "smooth_ap", waves(0.45, 5), None, QUEUE, records=10),
+    Case("a falling loss", "healthy", "smooth_ap", waves(0.02, 25, drop=0.02), None, QUEUE),
+]  # fmt: skip
