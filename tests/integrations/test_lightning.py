@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from imbalance_doctor import diagnose, load_run
+from imbalance_doctor import ImbalanceError, diagnose, load_run
 from losses import LossWarmupWrapper
 from tests.integrations.rare import fitting, loader, rows, small_mlp, too_small
 
 pl = pytest.importorskip("lightning.pytorch")
-from imbalance_doctor.integrations.common import find_losses  # noqa: E402
+from imbalance_doctor.integrations.common import _WarmupDriver, find_losses  # noqa: E402
 from imbalance_doctor.integrations.lightning import DoctorCallback  # noqa: E402
 
 POOL = {"IMB002", "IMB003"}
@@ -208,18 +208,25 @@ def test_a_run_that_breaks_off_has_no_end(tmp_path):
     assert kinds.count("step") == 3
 
 
+def test_an_error_can_end_the_run(tmp_path):
+    callback = quiet(tmp_path / "run", on_finding="raise", select=["IMB001"])
+    data = loader(50)
+    data.dataset.tensors[0].fill_(torch.nan)
+    with pytest.raises(ImbalanceError, match="IMB001"):
+        trainer(tmp_path, callback).fit(Classifier(fitting()), data)
+    assert not callback._monitor.running
+
+
 def test_pytorch_lightning_is_served_too(tmp_path):
     package = pytest.importorskip("pytorch_lightning")
 
     class Old(package.LightningModule):
-        __init__, training_step = Classifier.__init__, Classifier.training_step
-        configure_optimizers = Classifier.configure_optimizers
+        training_step, configure_optimizers = Classifier.training_step, Classifier.configure_optimizers
 
-    Old.__init__ = lambda self: (
-        package.LightningModule.__init__(self),
-        setattr(self, "net", small_mlp()),
-        setattr(self, "loss_fn", fitting()),
-    )[0]
+        def __init__(self):
+            super().__init__()
+            self.net, self.loss_fn = small_mlp(), fitting()
+
     callback = quiet(tmp_path / "run", every=1)
     trainer(tmp_path, callback, package=package).fit(Old(), loader(3))
     assert len(load_run(tmp_path / "run").steps()) == 3
@@ -318,10 +325,6 @@ def test_reading_that_fails_costs_one_warning(tmp_path):
 # --- the warmup ---------------------------------------------------------------------------------------
 
 
-def warmed(**options):
-    return LossWarmupWrapper(nn.BCEWithLogitsLoss(), fitting(), temp_decay_steps=10, **options)
-
-
 class Told(LossWarmupWrapper):
     """A wrapper that notes what it is told."""
 
@@ -348,6 +351,16 @@ def test_a_warmup_wrapper_is_told_epochs_and_steps(tmp_path):
     assert not loss_fn._forward_pre_hooks
     fit(tmp_path, quiet(None), Classifier(loss_fn), batches=2)  # a second run with the same loss
     assert loss_fn.told[-3:] == [("epoch", 0), ("step", 0), ("step", 1)]
+
+
+def test_a_compiled_wrapper_is_told_too():
+    loss_fn = told(warmup_steps=1)
+    compiled = torch.compile(loss_fn, backend="eager")
+    driver = _WarmupDriver(compiled)
+    for step in range(2):
+        driver.step_begins(step)
+        compiled(torch.randn(16, requires_grad=True), torch.randint(2, (16,)))
+    assert loss_fn.told == [("step", 0), ("step", 1)]
 
 
 def test_a_module_that_drives_its_wrapper_is_left_to_it(tmp_path):
