@@ -22,21 +22,15 @@ from imbalance_doctor.records import (
     WatchRecord,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
+from imbalance_doctor.schedule import is_look
 
-#: A loss is examined by the windowed rules at each of its first 39 records, then whenever its records have
-#: grown by about a twentieth, and at every 20th one at the latest. A fault is to be found within the first
-#: 5 % of a run or 200 steps; and rules look back on 20 records or more, so that windows that are 20 records
-#: apart miss nothing.
-EXAMINE_GROWTH = 20
-EXAMINE_EVERY = 20
-
-#: A finding is resolved after this many examinations in a row that found nothing, or after `RESOLVE_RECORDS`
-#: records in which at least `RESOLVE_LEAST` did. A fault of a random pool shows in some windows and not in
-#: others: with 3 overlapping windows the demo's runs closed and reopened one lasting fault up to three times
-#: in 2,000 steps, with 10 never; windows that are 20 records apart do not overlap.
-RESOLVE_AFTER = 10
-RESOLVE_RECORDS = 60
-RESOLVE_LEAST = 3
+#: A finding is resolved after this many examinations in a row that found nothing. A fault of a random pool
+#: shows in some windows and not in others: with 3 examinations, one a record, the demo's runs closed and
+#: reopened one lasting fault up to three times in 2,000 steps. With one examination in five records, windows
+#: of 20 records that are four examinations apart have nothing in common.
+RESOLVE_AFTER = 4
+#: The same for rules that are examined at every record.
+RESOLVE_AT_ONCE_AFTER = 10
 
 _Key = tuple[str, str, int | None]  # rule code, loss name, class index
 
@@ -47,8 +41,6 @@ class _Open:
 
     finding: Finding
     quiet: int = 0
-    #: Records of its loss when it was last seen.
-    seen_at: int = 0
 
 
 class Checkup:
@@ -62,13 +54,16 @@ class Checkup:
     def __init__(self, run: RunInfo, rules: Sequence[Rule]) -> None:
         self.history = History(run)
         self.rules = tuple(rules)
+        self._at_once = tuple(rule for rule in self.rules if rule.at_once)
+        self._rules = {rule.code: rule for rule in self.rules}
         #: Rules that raised, by code, with the error: they are not asked again.
         self.failed: dict[str, str] = {}
         self._open: dict[_Key, _Open] = {}
         #: Losses with open findings that a new session has not watched again.
         self._unwatched: set[str] = set()
         self._closed: list[Finding] = []
-        self._examined: dict[tuple[str, str], Examined] = {}
+        #: Why a rule was last skipped on a loss; None where it was examined.
+        self._examined: dict[tuple[str, str], str | None] = {}
 
     def feed(self, record: Record) -> list[Finding]:
         """Take in one record.
@@ -83,16 +78,18 @@ class Checkup:
         elif isinstance(record, WatchRecord):
             self._unwatched.discard(record.loss.name)
         elif isinstance(record, StepRecord):
-            gone = [key for key in self._open if key[1] in self._unwatched]
-            changed += [self._close(key, record.step) for key in gone]
+            if self._unwatched:
+                gone = [key for key in self._open if key[1] in self._unwatched]
+                changed += [self._close(key, record.step) for key in gone]
             current = list(self.history.windows(record.loss))
             for window in current:
-                changed += self._examine(window, everything=_due(window.records))
-            changed += self._leave_phase(record, {window.kind for window in current})
+                changed += self._examine(window, self.rules if is_look(window.records) else self._at_once)
+            if self._open:
+                changed += self._leave_phase(record, {window.kind for window in current})
         elif isinstance(record, (EvalRecord, EndRecord)):
             for window in self.history.windows():
-                changed += self._examine(window, everything=True)
-        return self._in_order(changed)
+                changed += self._examine(window, self.rules)
+        return self._in_order(changed) if changed else changed
 
     def restore(self, findings: Iterable[Finding]) -> None:
         """Take over the findings of an earlier session whose records are not at hand."""
@@ -110,16 +107,15 @@ class Checkup:
 
     def _in_order(self, findings: Iterable[Finding]) -> list[Finding]:
         """Findings with what explains them, as a reader needs them."""
-        causes = {rule.code: rule.explained_by for rule in self.rules}
 
         def explained(finding: Finding) -> Finding:
-            if finding.status != "open":
+            if finding.status != "open" or finding.code not in self._rules:
                 return finding
             # A fault of the loss as a whole explains what is seen on each of its classes.
             classes = {finding.class_index, None}
             codes = [
                 code
-                for code in causes[finding.code]
+                for code in self._rules[finding.code].explained_by
                 if any((code, finding.loss, index) in self._open for index in classes)
             ]
             return replace(finding, explained_by=tuple(codes))
@@ -140,7 +136,11 @@ class Checkup:
         """The state of every rule now."""
         findings = self.findings
         sick = {(finding.code, finding.loss) for finding in findings if finding.status == "open"}
-        examined = [item for key, item in sorted(self._examined.items()) if key not in sick]
+        examined = [
+            Examined(code, self._rules[code].name, loss, reason)
+            for (code, loss), reason in sorted(self._examined.items())
+            if (code, loss) not in sick
+        ]
         return Diagnosis(
             findings=findings,
             skipped=tuple(item for item in examined if item.skipped is not None),
@@ -150,29 +150,27 @@ class Checkup:
             notes=tuple(notes),
         )
 
-    def _examine(self, window: Window, *, everything: bool) -> list[Finding]:
+    def _examine(self, window: Window, rules: Iterable[Rule]) -> list[Finding]:
         changed: list[Finding] = []
-        for rule in self.rules:
-            if window.kind not in rule.kinds or not (everything or rule.min_records == 1):
+        kind, loss = window.kind, window.loss.name
+        for rule in rules:
+            if kind not in rule.kinds:
                 continue
             verdict = self._verdict(rule, window)
-            if not isinstance(verdict, Skipped):
+            reason = None
+            if isinstance(verdict, Skipped):
+                reason = verdict.reason
+            elif verdict or self._open:
                 try:
                     changed += self._update(rule, window, verdict)
                 except Exception as error:  # a text that names a value which is not in the evidence
-                    verdict = self._fail(rule, error)
-            self._examined[rule.code, window.loss.name] = Examined(
-                rule.code,
-                rule.name,
-                window.loss.name,
-                verdict.reason if isinstance(verdict, Skipped) else None,
-            )
+                    reason = self._fail(rule, error).reason
+            self._examined[rule.code, loss] = reason
         return changed
 
     def _leave_phase(self, record: StepRecord, kinds: set[str]) -> list[Finding]:
         """Close findings about a phase that is over: nothing will examine them again."""
-        kinds_of = {rule.code: rule.kinds for rule in self.rules}
-        over = [key for key in self._open if key[1] == record.loss and not kinds & kinds_of[key[0]]]
+        over = [key for key in self._open if key[1] == record.loss and not kinds & self._rules[key[0]].kinds]
         return [self._close(key, record.step) for key in over]
 
     def _close(self, key: _Key, step: int) -> Finding:
@@ -183,14 +181,14 @@ class Checkup:
     def _verdict(self, rule: Rule, window: Window) -> list[Evidence] | Skipped:
         if rule.code in self.failed:
             return Skipped(f"the rule failed: {self.failed[rule.code]}")
+        if window.records < rule.min_records:
+            return Skipped(f"{window.records} of {rule.min_records} records")
         missing = [name for name in rule.requires if not window.has(name)]
         if missing:
             return Skipped(f"{', '.join(missing)} not recorded")
         missing = [name for name in rule.requires_eval if not len(window.eval_series(name))]
         if missing:
             return Skipped(f"no validation {', '.join(missing)}; call doctor.log_eval")
-        if window.records < rule.min_records:
-            return Skipped(f"{window.records} of {rule.min_records} records")
         try:
             verdict = rule.examine(window)
             return verdict if isinstance(verdict, Skipped) else list(verdict)
@@ -218,19 +216,13 @@ class Checkup:
                 changed.append(entry.finding)
             else:
                 entry.finding = replace(entry.finding, last_step=window.step)
-            entry.quiet, entry.seen_at = 0, window.records
+            entry.quiet = 0
         for key in [k for k in self._open if k[:2] == (rule.code, window.loss.name) and k not in seen]:
             entry = self._open[key]
             entry.quiet += 1
-            # A treatment starts the count of records afresh.
-            silent = window.records - min(entry.seen_at, window.records)
-            if entry.quiet >= RESOLVE_AFTER or (entry.quiet >= RESOLVE_LEAST and silent >= RESOLVE_RECORDS):
+            if entry.quiet >= (RESOLVE_AT_ONCE_AFTER if rule.at_once else RESOLVE_AFTER):
                 changed.append(self._close(key, window.step))
         return changed
-
-
-def _due(records: int) -> bool:
-    return records % min(max(records // EXAMINE_GROWTH, 1), EXAMINE_EVERY) == 0
 
 
 def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity) -> Finding:

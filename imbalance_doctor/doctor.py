@@ -69,8 +69,9 @@ class Doctor:
 
     Args:
         run_dir: Where the run log goes (see `load_run`). None keeps everything in memory.
-        every: Steps from one record to the next; 1 for a short investigation. The loss itself is followed at
-            every step, quantiles and histograms of the scores at some records (see `schedule`).
+        every: Steps from one record to the next. The loss itself is followed at every step; records grow
+            apart as the run grows, up to ten times this, and quantiles and histograms are in some of them
+            only (see `imbalance_doctor.schedule`). 1 records every step to the end, to look into a fault.
         total_steps: Length of the run, where known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
             task, one for each class otherwise.
@@ -160,6 +161,7 @@ class Doctor:
         self._panels: TensorBoardPanels | None = None
         self._tensorboard = tensorboard
         self._steps = 0  # calls of `step`, which is what the schedule counts
+        self._wake = 0  # calls up to this one have nothing to do
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
         self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
@@ -198,10 +200,10 @@ class Doctor:
         base = name or kind
         while base in self._watchers:
             base = f"{kind}_{len(self._watchers) + 1}"
-        schedule = Schedule(self.every, self._info.total_steps)
+        schedule = Schedule(self.every, self._info.total_steps, self._steps)
         watcher = Watcher(base, loss_fn, schedule, self._statistics)
-        watcher.next_step(self._steps)
         self._watchers[base] = watcher
+        self._arm()
         if self._step is not None:  # others are written with the header, at the first step
             watcher.rank_local = self._info.rank > 0 and watcher.gathers
             self._take_in(WatchRecord(self._step, watcher.info))
@@ -222,22 +224,26 @@ class Doctor:
         Raises:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
         """
+        current, self._steps = self._steps, self._steps + 1
+        if self._steps < self._wake:  # nothing is due in this step, and nothing in the next one
+            self._step = self._next_step() if step is None else int(step)
+            return []
         if self._closed or os.getpid() != self._process:  # a forked worker is not the run
             return []
         number = self._next_step() if step is None else int(step)
-        current, self._steps = self._steps, self._steps + 1
         first = self._step is None
         self._step = number
         changed = self._start(number) if first else []
         values: dict[str, float] | None = None
         for watcher in self._watchers.values():
-            if current % watcher.schedule.every == 0:
+            if current == watcher.schedule.due:
                 stats = self._transfer(watcher.take)
                 values = self._metrics(metrics) if values is None else values
                 if stats:
                     changed += self._take_in(StepRecord(number, watcher.name, stats, values))
+                watcher.recorded(stats)
                 self._after_record(watcher, current, stats)
-            watcher.next_step(self._steps)
+        self._arm()
         return self._speak(changed) if changed else []
 
     def log_eval(
@@ -304,8 +310,8 @@ class Doctor:
         record = TreatmentRecord(self._step or 0, watcher.info, finding.code, parameter, *change)
         if self._step is not None:
             self._take_in(record)
-        watcher.schedule.restart()
-        watcher.next_step(self._steps)
+        watcher.schedule.restart(self._steps)
+        self._arm()
         return record
 
     def close(self, *, complete: bool = True) -> None:
@@ -462,6 +468,12 @@ class Doctor:
             for finding in changed:
                 self._drawing(self._panels.write_finding, finding)
         return changed
+
+    def _arm(self) -> None:
+        """Tell every watcher what the next step is to leave, and when `step` has something to do again."""
+        for watcher in self._watchers.values():
+            watcher.next_step(self._steps)
+        self._wake = min((watcher.schedule.due for watcher in self._watchers.values()), default=0)
 
     def _metrics(self, given: Mapping[str, Any]) -> dict[str, float]:
         """The numbers to keep beside a record."""

@@ -115,6 +115,13 @@ class _Track:
         ring = self.rings.get(name)
         return EMPTY if ring is None else ring.series()
 
+    def newest(self, name: str) -> NDArray[np.float64] | None:
+        ring = self.rings.get(name)
+        if ring is None or ring.steps[ring.end - 1] != self.step:
+            return None
+        value: NDArray[np.float64] = ring.values[ring.end - 1]
+        return value
+
     def step_of(self, ago: int) -> int:
         """The step of the record `ago` records back (1 is the newest), or of the oldest one."""
         steps = self._clock.series().steps
@@ -152,6 +159,10 @@ class Window:
     def series(self, name: str) -> Series:
         """A statistic over the window; empty where it was not recorded."""
         return self._track.series(name)
+
+    def newest(self, name: str) -> NDArray[np.float64] | None:
+        """The value of a statistic in the newest record; None where it is not in there."""
+        return self._track.newest(name)
 
     def recent(self, name: str, records: int) -> Series:
         """A statistic over the newest records: fewer entries than records where it is not in each of them.

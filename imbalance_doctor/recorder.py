@@ -23,6 +23,9 @@ PLAIN_KINDS: Mapping[type[nn.Module], str] = {
     nn.CrossEntropyLoss: "cross_entropy",
 }
 
+#: Losses of single steps that are kept for their mean: ten times what lies between two records.
+MOST_LOSSES = 1000
+
 #: Statistics that differ between ranks although they gather; the others are rank 0's to record.
 RANK_LOCAL = frozenset(
     {"loss", "interval_loss", "pool_size", "queue_fill", "ranks_apart", "pos_grad_norm", "neg_grad_norm"}
@@ -77,18 +80,15 @@ class Watcher:
         #: Whether only what differs between ranks is recorded here.
         self.rank_local = False
         self._guarded = guarded
-        self._detail = schedule.due(0)
+        self._detail = Detail.LOSS
         self._pending: dict[str, Tensor] | None = None
-        self._sum: Tensor | None = None
-        self._forwards = 0
+        self._losses: list[Tensor] = []
         self._phase: float | None = None
-        self._handle: Handle
+        self._handle: Handle | None = None
         if isinstance(module, Diagnosable):
             self._handle = module.register_diagnostics_hook(
                 self._receive, wants=self._wants, gradients=self._receive_gradients
             )
-        else:
-            self._handle = module.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
 
     @property
     def info(self) -> LossInfo:
@@ -107,29 +107,43 @@ class Watcher:
 
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
-        self._detail = self.schedule.due(step)
+        due = step == self.schedule.due
+        self._detail = self.schedule.detail if due else Detail.LOSS
+        if isinstance(self.module, Diagnosable) or due == (self._handle is not None):
+            return
+        # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
+        # a step of half a millisecond. So it has one only in the steps that leave a record.
+        if due:
+            self._handle = self.module.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
+        else:
+            self.remove()
 
     def take(self) -> dict[str, Array] | None:
-        """What the step that ends here leaves behind, on the host; None where it leaves nothing."""
+        """What a step that was due leaves behind, on the host; None where it leaves nothing."""
         pending, self._pending = self._pending, None
+        losses, self._losses = self._losses, []
         if pending is None:
             return None
-        if self._sum is not None:
-            pending["interval_loss"] = self._sum / self._forwards
-            self._sum, self._forwards = None, 0
+        if losses:
+            pending["interval_loss"] = torch.stack(losses).float().mean()
         if self.rank_local:
             pending = {name: value for name, value in pending.items() if name in RANK_LOCAL}
-        stats = to_host(pending)
-        self.schedule.recorded(self._detail)
-        phase = float(stats["phase"]) if "phase" in stats else None
+        return to_host(pending)
+
+    def recorded(self, stats: Mapping[str, Array] | None) -> None:
+        """A step that was due is over."""
+        step = self.schedule.due
+        self.schedule.recorded()
+        phase = float(stats["phase"]) if stats is not None and "phase" in stats else self._phase
         if phase != self._phase and self._phase is not None:
-            self.schedule.restart()
+            self.schedule.restart(step + 1)
         self._phase = phase
-        return stats
 
     def remove(self) -> None:
         """Stop listening."""
-        self._handle.remove()
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
 
     def _wants(self) -> Detail:
         # A forward in eval mode or without gradient is validation, not a training step.
@@ -142,9 +156,8 @@ class Watcher:
         return min(self._detail, Detail.COUNTS) if self.rank_local else self._detail
 
     def _receive(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
-        loss = stats.get("loss")
-        if loss is not None:
-            self._guarded(self._add, loss)
+        if "loss" in stats:
+            self._hear_loss(stats["loss"])
         if len(stats) > 1:
             self._pending = stats
 
@@ -152,22 +165,24 @@ class Watcher:
         if self._pending is not None:
             self._pending |= stats
 
-    def _add(self, loss: Tensor) -> None:
+    def _hear_loss(self, loss: Tensor) -> None:
         if loss.dim():  # unreduced: nan stands for an invalid class there, and says nothing
             return
-        self._sum = loss.float() if self._sum is None else self._sum + loss
-        self._forwards += 1
+        if len(self._losses) == MOST_LOSSES:  # no record comes: the loss is not called in steps that are due
+            self._losses = [torch.stack(self._losses).mean()]
+        self._losses.append(loss)
 
     def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
-        if detail > Detail.LOSS:
+        if detail is Detail.LOSS:
+            if isinstance(out, Tensor):
+                self._hear_loss(out.detach())
+        elif detail > Detail.LOSS:
             stats = self._guarded(_plain_stats, module, args, kwargs, out, detail)
             if stats:
                 self._receive(module, stats)
                 if detail >= Detail.SCORES:
                     self._guarded(self._watch_gradient, module, args, kwargs)
-        elif detail is Detail.LOSS and isinstance(out, Tensor):
-            self._guarded(self._add, out.detach())
 
     def _watch_gradient(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         logits, targets = _read(args, kwargs)

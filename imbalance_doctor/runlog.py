@@ -56,16 +56,30 @@ def log_path(run_dir: Path, rank: int) -> Path:
 # --- records to lines -------------------------------------------------------------------------------
 
 
-def _number(number: float) -> float | int | str | None:
+def _number(number: float) -> str:
+    """A number as JSON. Nine significant digits tell any two float32 apart, and most need fewer."""
     if math.isfinite(number):
-        # Nine significant digits tell any two float32 apart, and most need fewer.
-        return int(number) if number.is_integer() and abs(number) < 2**24 else float(f"{number:.9g}")
-    return None if math.isnan(number) else "inf" if number > 0 else "-inf"
+        return f"{number:.9g}"
+    return "null" if math.isnan(number) else '"inf"' if number > 0 else '"-inf"'
 
 
-def _numbers(values: Any) -> Any:
-    """A number or nested lists of numbers, as JSON can hold them."""
-    return [_numbers(value) for value in values] if isinstance(values, list) else _number(values)
+def _values(array: Array) -> str:
+    """An array as JSON: a number, a list of them, or lists of lists."""
+    return _nested(array.tolist()) if array.ndim else _number(float(array))
+
+
+def _nested(values: list[Any]) -> str:
+    inner = _nested if isinstance(values[0], list) else _number
+    return "[" + ",".join(map(inner, values)) + "]" if values else "[]"
+
+
+def _table(arrays: Mapping[str, Array]) -> str:
+    return "{" + ",".join(f"{_text(name)}:{_values(array)}" for name, array in arrays.items()) + "}"
+
+
+def _text(value: Any) -> str:
+    """Anything else as JSON; settings may hold NumPy scalars, paths or dtypes."""
+    return json.dumps(value, separators=(",", ":"), default=_plain)
 
 
 def _array(values: Any) -> Array:
@@ -77,43 +91,38 @@ def _array(values: Any) -> Array:
     return as_array(parse(values))
 
 
-def header(info: RunInfo) -> dict[str, Any]:
+def header(info: RunInfo) -> str:
     """The first line of a session."""
-    return {"kind": "run", "schema": SCHEMA, **asdict(info)}
+    return _text({"kind": "run", "schema": SCHEMA, **asdict(info)})
 
 
-def encode(record: Record) -> list[dict[str, Any]]:
-    """A record as the objects that hold it, one a line."""
+def encode(record: Record) -> list[str]:
+    """A record as the JSON objects that hold it, one a line."""
     if isinstance(record, StepRecord):
+        where = f'"step":{record.step},"loss":{_text(record.loss)}'
         histogram = {name: record.stats[name] for name in HISTOGRAM_STATS if name in record.stats}
-        stats = {
-            name: _numbers(value.tolist()) for name, value in record.stats.items() if name not in histogram
-        }
-        line: dict[str, Any] = {"kind": "step", "step": record.step, "loss": record.loss, "stats": stats}
+        stats = {name: value for name, value in record.stats.items() if name not in histogram}
+        metrics = ""
         if record.metrics:
-            line["metrics"] = {
-                name: _number(float(np.float32(value))) for name, value in record.metrics.items()
-            }
-        if not histogram:
-            return [line]
-        stats_of = {name: _numbers(value.tolist()) for name, value in histogram.items()}
-        # Before its step line, so that a reader has both when it reaches the step.
-        return [{"kind": "histogram", "step": record.step, "loss": record.loss, "stats": stats_of}, line]
+            metrics = f',"metrics":{_table({name: as_array(x) for name, x in record.metrics.items()})}'
+        line = f'{{"kind":"step",{where},"stats":{_table(stats)}{metrics}}}'
+        # A histogram goes before its step line, so that a reader has both when it reaches the step.
+        before = [f'{{"kind":"histogram",{where},"stats":{_table(histogram)}}}'] if histogram else []
+        return [*before, line]
     if isinstance(record, EvalRecord):
-        metrics = {name: _numbers(value.tolist()) for name, value in record.metrics.items()}
-        return [{"kind": "eval", "step": record.step, "metrics": metrics}]
+        return [f'{{"kind":"eval","step":{record.step},"metrics":{_table(record.metrics)}}}']
     if isinstance(record, WatchRecord):
-        return [{"kind": "run", "event": "watch", "step": record.step, "loss": asdict(record.loss)}]
+        return [_text({"kind": "run", "event": "watch", "step": record.step, "loss": asdict(record.loss)})]
     if isinstance(record, TreatmentRecord):
-        return [{"kind": "finding", "event": "treated", **asdict(record)}]
-    return [{"kind": "end", "step": record.step}]
+        return [_text({"kind": "finding", "event": "treated", **asdict(record)})]
+    return [_text({"kind": "end", "step": record.step})]
 
 
-def encode_finding(finding: Finding) -> dict[str, Any]:
+def encode_finding(finding: Finding) -> str:
     """A finding as it stood when it opened, grew graver or was resolved."""
     event = "resolved" if finding.status == "resolved" else "opened"
-    evidence = {name: _number(float(value)) for name, value in finding.evidence.items()}
-    return {"kind": "finding", "event": event, "finding": {**finding.to_dict(), "evidence": evidence}}
+    evidence = {name: json.loads(_number(float(value))) for name, value in finding.evidence.items()}
+    return _text({"kind": "finding", "event": event, "finding": {**finding.to_dict(), "evidence": evidence}})
 
 
 class LogWriter:
@@ -144,12 +153,11 @@ class LogWriter:
             self._file.close()
             raise
 
-    def write(self, *lines: Mapping[str, Any]) -> None:
-        """Append objects, one a line, in a single write; all of them or none."""
+    def write(self, *lines: str) -> None:
+        """Append lines in a single write; all of them or none."""
         if self._closed is not None:
             raise OSError(self._closed)
-        text = "".join(json.dumps(line, separators=(",", ":"), default=_plain) + "\n" for line in lines)
-        data = text.encode()
+        data = "".join(f"{line}\n" for line in lines).encode()
         written = self._file.write(data)
         if written is not None and written < len(data):  # an unbuffered file may take a part only
             with contextlib.suppress(OSError):

@@ -1,76 +1,100 @@
-"""Which steps of a run leave a record of a loss, and how much each record holds.
+"""Which steps of a run leave a record of a loss, how much each record holds, and when the rules are asked.
 
-The tiers, dearest last: the loss itself at every step; counts at every record; quantiles and spreads of the
-scores at the first records and then ever less often; histograms some tens of times a run.
+The tiers, dearest last: the loss itself, at every step; counts, at every record; the rules, at every fifth;
+the scores (quantiles, spreads, gradients), at every tenth; histograms, some tens of times a run.
+
+Records are `every` steps apart at first. Most faults show in the first hundreds of steps, and what a rule
+looks back on grows with the run, so records grow apart with it: by a tenth of their number, up to twenty
+times `every`. A record costs about one small training step: a few per cent of a short run of such steps, and
+less of a long one. Whoever asks for every step gets every step.
 """
 
 from __future__ import annotations
 
 from losses.diagnostics import Detail
 
-#: Records from the start (of the run, of a wrapper's phase, after a treatment) that all hold the scores:
-#: most faults of a configuration show in the first hundred steps.
-SCORES_AT_FIRST = 10
+#: Records that are `every` steps apart; from then on the gap grows with their number.
+CLOSE_RECORDS = 20
+GROWTH = 10
+WIDEST = 20
 
-#: After those, the scores are taken again when the records have grown by a tenth, and at every tenth record
-#: at the latest. They cost three to eight times what counts cost, and a distribution of thousands of scores
-#: moves slowly.
-SCORES_GROWTH = 10
+#: Records at which the rules are asked: the first ones, because a loss that is wrongly configured is so from
+#: the start, and every fifth.
+FIRST_LOOKS = (1, 3)
+LOOK_EVERY = 5
+
+#: Records at which the scores are taken: at each of the first looks, then at every second one. They cost five
+#: times what counts cost, and the distribution of a pool of thousands of scores moves slowly.
+SCORES_AT_LOOKS_TO = 20
 SCORES_EVERY = 10
 
 #: Histograms over a run of known length: as many as a slider or a row of small panels shows.
 HISTOGRAMS_A_RUN = 40
-#: Records from one histogram to the next where the length is unknown.
-HISTOGRAM_EVERY = 10
+#: Records with scores from one histogram to the next where the length is unknown.
+HISTOGRAM_EVERY = 2
 
 #: Classes whose statistics are recorded at every `every` steps. With more of them records are rarer in
 #: proportion: a record has some 14 numbers a class, and 100,000 steps of 10 classes are to stay below 20 MB.
 CLASSES_A_RECORD = 50
 
 
+def is_look(records: int) -> bool:
+    """Whether the rules are asked about a loss that has left this many records."""
+    return records in FIRST_LOOKS or records % LOOK_EVERY == 0
+
+
+def has_scores(records: int) -> bool:
+    """Whether the newest of this many records holds the scores."""
+    return is_look(records) if records <= SCORES_AT_LOOKS_TO else records % SCORES_EVERY == 0
+
+
 class Schedule:
-    """The records of one watched loss.
+    """The records of one watched loss. Steps are counted from 0 here, whatever the user calls them.
 
     Args:
-        every: Steps from one record to the next, as configured.
+        every: Steps from one record to the next at first, as configured.
         total_steps: Length of the run, where known.
+        start: The first step.
     """
 
-    def __init__(self, every: int, total_steps: int | None) -> None:
+    def __init__(self, every: int, total_steps: int | None, start: int = 0) -> None:
         self.every = every
-        self._between_histograms = HISTOGRAM_EVERY
-        if total_steps is not None:
-            self._between_histograms = max(1, total_steps // every // HISTOGRAMS_A_RUN)
-        self._records = 0  # since the start, for histograms
-        self._fresh = 0  # since the last restart, for scores
-        self._next_scores = 0
+        #: The step that leaves the next record.
+        self.due = start + -start % every
+        self._records = 0
+        self._histogram_due = 0
+        self._between_histograms = 0 if total_steps is None else max(1, total_steps // HISTOGRAMS_A_RUN)
+        self._scored = 0
 
-    def due(self, step: int) -> Detail:
-        """What the step with this number, counted from 0, is to report."""
-        if step % self.every:
-            return Detail.LOSS
-        if self._records % self._between_histograms == 0:
-            return Detail.HISTOGRAMS
-        return Detail.SCORES if self._fresh >= self._next_scores else Detail.COUNTS
+    @property
+    def detail(self) -> Detail:
+        """What the next record is to hold."""
+        if not has_scores(self._records + 1):
+            return Detail.COUNTS
+        if self._between_histograms:
+            return Detail.HISTOGRAMS if self.due >= self._histogram_due else Detail.SCORES
+        return Detail.HISTOGRAMS if self._scored % HISTOGRAM_EVERY == 0 else Detail.SCORES
 
-    def recorded(self, detail: Detail) -> None:
-        """A record of this detail was made."""
+    def recorded(self) -> None:
+        """The step that was due is over."""
+        detail = self.detail
+        if detail is Detail.HISTOGRAMS:
+            self._histogram_due = self.due + self._between_histograms
+        self._scored += detail >= Detail.SCORES
         self._records += 1
-        self._fresh += 1
-        if detail >= Detail.SCORES:
-            gap = 1
-            if self._fresh >= SCORES_AT_FIRST:
-                gap = min(max(self._fresh // SCORES_GROWTH, 1), SCORES_EVERY)
-            self._next_scores = self._fresh + gap - 1
+        grown = self._records // GROWTH if self._records >= CLOSE_RECORDS else 1
+        self.due += self.every * (min(grown, WIDEST) if self.every > 1 else 1)
 
-    def restart(self) -> None:
-        """The loss is another one from here on: its scores are of interest again."""
-        self._fresh = self._next_scores = 0
+    def restart(self, step: int) -> None:
+        """The loss is another one from this step on: all about it is of interest again."""
+        self._records = 0
+        self.due = min(self.due, step + -step % self.every)
 
     def widen(self, classes: int) -> bool:
-        """Make room for this many classes; whether that made records rarer."""
+        """Make room for this many classes; whether that makes records rarer."""
         factor = -(-classes // CLASSES_A_RECORD)
         if factor <= 1:
             return False
+        self.due += self.every * (factor - 1)
         self.every *= factor
         return True

@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -94,8 +94,8 @@ CATALOGUE: tuple[Stat, ...] = (
         "interval_loss",
         "scalar",
         "loss",
-        "Mean loss of all training forwards since the record before, this one included; nan or infinite if "
-        "one of them was.",
+        "Mean loss of all training forwards since the record before, this one included, nan or infinite if "
+        "one of them was: of the losses of this package, to which listening costs nothing.",
         Detail.LOSS,
     ),
     Stat(
@@ -264,21 +264,6 @@ STATS: Mapping[str, Stat] = {stat.name: stat for stat in CATALOGUE}
 
 
 @dataclass(frozen=True)
-class Listener:
-    """A hook, what it is asked before each forward, and whether a failure to compute reaches the caller."""
-
-    hook: DiagnosticsHook
-    wants: Callable[[], Detail | bool | None] | None
-    strict: bool
-    gradients: DiagnosticsHook | None = None
-
-    def wanted(self) -> Detail:
-        """How much this listener wants from the forward that begins."""
-        answer = Detail.HISTOGRAMS if self.wants is None else self.wants()
-        return Detail.COUNTS if answer is True else Detail(answer or 0)
-
-
-@dataclass(frozen=True)
 class Request:
     """What is wanted from one forward.
 
@@ -300,6 +285,38 @@ class Request:
     def describes(self) -> bool:
         """Whether more than the loss is wanted."""
         return self.detail > Detail.LOSS
+
+
+#: What is wanted where nobody listens, by whether the caller wants the statistics.
+_UNHEARD = {
+    returned: Request(Detail.HISTOGRAMS if returned else Detail.NOTHING, (), (), returned, strict=returned)
+    for returned in (False, True)
+}
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A hook, what it is asked before each forward, and whether a failure to compute reaches the caller."""
+
+    hook: DiagnosticsHook
+    wants: Callable[[], Detail | bool | None] | None
+    strict: bool
+    gradients: DiagnosticsHook | None = None
+    _requests: dict[Detail, Request] = field(default_factory=dict, compare=False, repr=False)
+
+    def request(self) -> Request:
+        """What this listener wants from the forward that begins."""
+        answer = Detail.HISTOGRAMS if self.wants is None else self.wants()
+        if type(answer) is not Detail:
+            answer = Detail.COUNTS if answer is True else Detail(answer or 0)
+        # Asked at every forward, and the answers are few.
+        known = self._requests.get(answer)
+        if known is None:
+            hooks = () if answer is Detail.NOTHING else (self.hook,)
+            gradients = () if self.gradients is None or answer < Detail.SCORES else (self.gradients,)
+            known = Request(answer, hooks, gradients, returned=False, strict=self.strict and bool(hooks))
+            self._requests[answer] = known
+        return known
 
 
 class Diagnosable(nn.Module, ABC):
@@ -364,16 +381,19 @@ class Diagnosable(nn.Module, ABC):
 
     def _requested(self, returned: bool) -> Request:
         """What this forward is to report, and to whom."""
-        detail, hooks, gradients, strict = Detail.HISTOGRAMS if returned else Detail.NOTHING, [], [], returned
-        for listener in self._diagnostics_hooks.values():
-            wanted = listener.wanted()
-            if wanted is not Detail.NOTHING:
-                detail = max(detail, wanted)
-                hooks.append(listener.hook)
-                strict = strict or listener.strict
-                if listener.gradients is not None and wanted >= Detail.SCORES:
-                    gradients.append(listener.gradients)
-        return Request(detail, tuple(hooks), tuple(gradients), returned, strict)
+        if not self._diagnostics_hooks:
+            return _UNHEARD[returned]
+        requests = [listener.request() for listener in self._diagnostics_hooks.values()]
+        if len(requests) == 1 and not returned:
+            return requests[0]
+        requests.append(_UNHEARD[returned])
+        return Request(
+            max(request.detail for request in requests),
+            tuple(hook for request in requests for hook in request.hooks),
+            tuple(hook for request in requests for hook in request.gradients),
+            returned,
+            any(request.strict for request in requests),
+        )
 
     def _with_gradients(self, request: Request, logits: Tensor, read: Callable[[], Labels]) -> Tensor:
         """The logits to go on with: where somebody wants to know their gradient, an alias that is watched.

@@ -59,8 +59,10 @@ class Rule(ABC):
     requires: ClassVar[tuple[str, ...]]
     #: Validation metrics without which it cannot be examined.
     requires_eval: ClassVar[tuple[str, ...]] = ()
-    #: Records that must be there first. A rule with 1 is examined at every record, at once.
+    #: Records that must be there first.
     min_records: ClassVar[int] = 5
+    #: Whether it is examined at every record. Others are at every early one, then ever less often.
+    at_once: ClassVar[bool] = False
     #: Codes of rules whose findings explain this one: where they hold, this is a consequence.
     explained_by: ClassVar[tuple[str, ...]] = ()
     #: Whether settings, and the counts that they let expect, are enough to judge it. A preflight then

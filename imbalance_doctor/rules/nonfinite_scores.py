@@ -49,6 +49,7 @@ class NonfiniteScores(Rule):
     kinds: ClassVar[frozenset[str]] = ANY
     requires: ClassVar[tuple[str, ...]] = ("loss",)
     min_records: ClassVar[int] = 1
+    at_once: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "{nonfinite_logits:,.0f} logits of the newest batch are NaN or infinite; "
@@ -73,20 +74,34 @@ class NonfiniteScores(Rule):
         "weights, or a batch with no valid row."
     )
 
+    passing_symptom: ClassVar[str] = (
+        "the loss was NaN or infinite in at least one step since the record before; it is finite again."
+    )
+
     def examine(self, window: Window) -> Verdict:
-        """Look at the newest record only."""
+        """Look at the newest record, and at the steps between it and the one before."""
+        loss, logits = window.newest("loss"), window.newest("nonfinite_count")
+        between = window.newest("interval_loss")
+        broken = float(logits) if logits is not None else 0.0
+        finite = bool(np.isfinite(loss))
+        if finite and broken == 0 and (between is None or np.isfinite(between)):
+            return []
+        valid = window.newest("valid")
+        if not finite and broken == 0 and valid is not None and not valid.any():
+            return []
+        return [self._evidence(window, broken, finite)]
+
+    def _evidence(self, window: Window, broken: float, finite: bool) -> Evidence:
         losses = recent(window, "loss")
         counts = recent(window, "nonfinite_count") if window.has("nonfinite_count") else np.zeros(1)
-        if np.isfinite(losses[-1]) and counts[-1] == 0:
-            return []
-        if counts[-1] == 0 and window.has("valid") and not recent(window, "valid", 1).any():
-            return []
-        sick = max(int((~np.isfinite(losses)).sum()), int((counts > 0).sum()))
         values = {
-            "nonfinite_logits": float(counts[-1]),
-            "sick_records": float(sick),
+            "nonfinite_logits": broken,
+            "sick_records": float(max((~np.isfinite(losses)).sum(), (counts > 0).sum())),
             "records": float(len(losses)),
+            "steps": float(window.run.every),
         }
-        if counts[-1] == 0:
-            return [Evidence(values, symptom=self.loss_symptom, cause=self.loss_cause)]
-        return [Evidence(values)]
+        if broken:
+            return Evidence(values)
+        if not finite:
+            return Evidence(values, symptom=self.loss_symptom, cause=self.loss_cause)
+        return Evidence(values, severity="warning", symptom=self.passing_symptom, cause=self.loss_cause)

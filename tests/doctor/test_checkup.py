@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from imbalance_doctor.checkup import EXAMINE_EVERY, RESOLVE_AFTER, RESOLVE_RECORDS, Checkup
+from imbalance_doctor.checkup import RESOLVE_AFTER, RESOLVE_AT_ONCE_AFTER, Checkup
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import WINDOW, History
 from imbalance_doctor.records import (
@@ -18,11 +18,12 @@ from imbalance_doctor.records import (
     as_array,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
+from imbalance_doctor.schedule import LOOK_EVERY, is_look
 
 
 @dataclass(frozen=True)
 class _Gauge(Rule):
-    """Fires on each class whose newest value is above 1, as an error above 10."""
+    """Fires on each class whose newest value is above 1, as an error above 10; asked at every record."""
 
     code = "TST001"
     name = "gauge-high"
@@ -30,6 +31,7 @@ class _Gauge(Rule):
     kinds = frozenset({"smooth_ap"})
     requires = ("score_iqr",)
     min_records = 1
+    at_once = True
     symptom = "{class_label} stands at {level:.1f}."
     cause = "a test."
     remedy = "lower it."
@@ -51,6 +53,7 @@ class _Broken(_Gauge.__base__):
     kinds = frozenset({"smooth_ap"})
     requires = ()
     min_records = 1
+    at_once = True
     symptom = cause = remedy = ""
 
     def examine(self, window):
@@ -108,13 +111,13 @@ def test_a_lasting_fault_opens_once_and_resolves_once():
     assert doctor.findings[0].last_step == 49
     changes = [doctor.feed(levels(step, 0)) for step in range(50, 200)]
     assert [f.status for change in changes for f in change] == ["resolved"]
-    assert doctor.findings[0].last_step == 50 + RESOLVE_AFTER - 1
+    assert doctor.findings[0].last_step == 50 + RESOLVE_AT_ONCE_AFTER - 1
     assert doctor.diagnosis().open == ()
 
 
 def test_one_quiet_record_does_not_close_a_finding():
     doctor = checkup(_Gauge())
-    changes = [doctor.feed(levels(step, 5 * (step % RESOLVE_AFTER == 0))) for step in range(30)]
+    changes = [doctor.feed(levels(step, 5 * (step % RESOLVE_AT_ONCE_AFTER == 0))) for step in range(30)]
     assert sum(map(len, changes)) == 1
 
 
@@ -159,17 +162,14 @@ def test_a_rule_that_raises_is_asked_once_and_reported():
     assert [f.code for f in doctor.findings] == ["TST001"]
 
 
-def test_windowed_rules_are_asked_at_a_lower_rate_once_the_window_is_long_and_at_the_end():
+def test_windowed_rules_are_asked_when_the_loss_is_looked_at_and_at_the_end():
     calls.clear()
     doctor = checkup(_Slow())
-    for step in range(1001):
+    for step in range(102):
         doctor.feed(levels(step, 0))
-    assert calls[:35] == list(range(_Slow.min_records, 40))
-    gaps = np.diff(calls)
-    assert (gaps <= np.maximum(np.array(calls[1:]) / 10, 1)).all()
-    assert gaps[-1] == EXAMINE_EVERY
-    doctor.feed(EndRecord(1000))
-    assert calls[-1] == 1001
+    assert calls == [records for records in range(_Slow.min_records, 103) if is_look(records)]
+    doctor.feed(EndRecord(101))
+    assert calls[-1] == 102
 
 
 def test_a_finding_of_a_windowed_rule_resolves_within_a_bounded_number_of_records():
@@ -177,7 +177,7 @@ def test_a_finding_of_a_windowed_rule_resolves_within_a_bounded_number_of_record
     changes = [doctor.feed(levels(step, 5 if step < 600 else 0)) for step in range(1000)]
     ends = [step for step, found in enumerate(changes) for item in found if item.status == "resolved"]
     assert ends
-    assert ends[0] <= 600 + RESOLVE_RECORDS + EXAMINE_EVERY
+    assert ends[0] <= 600 + RESOLVE_AFTER * LOOK_EVERY
 
 
 def test_a_treatment_starts_a_new_window():

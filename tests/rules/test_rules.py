@@ -84,7 +84,7 @@ def test_a_sick_window_becomes_a_finding_that_reads_well(rule: type[Rule], case:
     history = case.history()
     checkup.history = history
     window = next(iter(history.windows()))
-    found = checkup._examine(window, everything=True)
+    found = checkup._examine(window, checkup.rules)
     assert not checkup.failed
     assert found
     for text in (found[0].symptom, found[0].cause, found[0].remedy):
