@@ -11,13 +11,12 @@ from imbalance_doctor.preflight.expected import counts
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import LossInfo
 from imbalance_doctor.rules.base import RANKING
+from imbalance_doctor.rules.quadratic_pool import QuadraticPool
 from losses.pool import MemoryQueue
 
-#: What a row of the pool costs a class in a forward and backward of a ranking loss: measured at 1 and 4
-#: million rows of one class and 50,000 of twenty, Smooth-AP, recall, and both partial AUCs: 31 to 50 bytes at
-#: the peak, 0.2 to 0.8 microseconds on one core. The kernels are near-linear, so that this holds at any size.
+#: Bytes of a row of the pool for a class at the peak of a forward and backward: 31 to 50, measured at
+#: 1 and 4 million rows of one class and 50,000 of twenty, each ranking loss; the kernels are near-linear.
 ROW_BYTES = 50
-ROW_SECONDS = 0.5e-6
 
 
 def numbers(plan: Plan) -> Iterator[Expected]:
@@ -60,4 +59,6 @@ def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
         yield Expected("memory of the queue", float(row * loss.config["queue_size"]), loss.name, unit="bytes")
         cells = float(expected.values["pool_size"]) * len(plan.rates)
         yield Expected("memory of the loss, about", ROW_BYTES * cells, loss.name, unit="bytes")
-        yield Expected("time of the loss on one core, about", ROW_SECONDS * cells, loss.name, unit="seconds")
+        yield Expected(
+            "time of the loss on one core, about", QuadraticPool.seconds * cells, loss.name, unit="seconds"
+        )

@@ -152,12 +152,13 @@ def _first_change(plan: Plan, rule: Rule, finding: Finding) -> Change | None:
     if rule.new_run is None:
         return None
     parameter, evidence = rule.new_run
-    if not _is_number(plan.setting(finding.loss, parameter)):
+    before = plan.setting(finding.loss, parameter)
+    if not _is_number(before) or evidence not in finding.evidence:
         return None  # one for each class, or none at all
     value: Any = finding.evidence[evidence]
     if parameter == "batch_size":  # rules see a batch over all ranks
         value = round_up(value * plan.batch_size / plan.live_rows(plan.loss(finding.loss)))
-    return Change(finding.loss, parameter, value)
+    return Change(finding.loss, parameter, int(value) if isinstance(before, int) else value)
 
 
 def _tries(plan: Plan, first: Change) -> Iterator[Change]:
@@ -173,8 +174,10 @@ def _tries(plan: Plan, first: Change) -> Iterator[Change]:
 
 
 def _stronger(one: Change | None, other: Change, plan: Plan) -> Change:
-    if one is None or not _is_number(other.value) or not _is_number(one.value):
+    if one is None or other.value is None:
         return other
+    if not (_is_number(one.value) and _is_number(other.value)):
+        return one
     before = plan.setting(other.loss, other.parameter)
     grows = _is_number(before) and other.value > before
     return max(one, other, key=lambda change: change.value if grows else -change.value)

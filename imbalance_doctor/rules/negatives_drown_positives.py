@@ -65,6 +65,7 @@ class NegativesDrownPositives(Rule):
     requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
     foreseeable: ClassVar[bool] = True
+    new_run: ClassVar[tuple[str, str] | None] = ("alpha", "alpha")
 
     symptom: ClassVar[str] = (
         "positives of {class_label} began with {share_percent:.2g} % of the negatives' gradient, at a rate "

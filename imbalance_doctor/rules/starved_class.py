@@ -57,6 +57,7 @@ class StarvedClass(Rule):
     requires: ClassVar[tuple[str, ...]] = ("live_pos_count",)
     min_records: ClassVar[int] = 20
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "{class_label} was in {seen:.0f} of the last {records:.0f} recorded batches; its alpha of "

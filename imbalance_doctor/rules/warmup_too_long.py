@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
+from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import WARMUP_PHASE, Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, validation
 
 
@@ -18,7 +19,8 @@ class WarmupTooLong(Rule):
     """The warmup loss has brought average precision where it can, and goes on for as long again.
 
     ## Symptom
-    Average precision on validation data has been flat for more than half of the warmup so far.
+    Average precision on validation data has been flat for more than half of the warmup so far. Or the
+    warmup is as long as the run, and the main loss never begins.
 
     ## Cause
     The warmup loss now fits calibration, not the order of the scores.
@@ -28,7 +30,8 @@ class WarmupTooLong(Rule):
 
     ## Evidence
     The first evaluation within 0.02 of the best of the newest 5 lies back by more than half of the warmup,
-    and there are more than 5 on the plateau.
+    and there are more than 5 on the plateau. A warmup as long as the run is found by its settings, and is an
+    error.
 
     Smooth-AP after a warmup of 280 of 300 steps against 60 of 300, AP at the end, 3 seeds: .89 .88 .89
     against .90 .90 .90 on Gaussian data; .98 .98 .99 against .97 .97 .97 on digits at a rate of 10 %. With
@@ -48,8 +51,9 @@ class WarmupTooLong(Rule):
     severity: ClassVar[Severity] = "info"
     kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
     requires: ClassVar[tuple[str, ...]] = ("phase",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "positive_rate")
     explained_by: ClassVar[tuple[str, ...]] = ("IMB506",)
+    foreseeable: ClassVar[bool] = True
+    new_run: ClassVar[tuple[str, str] | None] = ("warmup_steps", "wanted_steps")
 
     symptom: ClassVar[str] = (
         "average precision on validation data was within {flat:.2g} of {now:.2f} by step {plateau:.0f}, and "
@@ -57,6 +61,13 @@ class WarmupTooLong(Rule):
     )
     cause: ClassVar[str] = "the warmup loss now fits calibration and not the order of the scores."
     remedy: ClassVar[str] = "a warmup of about {plateau:.0f} steps."
+    endless_symptom: ClassVar[str] = (
+        "the warmup lasts all of the {total_steps:,.0f} steps of the run: the main loss never begins."
+    )
+    endless_cause: ClassVar[str] = "the run is too short for its schedule."
+    endless_remedy: ClassVar[str] = (
+        "a warmup of {wanted_steps:,.0f} steps, a tenth of the run, or a longer run."
+    )
 
     #: Average precision that a plateau may still gain. The noise of one evaluation is of this size.
     flat: float = 0.02
@@ -67,8 +78,25 @@ class WarmupTooLong(Rule):
     #: Average precision, between 0 for chance and 1, below which a warmup is not done.
     ready: float = 0.3
 
+    #: Share of the run that is prescribed for a warmup that would last all of it.
+    wanted: float = 0.1
+
     def examine(self, window: Window) -> Verdict:
-        """Find since when average precision has been flat."""
+        """Find since when average precision has been flat; or that the warmup never ends."""
+        if self._is_endless(window):
+            total = float(window.run.total_steps or 0)
+            values = {"total_steps": total, "wanted_steps": float(round_up(self.wanted * total))}
+            return [
+                Evidence(
+                    values,
+                    severity="error",
+                    symptom=self.endless_symptom,
+                    cause=self.endless_cause,
+                    remedy=self.endless_remedy,
+                )
+            ]
+        if not len(window.eval_series("average_precision")) or not len(window.eval_series("positive_rate")):
+            return Skipped("no validation average_precision, positive_rate; call doctor.log_eval")
         precision = validation(window)
         if len(precision) <= self.evaluations or window.series("phase").values[-1] != WARMUP_PHASE:
             return []
@@ -87,3 +115,14 @@ class WarmupTooLong(Rule):
             "idle_steps": float(newest - plateau),
         }
         return [Evidence(values)]
+
+    @staticmethod
+    def _is_endless(window: Window) -> bool:
+        """Whether the warmup is as long as the run, by its settings or at the last step."""
+        total, planned = window.run.total_steps, window.config("warmup_steps")
+        if total is None:
+            return False
+        if planned is not None:
+            return bool(planned >= total)
+        phases = window.series("phase")
+        return bool(phases.values[-1] == WARMUP_PHASE and phases.steps[-1] >= total - 1)

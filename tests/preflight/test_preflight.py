@@ -126,6 +126,20 @@ FAULTS = [
         {"positive_rate": 0.05, "world_size": 2},
     ),
 ]
+FAULTS += [
+    ("IMB101", SigmoidFocalLoss, {}, {"positive_rate": 0.0005}),
+    ("IMB101", SoftmaxFocalLoss, {}, {"positive_rate": (0.9, 0.0999, 0.0001), "world_size": 2}),
+    ("IMB106", SigmoidFocalLoss, {"alpha": 0.1}, {"positive_rate": 0.05}),
+    ("IMB204", SmoothAPLoss, {"num_classes": 1, "max_pool_size": 40}, {"positive_rate": 0.05}),
+    ("IMB404", PAUCAtBudgetLoss, {"num_classes": 1, "queue_size": 8192}, {"positive_rate": 0.05}),
+]
+#: Faults whose remedy no setting carries.
+PLAIN = [
+    ("IMB103", SoftmaxFocalLoss, {"alpha": [1, 1, 100]}, {"positive_rate": (0.9, 0.0999, 0.0001)}),
+    ("IMB205", SmoothAPLoss, {"num_classes": 1}, {"positive_rate": 0.4}),
+    ("IMB206", SmoothAPLoss, {"num_classes": 1, "queue_size": 200_000}, {"positive_rate": 0.05}),
+    ("IMB509", RecallAtQuantileLoss, {"num_classes": 1}, {"positive_rate": 0.05}),
+]
 OF_THE_RUN = ("batch_size", "positive_rate", "world_size", "total_steps", "epochs")
 
 
@@ -146,6 +160,44 @@ def test_a_fault_is_foreseen_and_the_prescribed_value_passes(code, loss, setting
         cured_settings, cured_run = changed(settings, run, change)
         after = preflight(loss(**cured_settings), **cured_run)
         assert not [f for f in after.findings if (f.code, f.class_index) == (code, finding.class_index)]
+
+
+@pytest.mark.parametrize(("code", "loss", "settings", "run"), PLAIN, ids=[fault[0] for fault in PLAIN])
+def test_a_fault_without_a_setting_is_foreseen_too(code, loss, settings, run):
+    [finding] = [f for f in preflight(loss(**settings), batch_size=64, **run).findings if f.code == code]
+    assert finding.prescription is None
+    assert finding.remedy
+
+
+def wrapped(**schedule):
+    main = PAUCAtBudgetLoss(1, queue_size=8192, surrogate="pairwise")
+    return LossWarmupWrapper(nn.BCEWithLogitsLoss(), main, temp_end=0.05, **schedule)
+
+
+#: Faults of a schedule: code, schedule, run.
+SCHEDULES = [
+    ("IMB502", {"warmup_steps": 20_000}, {"total_steps": 20_000}),
+    ("IMB502", {"warmup_steps": 30_000}, {"total_steps": 20_000, "epochs": 7}),
+    ("IMB504", {"warmup_steps": 500, "temp_start": 0.2, "temp_decay_steps": 1000}, {"total_steps": 20_000}),
+    ("IMB504", {"warmup_epochs": 2, "temp_start": 0.2}, {"total_steps": 50_000, "epochs": 10}),
+]
+
+
+@pytest.mark.parametrize(("code", "schedule", "run"), SCHEDULES, ids=[fault[0] for fault in SCHEDULES])
+def test_a_fault_of_the_schedule_is_foreseen_and_the_prescribed_value_passes(code, schedule, run):
+    run = {"batch_size": 256, "positive_rate": 0.05, **run}
+    [finding] = [f for f in preflight(wrapped(**schedule), **run).findings if f.code == code]
+    change = {finding.prescription["parameter"]: finding.prescription["to"]}
+    assert code not in codes(preflight(wrapped(**{**schedule, **change}), **run))
+
+
+def test_a_warmup_in_epochs_as_long_as_the_run_is_an_error_and_of_unknown_length_is_not_examined():
+    run = {"batch_size": 256, "positive_rate": 0.05}
+    endless = preflight(wrapped(warmup_epochs=10), **run, total_steps=2000, epochs=10)
+    assert [(f.code, f.severity) for f in endless.findings if f.code == "IMB502"] == [("IMB502", "error")]
+    unknown = preflight(wrapped(warmup_epochs=10), **run)
+    [skipped] = [item for item in unknown.skipped if item.code == "IMB502"]
+    assert "needs total_steps" in skipped.skipped
 
 
 @pytest.mark.parametrize(("code", "loss", "settings", "run"), FAULTS, ids=[fault[0] for fault in FAULTS])
