@@ -14,6 +14,9 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 #: Severities from mild to grave.
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 
+#: The prescription to forget the queued rows, which is something to do once and no setting.
+RESET_QUEUE: Mapping[str, str] = {"parameter": "queue", "action": "reset"}
+
 
 def at_least(severity: Severity, floor: Severity) -> bool:
     """Whether a severity is as grave as `floor` or graver."""
@@ -56,8 +59,8 @@ class Finding:
     cause: str
     remedy: str
     evidence: Mapping[str, float] = field(default_factory=dict)
-    #: The remedy as data where a setting carries it, ``{"parameter": ..., "from": ..., "to": ...}``, or where
-    #: it is something to do once, ``{"parameter": "queue", "action": "reset"}``.
+    #: The remedy as data: ``{"parameter": ..., "from": ..., "to": ...}`` where a setting carries it, or
+    #: `RESET_QUEUE`.
     prescription: Mapping[str, Any] | None = None
     #: Codes of the open findings on the same loss and class that bring this one about.
     explained_by: tuple[str, ...] = ()

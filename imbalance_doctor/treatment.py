@@ -1,24 +1,21 @@
 """Applies a finding's prescription to a running loss, and takes it back.
 
 A prescription names a setting that the loss can change while it trains (`reconfigure`),
-``{"parameter": "queue_size", "from": 1024, "to": 4000}``, or something to do once: `RESET_QUEUE`.
+``{"parameter": "queue_size", "from": 1024, "to": 4000}``, or something to do once: `RESET_QUEUE`,
+whose before and after are the numbers of rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import RESET_QUEUE, Finding
 from imbalance_doctor.records import TreatmentRecord
 from losses import LossWarmupWrapper
 from losses.diagnostics import Diagnosable
 from losses.pool import MemoryQueue
-
-#: The prescription to forget the queued rows; before and after are the numbers of rows.
-RESET_QUEUE: Final[Mapping[str, str]] = {"parameter": "queue", "action": "reset"}
 
 
 def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
+from imbalance_doctor.findings import RESET_QUEUE, Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
@@ -116,7 +116,7 @@ class QueuePoisonedAtSwitch(Rule):
                 "live_median": float(now[index, _MIDDLE]),
                 "steps": forgets,
             }
-            yield Evidence(values, index)
+            yield Evidence(values, index, prescription=RESET_QUEUE)
 
 
 def _takeover(steps: np.ndarray[tuple[int], np.dtype[np.int64]], every: int) -> int:

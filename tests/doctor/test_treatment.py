@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import RESET_QUEUE, Finding
 from imbalance_doctor.records import LossInfo, TreatmentRecord
-from imbalance_doctor.treatment import RESET_QUEUE, apply, revert
+from imbalance_doctor.treatment import apply, revert
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
 
 
