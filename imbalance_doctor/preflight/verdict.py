@@ -142,7 +142,12 @@ def _examined(plan: Plan, rules: Sequence[Rule]) -> Diagnosis:
 
 
 def _reason(item: Examined) -> str | None:
-    return NEEDS_LENGTH if item.skipped and item.skipped.endswith("not recorded") else item.skipped
+    """Why a rule was not examined, in terms of a plan."""
+    if item.skipped and item.skipped.endswith("not recorded"):
+        return NEEDS_LENGTH
+    if item.skipped and item.skipped.startswith("no validation"):
+        return NEEDS_A_RUN
+    return item.skipped
 
 
 def _first_change(plan: Plan, rule: Rule, finding: Finding) -> Change | None:
