@@ -22,7 +22,11 @@ from imbalance_doctor.records import (
     WatchRecord,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
-from imbalance_doctor.schedule import is_look
+
+#: Records at which the rules are asked: the first ones, because a loss that is wrongly configured is so from
+#: the start, and every fifth. Rules look back on 20 records or more.
+FIRST_LOOKS = (1, 3)
+LOOK_EVERY = 5
 
 #: A finding is resolved after this many examinations in a row that found nothing. A fault of a random pool
 #: shows in some windows and not in others: with 3 examinations, one a record, the demo's runs closed and
@@ -223,6 +227,11 @@ class Checkup:
             if entry.quiet >= (RESOLVE_AT_ONCE_AFTER if rule.at_once else RESOLVE_AFTER):
                 changed.append(self._close(key, window.step))
         return changed
+
+
+def is_look(records: int) -> bool:
+    """Whether the rules are asked about a loss that has left this many records."""
+    return records in FIRST_LOOKS or records % LOOK_EVERY == 0
 
 
 def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity) -> Finding:

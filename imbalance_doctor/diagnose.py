@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from imbalance_doctor.checkup import Checkup
-from imbalance_doctor.findings import Diagnosis
+from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, RunPath, load_run
 from imbalance_doctor.selection import Choice, Selector, as_list
@@ -37,8 +37,26 @@ def diagnose(
     said = Choice(None if select is None else as_list(select), None if ignore is None else as_list(ignore))
     live = Choice.of_log(run.info.rules)
     chosen = said.over(live).over(project or Choice()).rules(rules)
-    checkup = Checkup(run.info, chosen)
+    found = _examined(run, chosen)
+    known = {(finding.code, finding.loss, finding.class_index) for finding in found.findings}
+    elsewhere: list[Finding] = []
+    for other in run.others:
+        # What a gathering loss reports is the same on all ranks, and has been examined.
+        own = {name for name, loss in other.losses.items() if not loss.gathers}
+        for finding in _examined(other, chosen).findings:
+            key = finding.code, finding.loss, finding.class_index
+            if finding.loss in own and key not in known:
+                known.add(key)
+                elsewhere.append(replace(finding, loss=f"{finding.loss} on rank {other.info.rank}"))
+    return replace(
+        found,
+        findings=(*found.findings, *elsewhere),
+        treatments=tuple(f"{each.loss.name}: {each}" for each in run.treatments),
+    )
+
+
+def _examined(run: Run, rules: Sequence[Rule]) -> Diagnosis:
+    checkup = Checkup(run.info, rules)
     for record in run.records:
         checkup.feed(record)
-    found = checkup.diagnosis(source=run.source, notes=run.notes)
-    return replace(found, treatments=tuple(f"{each.loss.name}: {each}" for each in run.treatments))
+    return checkup.diagnosis(source=run.source, notes=run.notes)

@@ -205,7 +205,7 @@ class Doctor:
         self._watchers[base] = watcher
         self._arm()
         if self._step is not None:  # others are written with the header, at the first step
-            watcher.rank_local = self._info.rank > 0 and watcher.gathers
+            watcher.rank_local = self._info.rank > 0 and watcher.info.gathers
             self._take_in(WatchRecord(self._step, watcher.info))
 
     # --- the loop ---------------------------------------------------------------------------------------
@@ -442,7 +442,7 @@ class Doctor:
         if self._tensorboard and rank == 0:
             self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
         for watcher in self._watchers.values():
-            watcher.rank_local = rank > 0 and watcher.gathers
+            watcher.rank_local = rank > 0 and watcher.info.gathers
             changed += self._take_in(WatchRecord(step, watcher.info))
         for number, values in self._early:
             changed += self._take_in(EvalRecord(step if number is None else number, values))

@@ -98,13 +98,6 @@ class Watcher:
             return LossInfo(self.name, module.kind, module.config())
         return LossInfo(self.name, plain_kind(module), {"class": type(module).__name__})
 
-    @property
-    def gathers(self) -> bool:
-        """Whether its statistics are those of all ranks, where there are several."""
-        config = self.info.config
-        config = config.get("main_loss") or config
-        return "queue_size" in config and config.get("gather_distributed") is not False
-
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
         due = step == self.schedule.due

@@ -25,6 +25,12 @@ class LossInfo:
     kind: str
     config: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def gathers(self) -> bool:
+        """Whether it ranks the rows of all processes, where there are several."""
+        config = self.config.get("main_loss") or self.config
+        return "queue_size" in config and config.get("gather_distributed") is not False
+
 
 @dataclass(frozen=True)
 class RunInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.ranks import compared
 from imbalance_doctor.records import (
     EvalRecord,
     LossInfo,
@@ -37,6 +39,7 @@ class Run:
         live_findings: What was raised while it ran.
         source: Where it was read from.
         notes: What a reader should know of the log, such as a torn line.
+        others: The same run as the other ranks recorded it.
     """
 
     info: RunInfo
@@ -44,6 +47,7 @@ class Run:
     live_findings: Sequence[Finding] = ()
     source: str = "this process"
     notes: Sequence[str] = ()
+    others: Sequence[Run] = field(default=(), repr=False)
 
     @property
     def losses(self) -> dict[str, LossInfo]:
@@ -126,19 +130,31 @@ def _scalars(metrics: Any) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _table(rows: Iterable[tuple[dict[str, Any], Any]]) -> pd.DataFrame:
-    """Wide table from per-class arrays ``[C]`` and scalars; deeper arrays are left out."""
+    """Wide table from per-class arrays ``[C]`` and scalars; deeper arrays are left out.
+
+    Column by column, because a run of 100,000 steps has millions of cells.
+    """
     import pandas as pd
 
-    flat = []
-    for keys, values in rows:
-        columns = {name: value for name, value in values.items() if value.ndim < 2}
-        classes = max((len(value) for value in columns.values() if value.ndim == 1), default=1)
-        for c in range(classes):
-            row = {**keys, "class": c}
-            for name, value in columns.items():
-                row[name] = float(value) if value.ndim == 0 else float(value[c]) if c < len(value) else np.nan
-            flat.append(row)
-    return pd.DataFrame(flat)
+    kept = [(keys, {name: v for name, v in values.items() if v.ndim < 2}) for keys, values in rows]
+    if not kept:
+        return pd.DataFrame()
+    classes = [max((len(v) for v in values.values() if v.ndim), default=1) for _, values in kept]
+    ends = np.cumsum(classes)
+    columns: dict[str, Any] = {
+        key: np.repeat(np.array([keys[key] for keys, _ in kept]), classes) for key in kept[0][0]
+    }
+    columns["class"] = np.arange(ends[-1]) - np.repeat(ends - classes, classes)
+    for name in dict.fromkeys(name for _, values in kept for name in values):
+        column = np.full(ends[-1], np.nan)
+        for (_, values), end, count in zip(kept, ends, classes, strict=True):
+            if name in values:
+                value = values[name]
+                # A scalar holds for every class of its record; a shorter array for those it has.
+                last = end if value.ndim == 0 else end - count + len(value)
+                column[end - count : last] = value
+        columns[name] = column
+    return pd.DataFrame(columns)
 
 
 def load_run(run: RunPath) -> Run:
@@ -150,15 +166,32 @@ def load_run(run: RunPath) -> Run:
     path = Path(run)
     if not path.exists():
         raise LogError(f"{path}: no such file or directory; give a run directory or a log file")
-    files = sorted(path.glob("diagnostics-rank*.jsonl")) if path.is_dir() else [path]
+    files = sorted(path.glob("diagnostics-rank*.jsonl"), key=_rank) if path.is_dir() else [path]
     if not files:
         raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")
-    log = read_log(files[0])
+    main, *others = (_read(file) for file in files)
+    main.source = str(path)
+    if others:
+        main.others = others
+        main.records = compared(main.records, [other.records for other in others], main.losses)
+        ranks = ", ".join(str(other.info.rank) for other in others)
+        main.notes = [
+            *main.notes,
+            f"{len(files)} ranks: this is rank {main.info.rank}, compared with {ranks}",
+        ]
+    return main
+
+
+def _rank(file: Path) -> tuple[int, str]:
+    digits = file.stem.removeprefix("diagnostics-rank")
+    return int(digits) if digits.isdigit() else sys.maxsize, file.name
+
+
+def _read(file: Path) -> Run:
+    log = read_log(file)
     notes = []
     if log.torn_lines:
         notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
-    if len(files) > 1:
-        notes.append(f"{len(files)} ranks wrote logs; this is {files[0].name}")
     if log.sessions > 1:
         notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
-    return Run(log.info, log.records, log.live_findings, str(path), notes)
+    return Run(log.info, log.records, log.live_findings, str(file), notes)

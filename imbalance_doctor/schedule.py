@@ -11,17 +11,13 @@ less of a long one. Whoever asks for every step gets every step.
 
 from __future__ import annotations
 
+from imbalance_doctor.checkup import is_look
 from losses.diagnostics import Detail
 
 #: Records that are `every` steps apart; from then on the gap grows with their number.
 CLOSE_RECORDS = 20
 GROWTH = 10
 WIDEST = 20
-
-#: Records at which the rules are asked: the first ones, because a loss that is wrongly configured is so from
-#: the start, and every fifth.
-FIRST_LOOKS = (1, 3)
-LOOK_EVERY = 5
 
 #: Records at which the scores are taken: at each of the first looks, then at every second one. They cost five
 #: times what counts cost, and the distribution of a pool of thousands of scores moves slowly.
@@ -34,13 +30,9 @@ HISTOGRAMS_A_RUN = 40
 HISTOGRAM_EVERY = 2
 
 #: Classes whose statistics are recorded at every `every` steps. With more of them records are rarer in
-#: proportion: a record has some 14 numbers a class, and 100,000 steps of 10 classes are to stay below 20 MB.
-CLASSES_A_RECORD = 50
-
-
-def is_look(records: int) -> bool:
-    """Whether the rules are asked about a loss that has left this many records."""
-    return records in FIRST_LOOKS or records % LOOK_EVERY == 0
+#: proportion: a record has some 14 numbers a class, and quantiles have 45 besides. 100,000 steps of 10
+#: classes make a log of 1 MB, and 1,000 classes one of about 50 MB.
+CLASSES_A_RECORD = 200
 
 
 def has_scores(records: int) -> bool:

@@ -140,45 +140,52 @@ class RowGatherer:
     batch outgrows it (in the first forward, and at each new largest batch) a second collective follows.
     """
 
-    #: Bytes of the header: this rank's number of rows.
-    _HEADER = 8
+    #: Bytes of the header: this rank's number of rows, and the digest of its state.
+    _HEADER = 16
 
     def __init__(self) -> None:
         self._capacity = 0
+        #: Ranks whose digest differed from this rank's in the newest gather.
+        self.apart = 0
 
-    def gather(self, rows: Rows, codes: Tensor, group: dist.ProcessGroup | None) -> tuple[Rows, Tensor]:
+    def gather(
+        self, rows: Rows, codes: Tensor, digest: Tensor, group: dist.ProcessGroup | None
+    ) -> tuple[Rows, Tensor]:
         """The rows and encoded targets of all ranks, in rank order; logits with their gradient.
 
-        `rows.labels` is not sent: `codes` is what labels are made from, and smaller.
+        `rows.labels` is not sent: `codes` is what labels are made from, and smaller. `digest`, a 0-dim int64,
+        stands for what should be the same on all ranks.
         """
         world, rank = group_size(group), dist.get_rank(group)
         fields = [rows.scores.detach(), codes, rows.filled_iid(), rows.filled_weight()]
         packed = torch.cat([_as_bytes(field) for field in fields], dim=1)
-        sizes, gathered = self._exchange(packed, world, group)
+        sizes, digests, gathered = self._exchange(packed, digest, world, group)
+        self.apart = sum(other != digests[rank] for other in digests)
         scores, codes, iid, weight = _split_bytes(gathered, fields)
         if rows.scores.requires_grad:
             scores = _OwnSlice.apply(rows.scores, scores, sum(sizes[:rank]), world)  # type: ignore[no-untyped-call]
         return Rows(scores, rows.labels, iid, weight), codes
 
     def _exchange(
-        self, packed: Tensor, world: int, group: dist.ProcessGroup | None
-    ) -> tuple[list[int], Tensor]:
-        """Bytes of all ranks' rows, and how many each sent."""
+        self, packed: Tensor, digest: Tensor, world: int, group: dist.ProcessGroup | None
+    ) -> tuple[list[int], list[int], Tensor]:
+        """How many rows each rank sent, the ranks' digests, and the bytes of all rows."""
         own, width = packed.shape
+        header = torch.stack([torch.full_like(digest, own), digest]).to(packed.device)
         while True:
             room = self._HEADER + self._capacity * width
             message = packed.new_zeros(room)
-            message[: self._HEADER] = torch.full((1,), own, device=packed.device).view(torch.uint8)
+            message[: self._HEADER] = header.view(torch.uint8)
             sent = min(own, self._capacity)
             message[self._HEADER : self._HEADER + sent * width] = packed[:sent].flatten()
             received = packed.new_empty(world * room)
             dist.all_gather_into_tensor(received, message, group=group)
             blocks = received.view(world, room)
             headers = blocks[:, : self._HEADER].contiguous().view(torch.int64)
-            sizes = [int(size) for size in headers.flatten().tolist()]
+            sizes, digests = headers.t().tolist()
             if max(sizes) <= self._capacity:
                 bodies = blocks[:, self._HEADER :].reshape(world, self._capacity, width)
-                return sizes, torch.cat([bodies[rank, :size] for rank, size in enumerate(sizes)])
+                return sizes, digests, torch.cat([bodies[rank, :size] for rank, size in enumerate(sizes)])
             self._capacity = max(sizes)
 
 

@@ -190,6 +190,11 @@ class MemoryQueue(nn.Module):
         oldest = torch.where(self.born >= 0, self.born, self.step)
         return (self.step - oldest).amax() if self.size else torch.zeros_like(self.step)
 
+    def digest(self) -> Tensor:
+        """0-dim int64 that tells apart queues that were fed, reset or loaded differently."""
+        # Primes, so that one difference does not undo another.
+        return self.born.sum() * 1_000_003 + self.step * 10_007 + self.head
+
     @torch.no_grad()
     def reset(self) -> None:
         """Forget every row. The step counter goes on, so that draws are not repeated."""

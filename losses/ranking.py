@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zlib
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -265,8 +266,14 @@ class RankingLoss(Diagnosable):
             weight=_row_weight(sample_weight, logits),
         )
         if should_gather(self.gather_distributed, self.process_group):
-            live, codes = self._gatherer.gather(live, codes, self.process_group)
+            live, codes = self._gatherer.gather(live, codes, self._digest(), self.process_group)
         return replace(live, labels=membership(codes, self.num_classes))
+
+    def _digest(self) -> Tensor:
+        """0-dim int64 that is the same on ranks that compute the same loss."""
+        settings = self.config()
+        del settings["gather_distributed"]  # None on one rank and True on another come to the same
+        return self.queue.digest() * 1_000_033 + zlib.crc32(repr((self.kind, settings)).encode())
 
     def encode(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Check a batch; its logits as `[N, C]`, and its targets as `losses.labels.encode_targets` has them.
@@ -329,7 +336,7 @@ class RankingLoss(Diagnosable):
     ) -> Stats:
         """The statistics of a pool, and of the live rows that it had before any cap."""
         slopes, largest = self._slopes(pool, terms)
-        return ranking_stats(
+        stats = ranking_stats(
             wanted,
             pool,
             loss=reduced.detach(),
@@ -344,7 +351,10 @@ class RankingLoss(Diagnosable):
             queue_age=self.queue.age(),
             live_positives=live_count(whole, whole.positive),
             live_negatives=live_count(whole, whole.negative),
-        ) | self._own_stats(wanted, pool, terms)
+        )
+        if should_gather(self.gather_distributed, self.process_group):
+            stats["ranks_apart"] = self.queue.step.new_tensor(self._gatherer.apart)
+        return stats | self._own_stats(wanted, pool, terms)
 
 
 def _check_temperature(name: str, value: object) -> float:

@@ -83,7 +83,7 @@ class NonfiniteScores(Rule):
         loss, logits = window.newest("loss"), window.newest("nonfinite_count")
         between = window.newest("interval_loss")
         broken = float(logits) if logits is not None else 0.0
-        finite = bool(np.isfinite(loss))
+        finite = loss is None or bool(np.isfinite(loss))
         if finite and broken == 0 and (between is None or np.isfinite(between)):
             return []
         valid = window.newest("valid")

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from imbalance_doctor.checkup import RESOLVE_AFTER, RESOLVE_AT_ONCE_AFTER, Checkup
+from imbalance_doctor.checkup import (
+    LOOK_EVERY,
+    RESOLVE_AFTER,
+    RESOLVE_AT_ONCE_AFTER,
+    Checkup,
+    is_look,
+)
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import WINDOW, History
 from imbalance_doctor.records import (
@@ -18,7 +24,6 @@ from imbalance_doctor.records import (
     as_array,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
-from imbalance_doctor.schedule import LOOK_EVERY, is_look
 
 
 @dataclass(frozen=True)

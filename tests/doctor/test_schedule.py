@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from imbalance_doctor.schedule import Schedule, has_scores, is_look
+from imbalance_doctor.checkup import is_look
+from imbalance_doctor.schedule import Schedule, has_scores
 from losses.diagnostics import Detail
 
 
@@ -65,11 +66,11 @@ def test_a_restart_brings_close_records_back():
 def test_many_classes_make_records_rarer():
     schedule = Schedule(10, None)
     schedule.recorded()
-    assert not schedule.widen(50)
+    assert not schedule.widen(200)
     assert schedule.widen(1_000)
-    assert schedule.due == 200
+    assert schedule.due == 50
     schedule.recorded()
-    assert schedule.due == 400
+    assert schedule.due == 100
 
 
 def test_a_loss_that_is_watched_late_is_recorded_on_the_same_grid():
