@@ -78,11 +78,12 @@ class MultimodalNegatives(Rule):
     def examine(self, window: Window) -> Verdict:
         """Look for a valley in the newest histograms."""
         counts = window.series("neg_score_hist").values[-self.histograms :]
-        if len(counts) < self.histograms:
+        deep = self._valleys(counts[-1])
+        sick: Bools = np.logical_or.reduce(deep, axis=-1)
+        if not sick.any() or len(counts) < self.histograms:
             return []
-        deep = self._valleys(counts)
-        sick: Bools = np.logical_and.reduce(deep.any(axis=-1), axis=0)
-        return self._findings(window, counts[-1], deep[-1], classes_of(sick)) if sick.any() else []
+        sick &= self._valleys(counts[:-1]).any(axis=-1).all(axis=0)
+        return self._findings(window, counts[-1], deep, classes_of(sick))
 
     def _valleys(self, counts: Floats) -> Bools:
         """Bins with a hill on either side and little in between, [..., bins - 2]."""

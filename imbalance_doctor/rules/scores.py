@@ -31,7 +31,7 @@ def distinct_rows(window: Window, kind: str, since: int, records: int) -> Floats
 
     A queue shows the same rows again and again: they are those of one pool, and what was live since.
     """
-    live = window.series(f"live_{kind}_count").since(since).values
+    live = mean(window.series(f"live_{kind}_count").since(since).values)
     pooled = mean(window.series(f"pool_{kind}_count").since(since).values)
-    result: Floats = np.minimum(records * pooled, pooled + live.sum(axis=0) * window.run.every)
+    result: Floats = np.minimum(records * pooled, pooled + live * (window.step - since))
     return result

@@ -53,8 +53,8 @@ class StaleQueue(Rule):
     for one of the six.
 
     ## Known problems
-    Quantiles are not in every record: late in a run an event that a short queue forgets within 100 steps can
-    pass unseen. The statistics hold all rows of a class together, so that a change of the class balance of
+    Quantiles are taken some 50 steps apart, later hundreds: an event that the queue forgets sooner passes
+    unseen. The statistics hold all rows of a class together, so that a change of the class balance of
     the batches looks like a jump.
 
     ## References

@@ -31,11 +31,11 @@ class SuspectedLabelNoise(Rule):
     Look at the lowest-scored positives, by a model that has not seen them; correct or drop what is wrong.
 
     ## Evidence
-    The share of positives below the median negative, over the last four looks at the scores after
-    step 100, is above 2.5 % by a standard error. Twice that is the estimate of the mislabelled, whose scores are
-    those of negatives; so their share below the upper quartile is 1.5 times as large, where positives on a
-    slope down to the negatives have 2.5 times and more. Not judged where the rest is not told apart, and
-    while the share falls by a third: the model is still learning.
+    The share of positives below the median negative, over the last four looks at the scores after step 100,
+    is above 2.5 % by a standard error. Twice that is the estimate of the mislabelled, whose scores are those
+    of negatives; so their share below the upper quartile is 1.5 times as large, where positives on a slope
+    down to the negatives have 2.5 times and more. Not judged where the rest is not told apart, and while the
+    share falls by a third: the model is still learning.
 
     Of positives with 10 / 20 / 40 % mislabelled (5 %, batch 256, 2 seeds) it saw .05 / .09 / .21 below the
     median on Gaussian data and digits, and none of it on sequences, whose classes overlap. Rows drawn anew

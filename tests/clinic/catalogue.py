@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SmoothAPLoss
-from tests.clinic import planted_phases
+from tests.clinic import planted_data, planted_phases
 from tests.clinic.clinic import ClinicRun
 
 
@@ -104,6 +104,7 @@ def planted(seed: int = 0) -> Iterator[Planted]:
     ):
         yield Planted("IMB009", "plain-bce", run, run.but(loss=bce(50.0), lr=3e-3), by=250)
     yield from planted_phases.planted(seed)
+    yield from planted_data.planted(seed)
 
 
 def _planted_in_ranking(family: str, seed: int) -> Iterator[Planted]:

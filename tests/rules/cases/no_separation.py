@@ -15,7 +15,7 @@ CASES = [
     ),
     Case("half of it is to come", "borderline", "smooth_ap", order(0.51), "skipped", QUEUE, 29, run=LONG),
     Case(
-        "on its way", "borderline", "smooth_ap", order(lambda n: 0.5 + 0.0015 * n), None, QUEUE, 51, run=LONG
+        "on its way", "borderline", "smooth_ap", order(lambda n: 0.5 + 0.0018 * n), None, QUEUE, 51, run=LONG
     ),
     Case(
         "too few positives to tell", "borderline", "smooth_ap",
