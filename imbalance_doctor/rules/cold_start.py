@@ -33,7 +33,7 @@ class ColdStart(Rule):
     ## Evidence
     Each of the newest 4 evaluations, all after the switch, has an average precision below that of the last
     evaluation before it, by at least 0.05 and 3 standard errors (of a share of as many rows as there are
-    positives).
+    positives); the switch is 100 steps back, and the newest is not higher than the first of them by 0.05.
 
     Partial AUC of 2 % (trapezoid) at a rate of 2 %, 150 steps of BCE, then 250 of the loss alone or at half
     of the weight, AP at the end, 3 seeds: Gaussian data .73 .73 .72 against .90 .90 .90; digits .16 .11 .22
@@ -73,12 +73,14 @@ class ColdStart(Rule):
         "scores, or a longer warmup with a blend."
     )
 
-    #: Fall of average precision that is a loss and not the dip of a new objective.
+    #: Fall of average precision that matters.
     fall: float = 0.05
     #: Standard errors of the validation data that it must be as well.
     errors: float = 3.0
     #: Evaluations in a row that it must last.
     evaluations: int = 4
+    #: Steps since the switch in which it may have dipped: Smooth-AP came back from .68 to .86 in 60.
+    settle_steps: int = 100
     #: Weight of the main loss that the remedy aims at.
     weight: float = 0.5
 
@@ -94,6 +96,8 @@ class ColdStart(Rule):
         switch = switch_step(window)
         if switch is None or precision.steps[-self.evaluations] < switch:
             return []
+        if precision.steps[-1] < switch + self.settle_steps or latest[-1] > latest[0] + self.fall:
+            return []  # the dip of a new objective, or on its way back
         before = int(np.searchsorted(precision.steps, switch)) - 1
         at_switch = float(precision.values[before]) if before >= 0 else 0.0
         least = max(self.fall, self.errors * standard_error(window, at_switch))

@@ -56,7 +56,7 @@ class EmptyBand(Rule):
     requires: ClassVar[tuple[str, ...]] = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "band_neg_count", "iid_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB402", "IMB010")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB402", "IMB010", "IMB405")
     foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (

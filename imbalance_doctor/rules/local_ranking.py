@@ -27,6 +27,8 @@ class LocalRanking(Rule):
 
     ## Evidence
     The world size of the run is above 1 and the loss is configured not to gather. There is no threshold.
+    Smooth-AP on two processes, 64 rows each at a rate of 5 %, 60 steps, seeds 0 and 1: AP .82 .86 (Gaussian
+    data) and .80 .81 (digits) without the gather, .85 .86 and .83 .84 with it.
 
     ## Known problems
     A run that ranks shards on purpose (several independent problems, one for each process) is reported.

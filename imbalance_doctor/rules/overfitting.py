@@ -12,7 +12,7 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import recent
-from imbalance_doctor.rules.phases import class_mean, validation
+from imbalance_doctor.rules.phases import class_mean, standard_error, validation
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,11 @@ class Overfitting(Rule):
     positives.
 
     ## Evidence
-    The mean of the newest 3 evaluations is below the best mean of 3 by 0.05 and by 3 standard deviations of
-    one evaluation (from second differences, so that a trend does not count), and the pool's AUROC is above
-    that of the validation data by 0.05. On fresh rows the two agree, so that the dips and wandering of
-    ordinary runs (AP from .86 to .50 on 8 positives) are left alone.
+    The mean of the newest 5 evaluations is below the best mean of 5 by 0.05 and by 1.5 standard deviations of
+    one evaluation (from second differences, so that a trend does not count); validation data misorders at
+    least twice as many pairs as the pool, and its AUROC is lower by 0.02 and by 2 standard errors. On fresh
+    rows the two agree, so that the wandering of ordinary runs (AP from .86 to .50 on 8 positives) is left
+    alone.
 
     BCE on 512 rows, 30 % of them with a random label, rate 10 %, 600 steps, 3 seeds: AP at the end .54 .61
     .48 on Gaussian data (.82 at its best) and .64 .79 .65 on digits, against .87 and .98 on fresh rows. Found
@@ -69,20 +70,24 @@ class Overfitting(Rule):
 
     #: Fall of average precision from its best that matters.
     fall: float = 0.05
-    #: The same in standard deviations of one evaluation; the difference of two means of three has 0.8.
-    noise: float = 3.0
+    #: The same in standard deviations of one evaluation; the difference of two means of five has 0.63.
+    noise: float = 1.5
     #: Evaluations that are averaged, for the best and for now.
-    smooth: int = 3
+    smooth: int = 5
     #: Evaluations that there must be.
-    evaluations: int = 8
-    #: How far the pool's AUROC is above that of the validation data.
-    gap: float = 0.05
+    evaluations: int = 10
+    #: How far the pool's AUROC is above that of the validation data, at the least.
+    gap: float = 0.02
+    #: The same in standard errors of the validation data's: with 8 positives it may be off by 0.1.
+    errors: float = 2.0
+    #: Pairs that validation data misorders for each that the pool does, at the least.
+    misordered: float = 2.0
 
     def examine(self, window: Window) -> Verdict:
         """Compare the newest evaluations with the best, and with the pool."""
         precision = validation(window)
         values = precision.values
-        if len(values) < self.evaluations or values[-self.smooth :].max() > values.max() - self.fall:
+        if len(values) < self.evaluations or values[-self.smooth :].mean() > values.max() - self.fall:
             return []
         smooth = np.convolve(values, np.full(self.smooth, 1.0 / self.smooth), "valid")
         best = int(smooth.argmax())
@@ -94,7 +99,11 @@ class Overfitting(Rule):
         ranked = class_mean(recent(window, "pool_auroc"))
         auroc = validation(window, "auroc").values[-self.smooth :]
         known = ranked[np.isfinite(ranked)]
-        if not len(known) or not len(auroc) or known.mean() < auroc.mean() + self.gap:
+        if not len(known) or not len(auroc):
+            return []
+        inside, outside = 1.0 - float(known.mean()), 1.0 - float(auroc.mean())
+        gap = max(self.gap, self.errors * standard_error(window, 1.0 - outside))
+        if outside < max(inside + gap, self.misordered * inside):
             return []
         return [
             Evidence(
@@ -103,8 +112,8 @@ class Overfitting(Rule):
                     "best_step": float(precision.steps[best + self.smooth // 2]),
                     "now": float(smooth[-1]),
                     "step": float(precision.steps[-1]),
-                    "pool_auroc": float(known.mean()),
-                    "auroc": float(auroc.mean()),
+                    "pool_auroc": 1.0 - inside,
+                    "auroc": 1.0 - outside,
                 }
             )
         ]

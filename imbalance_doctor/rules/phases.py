@@ -40,16 +40,16 @@ def chance(window: Window) -> float:
     return float(rates.values[-1]) if len(rates) else 0.0
 
 
-def standard_error(window: Window, precision: float) -> float:
-    """Of a mean average precision on the newest validation data.
+def standard_error(window: Window, metric: float) -> float:
+    """Of a mean average precision or AUROC on the newest validation data.
 
-    That of a share of as many rows as there are positives: average precision is a mean over them.
+    That of a share of as many rows as there are positives: both are means over them.
     """
     positives = window.eval_series("positives").values
     if not len(positives):
         return 0.0
     counts = np.maximum(positives[-1].reshape(-1), 1.0)
-    spread = max(precision * (1.0 - precision), 0.0)
+    spread = max(metric * (1.0 - metric), 0.0)
     return math.sqrt(spread * float((1.0 / counts).sum())) / len(counts)
 
 

@@ -59,6 +59,7 @@ class QueueDilutesGradient(Rule):
     kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
     requires: ClassVar[tuple[str, ...]] = ("pool_pos_count", "live_pos_count")
     min_records: ClassVar[int] = 10
+    foreseeable: ClassVar[bool] = True
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB403")
 
     symptom: ClassVar[str] = (

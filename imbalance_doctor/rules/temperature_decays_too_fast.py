@@ -58,6 +58,7 @@ class TemperatureDecaysTooFast(Rule):
     kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
     requires: ClassVar[tuple[str, ...]] = ("phase", "temperature")
     min_records: ClassVar[int] = 1
+    foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
         "the temperature falls from {start:.3g} to {end:.3g} in {decay_steps:,.0f} steps, "

@@ -35,8 +35,8 @@ CASES = [
     case("hardly lower", "borderline", peak(0.03), None),
     case("the pool is no better", "borderline", peak(0.2), None, pool=0.82),
     case("all noise", "borderline", shaking, None),
-    case("seven evaluations", "borderline", lambda n: 0.6 - 0.05 * n, None, many=7),
-    case("eight evaluations", "borderline", lambda n: 0.6 - 0.05 * n, "warning", many=8),
+    case("nine evaluations", "borderline", lambda n: 0.6 - 0.05 * n, None, many=9),
+    case("ten evaluations", "borderline", lambda n: 0.6 - 0.05 * n, "warning", many=10),
     case("unknown", "borderline", float("nan"), None),
     case("rises", "healthy", lambda n: 0.04 * n, None),
 ]
