@@ -45,7 +45,7 @@ from imbalance_doctor.runlog import (
 )
 from imbalance_doctor.schedule import Schedule
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
-from imbalance_doctor.treatment import apply
+from imbalance_doctor.treatment import apply, revert
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -153,6 +153,7 @@ class Doctor:
         self._checkup = Checkup(self._info, chosen)
         self._failed_rules: set[str] = set()
         self._watchers: dict[str, Watcher] = {}
+        self._treatments: list[str] = []  # of this session, in words
         self._optimizer = optimizer
         self._process = os.getpid()
         self._notes: list[str] = []
@@ -297,19 +298,45 @@ class Doctor:
         Raises:
             ValueError: The finding prescribes no setting, its loss is not watched, or the run is closed.
         """
-        watcher = self._watchers.get(finding.loss)
-        if watcher is None:
-            raise ValueError(f"{finding.code} is about {finding.loss!r}, which this doctor does not watch")
-        if self._closed:
-            raise ValueError("this doctor is closed; a treatment needs a run that goes on")
+        watcher = self._treatable(finding.code, finding.loss)
         change = apply(finding, watcher.module)
         if change is None:
             return None
         assert finding.prescription is not None  # or `apply` had raised
-        parameter = finding.prescription["parameter"]
-        record = TreatmentRecord(self._step or 0, watcher.info, finding.code, parameter, *change)
+        return self._treated(watcher, finding.code, finding.prescription["parameter"], change)
+
+    def undo(self, treatment: TreatmentRecord) -> TreatmentRecord:
+        """Give a setting the value that it had before a treatment, and log that it was.
+
+        Args:
+            treatment: What `treat` returned.
+
+        Returns:
+            What was changed.
+
+        Raises:
+            ValueError: The setting has changed since, what was done cannot be taken back, its loss is not
+                watched, or the run is closed.
+        """
+        watcher = self._treatable(treatment.code, treatment.loss.name)
+        change = revert(treatment, watcher.module)
+        return self._treated(watcher, treatment.code, treatment.parameter, change)
+
+    def _treatable(self, code: str, loss: str) -> Watcher:
+        watcher = self._watchers.get(loss)
+        if watcher is None:
+            raise ValueError(f"{code} is about {loss!r}, which this doctor does not watch")
+        if self._closed:
+            raise ValueError("this doctor is closed; a treatment needs a run that goes on")
+        return watcher
+
+    def _treated(
+        self, watcher: Watcher, code: str, parameter: str, change: tuple[Any, Any]
+    ) -> TreatmentRecord:
+        record = TreatmentRecord(self._step or 0, watcher.info, code, parameter, *change)
         if self._step is not None:
             self._take_in(record)
+        self._treatments.append(f"{record.loss.name}: {record}")
         watcher.schedule.restart(self._steps)
         self._arm()
         return record
@@ -402,7 +429,8 @@ class Doctor:
         )
         notes = [f"{part.part} failed: {part.failure}; {part.lost}" for part in parts if part.failure]
         notes += self._notes
-        return self._checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
+        found = self._checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
+        return replace(found, treatments=tuple(self._treatments))
 
     @property
     def run(self) -> Run:

@@ -70,9 +70,10 @@ def preflight(
         class_names=class_names,
     )
     judge = Judge(choose_rules(rules, select=select, ignore=ignore))
+    seen = judge.examine(plan)
     return replace(
-        judge.examine(plan),
+        seen,
         source=plan.described,
         expected=tuple(numbers(plan)),
-        settings=judge.settings_that_pass(plan),
+        settings=judge.settings_that_pass(plan, seen),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imbalance_doctor.checkup import Checkup
-from imbalance_doctor.findings import Diagnosis, Examined, Finding
+from imbalance_doctor.findings import Diagnosis, Examined, Finding, Skipped
+from imbalance_doctor.history import History
 from imbalance_doctor.preflight.expected import every, records
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import EndRecord
@@ -53,8 +54,8 @@ class Judge:
     def examine(self, plan: Plan) -> Diagnosis:
         """The diagnosis of a plan, with prescriptions that were found to cure."""
         seen = _examined(plan, [rule for rule in self.rules if rule.foreseeable])
-        cures: dict[Any, Change | None] = {}
-        findings = tuple(self._prescribed(plan, finding, cures) for finding in seen.findings)
+        trial = _Trial(plan)
+        findings = tuple(self._prescribed(trial, finding) for finding in seen.findings)
         waiting = tuple(
             Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN)
             for loss in plan.losses
@@ -63,12 +64,17 @@ class Judge:
         )
         return replace(seen, findings=findings, skipped=(*seen.skipped, *waiting))
 
-    def settings_that_pass(self, plan: Plan) -> dict[str, Any]:
-        """Settings with which nothing is found that a setting cures; empty where there are none to change."""
+    def settings_that_pass(self, plan: Plan, seen: Diagnosis) -> dict[str, Any]:
+        """Settings with which nothing is found that a setting cures; empty where there are none to change.
+
+        Args:
+            plan: The plan as it is.
+            seen: Its diagnosis.
+        """
         settings: dict[str, Any] = {}
         for _ in range(ROUNDS):
             changes: dict[tuple[str, str], Change] = {}
-            for finding in self.examine(plan).findings:
+            for finding in seen.findings:
                 change = _change_of(finding)
                 if change is not None:
                     key = (change.loss, change.parameter)
@@ -78,19 +84,16 @@ class Judge:
             for change in changes.values():
                 plan = change.of(plan)
                 settings[_spelled(plan, change.loss, change.parameter)] = change.value
+            seen = self.examine(plan)
         return {}
 
-    def _prescribed(self, plan: Plan, finding: Finding, cures: dict[Any, Change | None]) -> Finding:
+    def _prescribed(self, trial: _Trial, finding: Finding) -> Finding:
         """The finding with a prescription that was tried, and a remedy that says the same."""
-        rule = self._by_code[finding.code]
+        plan, rule = trial.plan, self._by_code[finding.code]
         own = _first_change(plan, rule, finding)
         if own is None:
             return finding
-        key = (finding.code, finding.class_index, own)
-        if key not in cures:
-            tries = _tries(plan, own)
-            cures[key] = next((each for each in tries if self._cured(each.of(plan), rule, finding)), None)
-        change = cures[key]
+        change = next((each for each in _tries(plan, own) if trial.cures(each, rule, finding)), None)
         if change is None:
             return self._uncapped(plan, finding, own)
         before = plan.setting(change.loss, change.parameter)
@@ -111,9 +114,32 @@ class Judge:
         prescription = {"parameter": "max_pool_size", "from": cap, "to": None}
         return replace(finding, prescription=prescription, remedy=remedy)
 
-    def _cured(self, plan: Plan, rule: Rule, finding: Finding) -> bool:
-        after = _examined(plan, [rule]).findings
-        return not any((f.loss, f.class_index) == (finding.loss, finding.class_index) for f in after)
+
+@dataclass(frozen=True)
+class _Trial:
+    """Changes of one plan, each tried once on each rule."""
+
+    plan: Plan
+    _sick: dict[tuple[str, Change], set[tuple[str, int | None]]] = field(default_factory=dict)
+
+    def cures(self, change: Change, rule: Rule, finding: Finding) -> bool:
+        """Whether the rule, with this change, no longer finds what it found."""
+        key = (rule.code, change)
+        if key not in self._sick:
+            self._sick[key] = set(_sick(change.of(self.plan), rule))
+        return (finding.loss, finding.class_index) not in self._sick[key]
+
+
+def _sick(plan: Plan, rule: Rule) -> Iterator[tuple[str, int | None]]:
+    """The losses and classes of which the rule finds anything."""
+    history = History(plan.run_info(every(plan)))
+    for record in records(plan):
+        history.add(record)
+    for window in history.windows():
+        if window.kind in rule.kinds and all(window.has(name) for name in rule.requires):
+            verdict = rule.examine(window)
+            if not isinstance(verdict, Skipped):
+                yield from ((window.loss.name, evidence.class_index) for evidence in verdict)
 
 
 def _examined(plan: Plan, rules: Sequence[Rule]) -> Diagnosis:

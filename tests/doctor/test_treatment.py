@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from imbalance_doctor import Doctor, diagnose, load_run
 from imbalance_doctor.findings import RESET_QUEUE, Finding
 from imbalance_doctor.records import LossInfo, TreatmentRecord
 from imbalance_doctor.treatment import apply, revert
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
+from tests.doctor.loop import train
 
 
 def finding(prescription):
@@ -135,3 +137,24 @@ def test_what_has_changed_since_is_not_taken_back():
 def test_what_cannot_be_done_says_what_to_do_by_hand(loss_fn, prescription, message):
     with pytest.raises(ValueError, match=message):
         apply(finding(prescription), loss_fn)
+
+
+def test_a_doctor_treats_undoes_logs_and_reports_both(tmp_path):
+    loss_fn = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+    with Doctor(tmp_path, on_finding="log", select=["IMB401"]) as doctor:
+        doctor.watch(loss_fn)
+        (sick,) = train(doctor, loss_fn, steps=100)
+        done = doctor.treat(sick)
+        assert loss_fn.queue_size == done.after == sick.prescription["to"]
+        undone = doctor.undo(done)
+        assert (undone.before, undone.after) == (done.after, done.before)
+        assert loss_fn.queue_size == 64
+        with pytest.raises(ValueError, match="queue_size is 64 by now"):
+            doctor.undo(done)
+        assert doctor.undo(undone).after == done.after  # and again
+        live = doctor.diagnosis
+    assert load_run(tmp_path).treatments[:2] == [done, undone]
+    assert diagnose(tmp_path).treatments == live.treatments
+    assert f"pauc_at_budget: {done}" in str(live)
+    with pytest.raises(ValueError, match="closed"):
+        doctor.undo(undone)
