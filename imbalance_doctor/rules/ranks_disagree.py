@@ -26,7 +26,12 @@ class RanksDisagree(Rule):
     them; give every rank the same number of steps.
 
     ## Evidence
-    `ranks_apart` of the newest record, which is exact: there is no threshold.
+    `ranks_apart` of the newest record, which compares digests of queues and settings: there is no threshold.
+
+    Smooth-AP on two processes, 64 rows each at a rate of 5 %, 60 steps, the queue emptied on one of them at
+    step 25, seeds 0 and 20: AP .84 .85 against .85 .85 on Gaussian data, .88 .79 against .83 .78 on digits.
+    One reset costs nothing, and a full queue is equal again; but each process now follows a loss of its
+    own, and no result of the run is that of one process: a warning, where the published table has an error.
 
     ## Known problems
     Only what travels with the gather is compared: two queues with the same digest count as equal.
@@ -38,7 +43,7 @@ class RanksDisagree(Rule):
 
     code: ClassVar[str] = "IMB602"
     name: ClassVar[str] = "ranks-disagree"
-    severity: ClassVar[Severity] = "error"
+    severity: ClassVar[Severity] = "warning"
     kinds: ClassVar[frozenset[str]] = RANKING
     requires: ClassVar[tuple[str, ...]] = ("ranks_apart",)
     min_records: ClassVar[int] = 1

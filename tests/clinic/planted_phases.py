@@ -126,6 +126,14 @@ def schedule_lost(at: int) -> Loop:
     return loop
 
 
+def queue_reset_on_one_rank(
+    step: int, model: nn.Module, loss_fn: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Only one of the processes empties its queue, once."""
+    if step == 25 and torch.distributed.get_rank() == 1:
+        loss_fn.reset_queue()  # type: ignore[operator]
+
+
 def planted(seed: int = 0) -> Iterator[Planted]:
     """Every fault of these rules, on two or three families."""
     for family in ("gaussian", "digits"):
@@ -266,3 +274,4 @@ def _processes(family: str, seed: int) -> Iterator[Planted]:
         processes=2,
     )
     yield Planted("IMB601", "no-gather", base.but(loss=smooth_ap(gather_distributed=False)), base)
+    yield Planted("IMB602", "reset-on-one", base.but(loop=queue_reset_on_one_rank), base)
