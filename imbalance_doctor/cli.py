@@ -151,6 +151,7 @@ def _loss_settings(command: Callable[..., int]) -> Callable[..., int]:
 @click.option("--total-steps", type=int, help="Length of the run in steps.")
 @click.option("--epochs", type=int, help="Length of the run in epochs, where a schedule is in epochs.")
 @click.option("--world-size", type=int, default=1, show_default=True, help="Processes that train together.")
+@click.option("--target-metric", metavar="NAME", help="What the run is for, e.g. average_precision.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @_fail_on
 @_select
@@ -163,6 +164,7 @@ def preflight(
     total_steps: int | None,
     epochs: int | None,
     world_size: int,
+    target_metric: str | None,
     form: str,
     fail_on: str,
     select: str | None,
@@ -190,6 +192,7 @@ def preflight(
         total_steps=total_steps,
         epochs=epochs,
         world_size=world_size,
+        target_metric=target_metric,
         select=choice.select,
         ignore=choice.ignore,
         rules=choice.tuned(),

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "schedule": {"checkup"},
     "run": {"findings", "ranks", "records", "runlog"},
     "diagnose": {"checkup", "findings", "rules", "run", "selection"},
-    "preflight": {"checkup", "findings", "history", "recorder", "records", "rules", "selection"},
+    "preflight": {"checkup", "findings", "history", "metrics", "recorder", "records", "rules", "selection"},
     "render": {"findings", "history", "metrics", "records", "run", "render"},
     "integrations": {"doctor", "evaluation", "guard"},
 }

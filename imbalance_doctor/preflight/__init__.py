@@ -29,6 +29,7 @@ def preflight(
     epochs: int | None = None,
     world_size: int = 1,
     class_names: Sequence[str] | None = None,
+    target_metric: str | None = None,
     select: Selector = None,
     ignore: Selector = None,
     rules: Sequence[Rule] | None = None,
@@ -46,6 +47,7 @@ def preflight(
         epochs: The same in epochs, where a schedule is in epochs.
         world_size: Processes that train together.
         class_names: Names of the classes, for findings.
+        target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`.
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.
         rules: Rules with thresholds of your own; each replaces the one of the same code.
@@ -68,6 +70,7 @@ def preflight(
         epochs=epochs,
         world_size=world_size,
         class_names=class_names,
+        target_metric=target_metric,
     )
     judge = Judge(choose_rules(rules, select=select, ignore=ignore))
     seen = judge.examine(plan)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from imbalance_doctor.metrics import METRICS
 from imbalance_doctor.recorder import plain_kind
 from imbalance_doctor.records import LossInfo, RunInfo
 from imbalance_doctor.rules.base import RANKING
@@ -34,6 +35,7 @@ class Plan:
         epochs: Its length in epochs, where known.
         world_size: Processes that train together.
         class_names: Names of the classes, for findings.
+        target_metric: The validation metric that the run is for.
     """
 
     losses: tuple[LossInfo, ...]
@@ -43,6 +45,7 @@ class Plan:
     epochs: int | None = None
     world_size: int = 1
     class_names: tuple[str, ...] | None = None
+    target_metric: str | None = None
 
     @property
     def described(self) -> str:
@@ -58,6 +61,7 @@ class Plan:
             total_steps=self.total_steps,
             population_positive_rate=self.rates,
             class_names=self.class_names,
+            target_metric=self.target_metric,
             world_size=self.world_size,
         )
 
@@ -97,6 +101,7 @@ def plan_of(
     epochs: int | None,
     world_size: int,
     class_names: Sequence[str] | None,
+    target_metric: str | None = None,
 ) -> Plan:
     """Check what is known of a run, and put it together.
 
@@ -116,6 +121,8 @@ def plan_of(
         _check_count(name, value, optional=name in ("total_steps", "epochs"))
     if isinstance(class_names, str):
         raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
+    if target_metric is not None and target_metric not in METRICS:
+        raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}")
     losses = _losses(loss_fn)
     return Plan(
         losses=losses,
@@ -125,6 +132,7 @@ def plan_of(
         epochs=epochs,
         world_size=world_size,
         class_names=None if class_names is None else tuple(map(str, class_names)),
+        target_metric=target_metric,
     )
 
 

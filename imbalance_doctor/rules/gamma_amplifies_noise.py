@@ -58,6 +58,8 @@ class GammaAmplifiesNoise(Rule):
     kinds: ClassVar[frozenset[str]] = FOCAL
     requires: ClassVar[tuple[str, ...]] = ("loss",)
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    foreseeable: ClassVar[bool] = True
+    new_run: ClassVar[tuple[str, str] | None] = ("gamma", "wanted")
 
     symptom: ClassVar[str] = "gamma is {gamma:.3g}."
     noisy_symptom: ClassVar[str] = (

@@ -129,6 +129,7 @@ FAULTS = [
 FAULTS += [
     ("IMB101", SigmoidFocalLoss, {}, {"positive_rate": 0.0005}),
     ("IMB101", SoftmaxFocalLoss, {}, {"positive_rate": (0.9, 0.0999, 0.0001), "world_size": 2}),
+    ("IMB102", SigmoidFocalLoss, {"gamma": 5.0}, {"positive_rate": 0.05}),
     ("IMB106", SigmoidFocalLoss, {"alpha": 0.1}, {"positive_rate": 0.05}),
     ("IMB204", SmoothAPLoss, {"num_classes": 1, "max_pool_size": 40}, {"positive_rate": 0.05}),
     ("IMB404", PAUCAtBudgetLoss, {"num_classes": 1, "queue_size": 8192}, {"positive_rate": 0.05}),
@@ -136,6 +137,7 @@ FAULTS += [
 #: Faults whose remedy no setting carries.
 PLAIN = [
     ("IMB103", SoftmaxFocalLoss, {"alpha": [1, 1, 100]}, {"positive_rate": (0.9, 0.0999, 0.0001)}),
+    ("IMB105", SoftmaxFocalLoss, {}, {"positive_rate": 0.3, "target_metric": "average_precision"}),
     ("IMB205", SmoothAPLoss, {"num_classes": 1}, {"positive_rate": 0.4}),
     ("IMB206", SmoothAPLoss, {"num_classes": 1, "queue_size": 200_000}, {"positive_rate": 0.05}),
     ("IMB509", RecallAtQuantileLoss, {"num_classes": 1}, {"positive_rate": 0.05}),
@@ -333,6 +335,7 @@ def test_thresholds_are_those_of_the_rules():
         ({"loss_fn": SoftmaxFocalLoss(), "positive_rate": [0.5, 0.9]}, "exclude each other"),
         ({"loss_fn": nn.MSELoss()}, "MSELoss is no loss that a preflight knows"),
         ({"class_names": "fraud"}, "expected class_names to be a list of names"),
+        ({"target_metric": "sharpness"}, "expected target_metric to be one of .*; got 'sharpness'"),
         ({"select": "IMB999"}, "'IMB999' selects no rule"),
     ],
 )
