@@ -510,8 +510,8 @@ class Doctor:
     def _after_record(self, watcher: Watcher, step: int, stats: Mapping[str, Array] | None) -> None:
         """What a first record, or the lack of one, tells about a loss."""
         if stats is None:
-            if step == PATIENCE * self.every and not watcher.trained:
-                self._ask_about(watcher)
+            if watcher.missed == PATIENCE and not watcher.trained:
+                self._ask_about(watcher, step)
         elif watcher.schedule.every == self.every and "pool_pos_count" in stats:
             classes = stats["pool_pos_count"].shape[0]
             if watcher.schedule.widen(classes):
@@ -520,12 +520,12 @@ class Doctor:
                     f"{watcher.schedule.every} steps instead of every {self.every}"
                 )
 
-    def _ask_about(self, watcher: Watcher) -> None:
+    def _ask_about(self, watcher: Watcher, steps: int) -> None:
         how = "only in eval mode or without gradient" if watcher.called else "not once"
         warn(
-            f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {PATIENCE * self.every} "
-            "steps, so that nothing can be said of it. Watch the very module that the training step calls "
-            "(not a copy of it), and call it as a module: loss_fn(logits, targets)."
+            f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {steps} steps, so that "
+            "nothing can be said of it. Watch the very module that the training step calls (not a copy of "
+            "it), and call it as a module: loss_fn(logits, targets)."
         )
 
     def _speak(self, changed: Sequence[Finding]) -> list[Finding]:

@@ -77,6 +77,8 @@ class Watcher:
         self.name, self.module, self.schedule = name, module, schedule
         #: Whether it was called at all, and whether in training.
         self.called = self.trained = False
+        #: Steps that were due and left nothing.
+        self.missed = 0
         #: Whether only what differs between ranks is recorded here.
         self.rank_local = False
         self._guarded = guarded
@@ -127,6 +129,7 @@ class Watcher:
         """A step that was due is over."""
         step = self.schedule.due
         self.schedule.recorded()
+        self.missed += stats is None
         phase = float(stats["phase"]) if stats is not None and "phase" in stats else self._phase
         if phase != self._phase and self._phase is not None:
             self.schedule.restart(step + 1)

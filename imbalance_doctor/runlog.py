@@ -157,6 +157,8 @@ class LogWriter:
         """Append lines in a single write; all of them or none."""
         if self._closed is not None:
             raise OSError(self._closed)
+        if os.fstat(self._file.fileno()).st_nlink == 0:  # what is written now, nobody will ever read
+            raise FileNotFoundError(errno.ENOENT, "the log was deleted", str(self.path))
         data = "".join(f"{line}\n" for line in lines).encode()
         written = self._file.write(data)
         if written is not None and written < len(data):  # an unbuffered file may take a part only

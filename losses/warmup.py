@@ -389,7 +389,7 @@ class LossWarmupWrapper(Diagnosable):
 
     def _own_stats(self, loss: Tensor, weight: float) -> Stats:
         """What the wrapper adds to the statistics of the loss that leads."""
-        here = {"phase": float(self.phase), "main_weight": weight}
+        here = {"phase": float(self.phase.value), "main_weight": weight}
         if self._has_temperature():
             here["temperature"] = float(self.main_loss.temperature)  # type: ignore[arg-type]
         own = {name: loss.new_full((), value) for name, value in here.items()}

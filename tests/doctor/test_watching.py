@@ -1,0 +1,345 @@
+"""What a Doctor hears: every kind of loss, every shape, every way of calling it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from imbalance_doctor import Doctor, ImbalanceWarning, load_run
+from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from tests.doctor.loop import batches, train
+
+
+class _Own(nn.Module):
+    """A loss that nobody has heard of."""
+
+    def forward(self, logits, targets):
+        return F.softplus(-logits * (2 * targets - 1)).mean()
+
+
+def ids(*shape, classes=5):
+    return torch.randint(classes, shape)
+
+
+SHAPES = {
+    "bce, one logit a row": (nn.BCEWithLogitsLoss(), (32,), lambda: ids(32, classes=2).float(), 1),
+    "bce, multi-label": (nn.BCEWithLogitsLoss(), (32, 5), lambda: ids(32, 5, classes=2).float(), 5),
+    "bce, a sequence of labels": (
+        nn.BCEWithLogitsLoss(),
+        (8, 3, 7),
+        lambda: ids(8, 3, 7, classes=2).float(),
+        3,
+    ),
+    "cross-entropy": (nn.CrossEntropyLoss(), (32, 5), lambda: ids(32), 5),
+    "cross-entropy, a sequence": (nn.CrossEntropyLoss(), (8, 5, 7), lambda: ids(8, 7), 5),
+    "cross-entropy, an image": (nn.CrossEntropyLoss(ignore_index=0), (4, 5, 6, 6), lambda: ids(4, 6, 6), 5),
+    "cross-entropy, probabilities": (
+        nn.CrossEntropyLoss(),
+        (32, 5),
+        lambda: torch.rand(32, 5).softmax(1),
+        5,
+    ),
+    "own": (_Own(), (32,), lambda: ids(32, classes=2).float(), 1),
+    "softmax focal, a sequence": (SoftmaxFocalLoss(), (8, 5, 7), lambda: ids(8, 7), 5),
+    "sigmoid focal, multi-label": (SigmoidFocalLoss(), (32, 5), lambda: ids(32, 5, classes=2).float(), 5),
+    "smooth-ap, multi-label": (SmoothAPLoss(5, queue_size=64), (32, 5), lambda: ids(32, 5, classes=2), 5),
+    "partial auc": (PAUCAtBudgetLoss(1, beta=0.5, queue_size=64), (32, 1), lambda: ids(32, classes=2), 1),
+}
+
+
+def gradient_by_hand(loss_fn, logits, targets):
+    """The gradient at the logits, with classes last, and which entries are positive and which count."""
+    logits = logits.detach().clone().requires_grad_()
+    loss_fn(logits, targets).backward()
+    classes = logits.shape[1] if logits.dim() > 1 else 1
+    gradient = logits.grad.movedim(1, -1).reshape(-1, classes) if logits.dim() > 1 else logits.grad[:, None]
+    if targets.shape == logits.shape and not isinstance(loss_fn, nn.CrossEntropyLoss):
+        flat = targets.movedim(1, -1).reshape(-1, classes) if logits.dim() > 1 else targets[:, None]
+        return gradient, flat >= 0.5, torch.ones_like(flat, dtype=torch.bool)
+    rows = targets.argmax(1) if targets.is_floating_point() else targets.reshape(-1)
+    if classes == 1:
+        return gradient, rows[:, None] == 1, torch.ones_like(gradient, dtype=torch.bool)
+    counted = rows != getattr(loss_fn, "ignore_index", -100)
+    return gradient, (rows[:, None] == torch.arange(classes)) & counted[:, None], counted[:, None]
+
+
+@pytest.mark.parametrize(("loss_fn", "shape", "targets", "classes"), SHAPES.values(), ids=SHAPES)
+def test_any_loss_of_any_shape_is_recorded_per_class_with_its_gradients(loss_fn, shape, targets, classes):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(shape, requires_grad=True), targets()
+    expected = gradient_by_hand(loss_fn, logits, labels)
+    if isinstance(loss_fn, (SmoothAPLoss, PAUCAtBudgetLoss)):
+        loss_fn.reset_queue()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        loss = loss_fn(logits, labels)
+        loss.backward()
+        doctor.step()
+    (record,) = doctor.run.steps()
+    gradient, positive, counted = expected
+    for name, mask in (("pos_grad_norm", positive & counted), ("neg_grad_norm", ~positive & counted)):
+        wanted = (gradient * mask).square().sum(0).sqrt()
+        assert record.stats[name] == pytest.approx(wanted.numpy(), rel=1e-5, abs=1e-9), name
+    assert record.stats["live_pos_count"].shape == (classes,)
+    assert record.stats["live_pos_count"].sum() == (positive & counted).sum()
+    assert float(record.stats["loss"]) == pytest.approx(float(loss.detach()), rel=1e-6)
+
+
+def test_the_gradient_is_that_of_the_watched_loss_where_several_share_the_logits():
+    torch.manual_seed(0)
+    ranking, focal = SmoothAPLoss(1, temperature=0.5), SigmoidFocalLoss()
+    x, y = next(batches(64, 0.2, 0))
+    logits = x[:, :1].clone().requires_grad_()
+    alone = torch.autograd.grad(ranking(logits, y), logits)[0][:, 0]
+    ranking.reset_queue()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(ranking, "ranking")
+        doctor.watch(focal, "focal")
+        (ranking(logits, y) + 3.0 * focal(logits, y[:, None].float())).backward()
+        doctor.step()
+    first, second = doctor.run.steps()
+    assert [first.loss, second.loss] == ["ranking", "focal"]
+    assert first.stats["pos_grad_norm"].item() == pytest.approx(alone[y == 1].norm().item(), rel=1e-5)
+    assert second.stats["pos_grad_norm"].item() > 0
+
+
+def test_several_forwards_a_step_are_one_record_and_all_are_in_the_mean():
+    loss_fn, losses = SmoothAPLoss(1), []
+    with Doctor(None, on_finding="log", every=2) as doctor:
+        doctor.watch(loss_fn)
+        stream = batches(64, 0.1, 0)
+        for _ in range(5):
+            for _ in range(3):  # gradient accumulation
+                x, y = next(stream)
+                loss = loss_fn(x[:, 0].clone().requires_grad_(), y)
+                loss.backward()
+                losses.append(loss.item())
+            with torch.no_grad():  # and an evaluation in between
+                loss_fn(x[:, 0], y)
+            doctor.step()
+    steps = doctor.run.steps()
+    assert [record.step for record in steps] == [0, 2, 4]
+    means = [np.mean(losses[:3]), np.mean(losses[3:9]), np.mean(losses[9:15])]
+    assert [float(record.stats["interval_loss"]) for record in steps] == pytest.approx(means, rel=1e-6)
+    assert [float(record.stats["loss"]) for record in steps] == pytest.approx(losses[::6], rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [nn.BCEWithLogitsLoss, SigmoidFocalLoss, lambda: SmoothAPLoss(1)])
+def test_mixed_precision_is_recorded(make):
+    loss_fn, model = make(), nn.Linear(8, 1)
+    ranks = isinstance(loss_fn, SmoothAPLoss)
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        for x, y in (next(batches(64, 0.2, seed)) for seed in range(3)):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                logits = model(x)
+                assert logits.dtype is torch.bfloat16
+                loss = loss_fn(logits, y if ranks else y[:, None].float())
+            loss.backward()
+            doctor.step()
+    for record in doctor.run.steps():
+        assert all(value.dtype == np.float32 for value in record.stats.values())
+        assert np.isfinite(record.stats["loss"])
+    assert doctor.run.steps()[0].stats["pos_grad_norm"] > 0
+
+
+def test_a_compiled_model_is_trained_under_watch():
+    model, loss_fn = nn.Linear(8, 1), SmoothAPLoss(1)
+    compiled = torch.compile(model, backend="aot_eager")
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        x, y = next(batches(64, 0.2, 0))
+        loss_fn(compiled(x), y).backward()
+        doctor.step()
+    assert doctor.run.steps()[0].stats["pos_grad_norm"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # what the compiler says of torch's own code and of ours
+@pytest.mark.parametrize("main", ["smooth_ap", "wrapper"])
+def test_a_compiled_loss_is_watched(main):
+    loss_fn = SmoothAPLoss(1, queue_size=64)
+    if main == "wrapper":
+        loss_fn = LossWarmupWrapper(nn.BCEWithLogitsLoss(), loss_fn, warmup_steps=2, temp_end=0.05)
+    compiled = torch.compile(loss_fn, backend="aot_eager")
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(compiled)
+        for step, (x, y) in zip(range(5), batches(64, 0.2, 0), strict=False):
+            if main == "wrapper":
+                loss_fn.on_train_batch_start(step)
+            compiled(x[:, 0].clone().requires_grad_(), y).backward()
+            doctor.step()
+    assert [record.step for record in doctor.run.steps()] == list(range(5))
+
+
+def test_a_wrapper_is_recorded_in_each_phase():
+    loss_fn = LossWarmupWrapper(
+        nn.BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_steps=40, blend_steps=40, temp_end=0.05
+    )
+    loss_fn.on_train_batch_start(0)
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=160, each_step=lambda step: loss_fn.on_train_batch_start(step + 1))
+    phases = {record.step: float(record.stats["phase"]) for record in doctor.run.steps()}
+    assert phases == {step: (step >= 40) + (step >= 80) for step in range(0, 160, 10)}
+    with_gradients = {float(r.stats["phase"]) for r in doctor.run.steps() if "pos_grad_norm" in r.stats}
+    assert with_gradients == {0.0, 1.0, 2.0}
+
+
+def test_records_are_close_again_after_a_phase_ends():
+    loss_fn = LossWarmupWrapper(nn.BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_steps=600, temp_end=0.05)
+    loss_fn.on_train_batch_start(0)
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=700, each_step=lambda step: loss_fn.on_train_batch_start(step + 1))
+    steps = np.array([record.step for record in doctor.run.steps()])
+    assert np.diff(steps[steps < 600]).max() > 20
+    assert (np.diff(steps[steps > 630]) == 10).all()
+
+
+# --- beside the losses --------------------------------------------------------------------------------
+
+
+def test_the_learning_rate_of_an_optimizer_is_recorded():
+    loss_fn, weight = SmoothAPLoss(1), nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    with Doctor(None, on_finding="log", every=1, optimizer=optimizer) as doctor:
+        doctor.watch(loss_fn)
+        for x, y in (next(batches(64, 0.2, seed)) for seed in range(3)):
+            loss_fn(weight * x[:, 0], y).backward()
+            optimizer.step()
+            doctor.step()
+            schedule.step()
+    assert doctor.run.stats["lr"].tolist() == [0.5, 0.25, 0.125]
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_an_evaluation_in_batches_is_that_of_all_rows(classes):
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(500, classes, generator=generator)
+    targets = torch.randint(max(classes, 2), (500,), generator=generator)
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(nn.BCEWithLogitsLoss())
+        doctor.step()
+        doctor.log_eval(scores, targets)
+        with doctor.evaluation() as validation:
+            for part in range(0, 500, 64):
+                validation.update(scores[part : part + 64], targets[part : part + 64])
+        whole, parts = doctor.run.evaluations
+    for name, value in whole.metrics.items():
+        assert parts.metrics[name] == pytest.approx(value, nan_ok=True), name
+
+
+def test_a_batch_that_does_not_fit_costs_that_evaluation_alone():
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(nn.BCEWithLogitsLoss())
+        doctor.step()
+        with (
+            pytest.warns(ImbalanceWarning, match="3 targets for 5 scores.*this evaluation is left out"),
+            doctor.evaluation() as broken,
+        ):
+            broken.update(torch.zeros(5), torch.zeros(3))
+            broken.update(torch.zeros(5), torch.zeros(5))
+        with doctor.evaluation() as empty:
+            pass
+        with pytest.raises(KeyError), doctor.evaluation() as cut_short:
+            cut_short.update(torch.zeros(5), torch.tensor([0, 1, 0, 1, 0]))
+            raise KeyError
+        with doctor.evaluation() as good:
+            good.update(torch.zeros(5), torch.tensor([0, 1, 0, 1, 0]))
+            assert empty is not good
+    assert len(doctor.run.evaluations) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "message"), [("never", "was called not once"), ("in eval", "was called only in eval mode")]
+)
+def test_a_loss_that_is_not_called_is_asked_about_once(how, message):
+    watched, used = SmoothAPLoss(1), SmoothAPLoss(1)
+    with Doctor(None) as doctor:
+        doctor.watch(watched)
+        with pytest.warns(ImbalanceWarning, match=message) as caught:
+            train(
+                doctor,
+                used,
+                steps=250,
+                each_step=lambda _: (
+                    watched.eval()(torch.zeros(4), torch.ones(4)) if how == "in eval" else None
+                ),
+            )
+    assert len(caught) == 1
+
+
+def test_many_classes_are_recorded_less_often_and_the_diagnosis_says_so(tmp_path):
+    loss_fn = nn.CrossEntropyLoss()
+    generator = torch.Generator().manual_seed(0)
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        for _ in range(151):
+            logits = torch.randn(8, 1000, generator=generator, requires_grad=True)
+            loss_fn(logits, torch.randint(1000, (8,), generator=generator))
+            doctor.step()
+        (note,) = doctor.diagnosis.notes
+    assert [record.step for record in load_run(tmp_path).steps()] == [0, 50, 100, 150]
+    assert "1,000 classes: after its first record it is recorded every 50 steps instead of every 10" in note
+
+
+# --- resuming without a log ---------------------------------------------------------------------------
+
+
+def test_a_checkpoint_carries_step_and_findings_so_that_nothing_opens_twice():
+    def loss():
+        return PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+
+    with Doctor(None, on_finding="log") as first:
+        loss_fn = loss()
+        first.watch(loss_fn)
+        train(first, loss_fn, steps=200)
+        state = first.state_dict()
+    assert "IMB401" in {finding["code"] for finding in state["findings"]}
+    told = []
+    with Doctor(None, on_finding=told.append) as second:
+        loss_fn = loss()
+        second.watch(loss_fn)
+        second.load_state_dict(state)
+        x, y = next(batches(64, 0.05, 0))
+        for _ in range(100):
+            loss_fn(x[:, 0], y)
+            second.step()
+        assert second.run.steps()[0].step == 200
+    assert next(finding for finding in second.findings if finding.code == "IMB401").step < 200
+    assert "IMB401" not in {finding.code for finding in told}
+
+
+def test_a_log_knows_more_than_a_checkpoint(tmp_path):
+    with Doctor(tmp_path, on_finding="log") as first:
+        loss_fn = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+        first.watch(loss_fn)
+        train(first, loss_fn, steps=200)
+        state = first.state_dict()
+        live = first.findings
+    second = Doctor(tmp_path, on_finding="log")
+    second.load_state_dict(state)
+    second.watch(loss_fn)
+    second.step()
+    assert len(second.findings) == len(live)
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [({}, r"got keys \[\]"), ({"version": 99}, "got version 99"), ({"version": 1, "step": 1}, "KeyError")],
+)
+def test_a_state_of_something_else_is_named(state, message):
+    with pytest.raises(ValueError, match=message):
+        Doctor(None).load_state_dict(state)
+
+
+def test_a_state_comes_before_the_first_step():
+    doctor = Doctor(None)
+    state = doctor.state_dict()
+    doctor.step()
+    with pytest.raises(ValueError, match="before the first step"):
+        doctor.load_state_dict(state)
