@@ -86,7 +86,8 @@ class BandNotIid(Rule):
 
     #: Multiple of the population's rate from which the mix was changed and not drawn.
     ratio: float = 2.0
-    #: Positives that must have been seen for the ratio to be no chance: its standard error is 20 % then.
+    #: Positives that the batches (and validation data, where its rate is used) must hold, for the ratio to be
+    #: no chance: its standard error is 20 % then.
     positives: float = 25.0
 
     def examine(self, window: Window) -> Verdict:
@@ -110,8 +111,11 @@ class BandNotIid(Rule):
         declared = window.run.population_positive_rate
         if declared is not None:
             return np.atleast_1d(np.asarray(declared, np.float64))
-        rates = window.eval_series("positive_rate").values
-        return rates[-1] if len(rates) else None
+        rates, counts = (window.eval_series(name).last(1).values for name in ("positive_rate", "positives"))
+        if not len(rates) or not len(counts):
+            return None
+        known: Floats = np.where(counts[0] >= self.positives, rates[0], np.nan)
+        return known
 
     def _findings(
         self, window: Window, observed: Floats, expected: Floats, classes: list[int]

@@ -33,10 +33,10 @@ class QueuePoisonedAtSwitch(Rule):
     Call the wrapper in every phase, or `reset_queue()` when the loss takes over.
 
     ## Evidence
-    At the first record (or the first after a pause of more than two), the queue holds more rows than 1.5
-    times those that the batches since the record before can have brought, none at the start of a run; and
-    the medians of live and queued scores are more than one mean interquartile range apart. It is said until
-    the queue has turned over.
+    At the first record (or the first after a pause of three times the usual gap), the queue holds more rows
+    than 1.5 times those that the batches since the record before can have brought, none at the start of a
+    run; and the medians of live and queued scores are more than one mean interquartile range apart. It is
+    said until the queue has turned over.
 
     A queue of 8,192 rows from before a model's 200 steps of BCE, batch 64 (128 steps to turn over), Smooth-AP
     at 2 %, 4 seeds; AP after 20 / 40 / 80 / 160 / 300 steps with the old queue, and with an empty one:
@@ -82,7 +82,7 @@ class QueuePoisonedAtSwitch(Rule):
     def examine(self, window: Window) -> Verdict:
         """Look at the queue at the newest takeover, while its rows can still be there."""
         fill = window.series("queue_fill")
-        at = _takeover(fill.steps, window.run.every)
+        at, usual = _takeover(fill.steps, window.run.every)
         if at == 0 and window.records > len(fill):
             return []  # the takeover was longer ago than the window reaches
         size = int(window.config("queue_size") or 0)
@@ -92,7 +92,7 @@ class QueuePoisonedAtSwitch(Rule):
             window.series("live_pos_count").values[at, 0] + window.series("live_neg_count").values[at, 0]
         )
         step = int(fill.steps[at])
-        elapsed = 0 if step == window.run.start_step else window.run.every
+        elapsed = 0 if step == window.run.start_step else usual
         older = float(fill.values[at]) * size - self.margin * batch * elapsed
         if older <= 0.0 or (window.step - step) * batch > size:
             return []
@@ -119,7 +119,13 @@ class QueuePoisonedAtSwitch(Rule):
             yield Evidence(values, index, prescription=RESET_QUEUE)
 
 
-def _takeover(steps: np.ndarray[tuple[int], np.dtype[np.int64]], every: int) -> int:
-    """Index of the first record, or of the first after the newest pause of several records."""
-    pauses = np.flatnonzero(steps[1:] - steps[:-1] > 2 * every)
-    return int(pauses[-1]) + 1 if len(pauses) else 0
+def _takeover(steps: np.ndarray[tuple[int], np.dtype[np.int64]], every: int) -> tuple[int, int]:
+    """Index of the first record, or of the first after the newest pause, and steps between records before.
+
+    A pause is three times as long as the gap before it: records grow apart with the run, but slowly.
+    """
+    gaps = np.maximum(steps[1:] - steps[:-1], every)
+    pauses = np.flatnonzero(gaps[1:] > 3 * gaps[:-1])
+    if not len(pauses):
+        return 0, every
+    return int(pauses[-1]) + 2, int(gaps[pauses[-1]])

@@ -30,7 +30,7 @@ class RanksDisagree(Rule):
 
     Smooth-AP on two processes, 64 rows each at a rate of 5 %, 60 steps, the queue emptied on one of them at
     step 25, seeds 0 and 20: AP .84 .85 against .85 .85 on Gaussian data, .88 .79 against .83 .78 on digits.
-    One reset costs nothing, and a full queue is equal again; but each process now follows a loss of its
+    One reset costs nothing that shows; but each process now follows a loss of its
     own, and no result of the run is that of one process: a warning, where the published table has an error.
 
     ## Known problems

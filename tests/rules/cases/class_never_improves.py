@@ -44,5 +44,6 @@ CASES = [
     case(
         "other classes in validation", "borderline", None, evals([0.02, 0.02], [0.5, 0.5], [0.1] * 2, [9] * 2)
     ),
+    case("on its way", "borderline", None, evals(lambda n: 0.012 + 0.001 * n)),
     case("learnt", "healthy", None, evals(0.6, 0.95)),
 ]

@@ -17,7 +17,7 @@ def case(
         evals={"average_precision": values, "positives": positives},
         evaluations=20,
         classes=(None,),
-        prescribes={"parameter": "final_main_weight", "to": 0.5} if expect and not more else None,
+        prescribes={"parameter": "final_main_weight", "to": 0.25 if more else 0.5} if expect else None,
     )
 
 
