@@ -1,0 +1,105 @@
+"""Several ranks: each writes its own log, global statistics come from one, and disagreement is found."""
+
+import pytest
+import torch
+import torch.multiprocessing
+
+from imbalance_doctor import diagnose, load_run
+from imbalance_doctor.ranks import compared
+from imbalance_doctor.recorder import RANK_LOCAL
+from imbalance_doctor.records import LossInfo, StepRecord, as_array
+from tests.doctor import ranks_loop
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(ranks_loop.run, (2, str(folder / "rendezvous"), str(folder)), nprocs=2)
+    return folder
+
+
+def codes(findings):
+    return {finding.code for finding in findings if finding.severity != "info"}
+
+
+@pytest.mark.slow
+def test_every_rank_writes_a_file_and_what_is_global_is_in_one(runs):
+    run = load_run(runs / "none")
+    (other,) = run.others
+    assert (run.info.rank, run.info.world_size, other.info.rank) == (0, 2, 1)
+    assert all(set(record.stats) <= RANK_LOCAL for record in other.steps("ranking"))
+    assert len(run.steps("ranking")[0].stats) > len(other.steps("ranking")[0].stats)
+    for record in run.steps("ranking"):
+        assert record.stats["live_pos_count"] + record.stats["live_neg_count"] == 128
+        assert record.stats["ranks_apart"] == 0
+    # What does not gather is each rank's own.
+    assert all("live_pos_count" in record.stats for record in other.steps("plain"))
+    assert any("2 ranks" in note for note in run.notes)
+
+
+@pytest.mark.slow
+def test_a_healthy_run_on_two_ranks_has_no_finding(runs):
+    assert codes(diagnose(runs / "none").findings) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        ("no gather", "IMB601"),
+        ("settings differ", "IMB602"),
+        ("queue reset on one rank", "IMB602"),
+        ("nan on one rank", "IMB001"),
+    ],
+)
+def test_a_fault_of_the_ranks_is_found_post_hoc(runs, fault, code):
+    assert code in codes(diagnose(runs / fault).findings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("no gather", "IMB601"), ("settings differ", "IMB602"), ("queue reset on one rank", "IMB602")],
+)
+def test_it_is_found_live_and_told_by_one_rank_where_all_see_it(runs, fault, code):
+    told = [torch.load(runs / fault / f"told{rank}") for rank in range(2)]
+    assert code in told[0]
+    if fault != "no gather":
+        assert code not in told[1]
+
+
+@pytest.mark.slow
+def test_what_only_one_rank_saw_names_it(runs):
+    found = [f for f in diagnose(runs / "nan on one rank").findings if f.code == "IMB001"]
+    assert [finding.loss for finding in found] == ["plain on rank 1"]
+
+
+def record(step, loss, pool=100, name="ap", **stats):
+    values = {"loss": loss, "pool_size": pool, **stats}
+    return StepRecord(step, name, {key: as_array(value) for key, value in values.items()})
+
+
+GATHERS = {"ap": LossInfo("ap", "smooth_ap", {"queue_size": 8}), "bce": LossInfo("bce", "bce", {})}
+
+
+@pytest.mark.parametrize(
+    ("other", "apart"),
+    [
+        (record(5, 0.5), None),
+        (record(5, 0.5 + 1e-6), None),
+        (record(5, 0.6), 1.0),
+        (record(5, 0.5, pool=90), 1.0),
+        (record(6, 0.9), None),
+        (record(5, float("nan")), None),
+    ],
+)
+def test_logs_of_ranks_are_compared_step_by_step(other, apart):
+    (told,) = compared([record(5, 0.5)], [[other]], GATHERS)
+    assert told.stats.get("ranks_apart") == (None if apart is None else as_array(apart))
+
+
+def test_losses_that_do_not_gather_may_differ_between_ranks():
+    assert (
+        "ranks_apart"
+        not in compared([record(5, 0.5, name="bce")], [[record(5, 0.7, name="bce")]], GATHERS)[0].stats
+    )
