@@ -69,7 +69,7 @@ class StaleQueue(Rule):
         "live_score_quantiles", "queue_score_quantiles", "queue_fill", "queue_age", "live_pos_count",
         "live_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB505", "IMB703")
 
     symptom: ClassVar[str] = (
         "live scores of {class_label} lie {distance:.1f} interquartile ranges from the queued ones (medians "
