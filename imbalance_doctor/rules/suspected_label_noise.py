@@ -98,7 +98,7 @@ class SuspectedLabelNoise(Rule):
     #: tell the classes apart says nothing of the labels.
     separated: float = 0.8
     #: Share below the median negative in the newer half of the records, over that in the older half. Where it
-    #: falls, the model is still learning; wrong labels stay.
+    #: falls (by 1.5 standard errors of the difference), the model is still learning; wrong labels stay.
     lasting: float = 0.7
     #: Steps before the first look at the scores, and looks that are averaged over, the newest.
     settle_steps: int = 100
@@ -121,8 +121,8 @@ class SuspectedLabelNoise(Rule):
         sick &= mean(share_below(positives, negatives[..., Q75])) <= self.slope * deep
         above = 1.0 - mean(share_below(positives, negatives[..., Q95]))
         sick &= above >= np.maximum(self.separated * (1.0 - 2.0 * deep), 0.5)
-        half = len(below) // 2
-        sick &= mean(below[half:]) >= self.lasting * mean(below[:half])
+        older, newer = mean(below[: len(below) // 2]), mean(below[len(below) // 2 :])
+        sick &= (newer >= self.lasting * older) | (older - newer <= 3.0 * error)
         return self._findings(deep, above, classes_of(sick)) if sick.any() else []
 
     def _findings(self, deep: Floats, above: Floats, classes: list[int]) -> Iterator[Evidence]:

@@ -141,9 +141,8 @@ def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
     )
     yield Planted("IMB106", "alpha-at-the-rate", focal.but(loss=_focal(0.01)), focal, also=("IMB009",))
     ranked = focal.but(loss=_smooth_ap(), rate=0.02, batch=128)
-    yield Planted(
-        "IMB203", "no-queue", ranked.but(loss=_smooth_ap(0)), ranked, also=("IMB003", "IMB002"), by=250
-    )
+    hard = ranked.but(family_options={"separation": 1.5 if family == "gaussian" else 0.5})
+    yield Planted("IMB203", "no-queue", hard.but(loss=_smooth_ap(0)), hard, also=("IMB003", "IMB002"))
     yield Planted(
         "IMB204",
         "small-cap",

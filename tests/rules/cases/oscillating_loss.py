@@ -15,7 +15,7 @@ CASES = [
         prescribes={"parameter": "queue_size", "from": 1024, "to": 25000},
     ),
     Case("more than the sample explains", "sick", "smooth_ap", waves(0.5, 600), "info", QUEUE),
-    Case("small waves", "borderline", "smooth_ap", waves(0.2, 5), None, QUEUE),
+    Case("small waves", "borderline", "smooth_ap", waves(0.15, 5), None, QUEUE),
     Case("first records", "borderline", "smooth_ap", waves(0.45, 5), None, QUEUE, records=10),
     Case("a falling loss", "healthy", "smooth_ap", waves(0.02, 25, drop=0.02), None, QUEUE),
 ]  # fmt: skip
