@@ -1,0 +1,205 @@
+"""What watching costs: time in the training loop, size of the log, time to read it, memory of a long run."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.harness import Table, peak
+from imbalance_doctor import Doctor, diagnose, load_run
+from losses import PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss
+
+SUMMARY = "the monitor: overhead in the loop, log size, reading time, a million steps"
+
+Progress = Callable[[str], None]
+
+FEATURES = 32
+BATCH = 256
+#: Steps of one arm before the other has its turn: short enough that a busy moment of the machine hits both.
+BLOCK = 100
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training job: its loss, its model's width and depth, its classes."""
+
+    loss: Callable[[], nn.Module]
+    width: int = 64
+    depth: int = 1
+    classes: int = 1
+    rate: float = 0.05
+    aim: str = ""
+
+    def batches(self) -> list[tuple[Tensor, Tensor]]:
+        """Batches of a Gaussian law in which a model has something to learn, the same for every arm."""
+        generator = torch.Generator().manual_seed(0)
+        made = []
+        for _ in range(64):
+            x = torch.randn(BATCH, FEATURES, generator=generator)
+            if self.classes > 1:
+                y = torch.randint(self.classes, (BATCH,), generator=generator)
+                x[torch.arange(BATCH), y % FEATURES] += 2.5
+            else:
+                y = (torch.rand(BATCH, generator=generator) < self.rate).long()
+                x[:, 0] += 2.5 * y
+            made.append((x, y))
+        return made
+
+    def model(self) -> nn.Module:
+        """An MLP."""
+        layers: list[nn.Module] = [nn.Linear(FEATURES, self.width), nn.ReLU()]
+        for _ in range(self.depth - 1):
+            layers += [nn.Linear(self.width, self.width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(self.width, self.classes))
+
+
+JOBS = {
+    "BCE, small MLP": Job(nn.BCEWithLogitsLoss, width=128, aim="3 % of 0.5 ms"),
+    "BCE, wide MLP": Job(nn.BCEWithLogitsLoss, width=512, depth=3, aim="1 % of 10 ms"),
+    "cross-entropy, 10 classes": Job(nn.CrossEntropyLoss, width=128, classes=10, aim="3 % of 0.5 ms"),
+    "focal": Job(SigmoidFocalLoss, width=128),
+    "SmoothAP, queue 1,024": Job(lambda: SmoothAPLoss(1, queue_size=1024)),
+    "partial AUC, pairwise, queue 4,096": Job(
+        lambda: PAUCAtBudgetLoss(1, beta=0.02, surrogate="pairwise", queue_size=4096)
+    ),
+    "SmoothAP, 10 classes": Job(lambda: SmoothAPLoss(10, queue_size=1024), classes=10),
+}
+
+
+class Arm:
+    """One training run, in blocks; watched or not."""
+
+    def __init__(self, job: Job, data: list[tuple[Tensor, Tensor]], steps: int, run_dir: Path | None) -> None:
+        torch.manual_seed(0)
+        self.model, self.loss = job.model(), job.loss()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        labels = isinstance(self.loss, (nn.BCEWithLogitsLoss, SigmoidFocalLoss))
+        self.stream = cycle([(x, y[:, None].float() if labels else y) for x, y in data])
+        self.seconds, self.doctor = 0.0, None
+        if run_dir is not None:
+            start = time.perf_counter()
+            self.doctor = Doctor(run_dir, total_steps=steps, on_finding="log")
+            self.doctor.watch(self.loss)
+            self.seconds += time.perf_counter() - start
+
+    def run(self, steps: int) -> None:
+        """Train on; the time counts."""
+        start = time.perf_counter()
+        for x, y in islice(self.stream, steps):
+            loss = self.loss(self.model(x), y)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            if self.doctor is not None:
+                self.doctor.step()
+        self.seconds += time.perf_counter() - start
+
+    def close(self) -> None:
+        """End the monitoring; the time counts."""
+        start = time.perf_counter()
+        if self.doctor is not None:
+            self.doctor.close()
+        self.seconds += time.perf_counter() - start
+
+
+def run(quick: bool, progress: Progress) -> Iterator[Table]:
+    yield overhead(500 if quick else 2_000, progress)
+    if not quick:
+        yield overhead(10_000, progress, only=("BCE, small MLP", "SmoothAP, queue 1,024"))
+    yield logs(quick, progress)
+    if not quick:
+        yield soak(1_000_000, progress)
+
+
+def overhead(steps: int, progress: Progress, only: tuple[str, ...] = tuple(JOBS)) -> Table:
+    """Three arms in turns: unwatched, watched at the defaults, unwatched again."""
+    table = Table(
+        f"Overhead of a Doctor at its defaults: mean over a whole run of {steps:,} steps, imports left out",
+        ("training step", "step", "overhead", "noise (unwatched against unwatched)", "aim"),
+    )
+    Doctor(None).close()  # the rules are imported with the first doctor
+    for name in only:
+        job = JOBS[name]
+        progress(f"overhead: {name}, {steps:,} steps")
+        with tempfile.TemporaryDirectory() as folder:
+            data = job.batches()
+            arms = [Arm(job, data, steps, place) for place in (None, Path(folder), None)]
+            for arm in arms[::2]:
+                arm.run(BLOCK)  # what a first call costs belongs to no arm; the doctor's belongs to it
+                arm.seconds = 0.0
+            for block in range(steps // BLOCK):
+                for arm in arms if block % 2 else arms[::-1]:
+                    arm.run(BLOCK)
+            for arm in arms:
+                arm.close()
+        first, watched, second = (arm.seconds for arm in arms)
+        plain = (first + second) / 2
+        table.rows.append(
+            (
+                name,
+                f"{1e3 * plain / steps:.2f} ms",
+                f"{watched / plain - 1:.1%}",
+                f"{abs(first - second) / plain:.1%}",
+                job.aim,
+            )
+        )
+    return table
+
+
+def logs(quick: bool, progress: Progress) -> Table:
+    """Real runs, watched, and what is read back from them."""
+    table = Table(
+        "The log: its size, and the time to read and diagnose it",
+        ("run", "records", "log", "read into pandas and diagnosed in", "aim"),
+    )
+    for classes, steps, aim in (
+        (10, 10_000 if quick else 100_000, "20 MB and 5 s for 100,000 steps"),
+        (1_000, 2_000 if quick else 20_000, "bounded"),
+    ):
+        progress(f"log: {classes:,} classes, {steps:,} steps")
+        job = Job(lambda classes=classes: SmoothAPLoss(classes, queue_size=256), width=16, classes=classes)
+        with tempfile.TemporaryDirectory() as folder:
+            arm = Arm(job, job.batches(), steps, Path(folder))
+            arm.run(steps)
+            arm.close()
+            size = sum(file.stat().st_size for file in Path(folder).iterdir())
+            start = time.perf_counter()
+            run_ = load_run(folder)
+            rows = len(run_.stats)
+            diagnose(run_)
+            seconds = time.perf_counter() - start
+        table.rows.append(
+            (
+                f"{classes:,} classes, {steps:,} steps",
+                f"{len(run_.steps()):,} ({rows:,} rows)",
+                f"{size / 1e6:.1f} MB",
+                f"{seconds:.1f} s, {seconds / arm.seconds:.1%} of the training",
+                aim,
+            )
+        )
+    return table
+
+
+def soak(steps: int, progress: Progress) -> Table:
+    """One long run of a small model; memory as it goes."""
+    table = Table(
+        f"Memory over a run of {steps:,} steps",
+        ("steps", "peak memory of the process", "log"),
+    )
+    job = Job(nn.BCEWithLogitsLoss, width=1)
+    with tempfile.TemporaryDirectory() as folder:
+        arm = Arm(job, job.batches(), steps, Path(folder))
+        done = 0
+        for share in (0.01, 0.1, 0.25, 0.5, 0.75, 1.0):
+            arm.run(int(share * steps) - done)
+            done = int(share * steps)
+            progress(f"soak: {done:,} steps")
+            size = sum(file.stat().st_size for file in Path(folder).iterdir())
+            table.rows.append((f"{done:,}", f"{peak():.0f} MiB", f"{size / 1e6:.1f} MB"))
+        arm.close()
+    return table
