@@ -52,7 +52,7 @@ class OscillatingLoss(Rule):
     | 0, 0.01, 0.003 | 0.3-1.3 | .05 / .01 / .14 | .94 / .97 / .52 |
 
     So a sharp temperature did harm with a large learning rate only, and did not show as oscillation there;
-    what shows is the sample. Alone it did no harm above; with 2.5 positives (rate 2 %, batch 128, no queue) on
+    what shows is the sample. It did no harm there; with 2.5 positives (rate 2 %, batch 128, no queue) on
     classes that overlap AP was .42 against .46 and .52 against .66 (5 seeds), which `few-positives-in-pool`
     (IMB003) warns of. Hence information here. A sharp temperature that does harm is `saturated-temperature`
     (IMB202).
