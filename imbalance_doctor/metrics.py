@@ -40,14 +40,49 @@ DEFAULT_BUDGET = 0.01
 CALIBRATION_BINS = 15
 
 
+#: Numbers that are held in float64 at once.
+BLOCK = 1_000_000
+
+
 @dataclass(frozen=True)
-class Sheet:
-    """Evaluation data in one form: scores, labels, probabilities and decisions, each ``[N, C]``."""
+class Column:
+    """One class of the evaluation data, ``[N]`` each."""
 
     scores: NDArray[np.float64]
     positive: NDArray[np.bool_]
     probability: NDArray[np.float64]
     predicted: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Evaluation data in one form, class by class: with a thousand classes nothing of ``[N, C]`` is copied.
+
+    Attributes:
+        logits: ``[N, C]``.
+        labels: ``[N, C]`` of 0/1; or, of exclusive classes, the ids ``[N, 1]``.
+        log_total: ``[N]``, logsumexp of the logits; None under a sigmoid.
+        decision: ``[N]``, argmax of the logits; None under a sigmoid.
+    """
+
+    logits: NDArray[Any]
+    labels: NDArray[Any]
+    log_total: NDArray[np.float64] | None = None
+    decision: NDArray[np.int64] | None = None
+
+    @property
+    def classes(self) -> int:
+        """C."""
+        return int(self.logits.shape[1])
+
+    def column(self, c: int) -> Column:
+        """What there is of one class."""
+        scores = self.logits[:, c].astype(np.float64)
+        if self.log_total is None or self.decision is None:
+            return Column(scores, self.labels[:, c].astype(bool), _sigmoid(scores), scores >= 0)
+        with np.errstate(invalid="ignore"):
+            probability = np.exp(scores - self.log_total)
+        return Column(scores, self.labels[:, 0] == c, probability, self.decision == c)
 
 
 def sheet(scores: Any, targets: Any) -> Sheet:
@@ -60,32 +95,30 @@ def sheet(scores: Any, targets: Any) -> Sheet:
     Raises:
         ValueError: The shapes do not fit, or there is no row.
     """
-    logits = _matrix(scores, "scores").astype(np.float64)
-    labels = _matrix(targets, "targets")
+    logits, labels = _matrix(scores, "scores"), _matrix(targets, "targets")
     rows, classes = logits.shape
     if len(labels) != rows or labels.shape[1] not in (1, classes) or rows == 0:
         raise ValueError(
             f"expected scores [N] or [N, C] and targets [N], [N, 1] or [N, C] with at least one row; "
             f"got scores {list(logits.shape)} and targets {list(labels.shape)}"
         )
-    if not np.isin(labels, (0, 1)).all() and (classes == 1 or labels.shape[1] == classes):
-        raise ValueError("expected targets of 0 and 1 for one logit a label; got other values")
     if classes == 1 or labels.shape[1] == classes:
-        positive = labels.astype(bool)
-        probability = _sigmoid(logits)
-        return Sheet(logits, positive, probability, logits >= 0)
+        if not np.isin(labels, (0, 1)).all():
+            raise ValueError("expected targets of 0 and 1 for one logit a label; got other values")
+        return Sheet(logits, labels)
     ids = labels[:, 0].astype(np.int64)
     if ((ids != labels[:, 0]) | (ids < 0) | (ids >= classes)).any():
         raise ValueError(f"expected class ids from 0 to {classes - 1}; got {labels.min()} to {labels.max()}")
+    blocks = np.array_split(logits, max(1, logits.size // BLOCK))
+    log_total = np.concatenate([_log_sum_exp(block.astype(np.float64)) for block in blocks])
+    return Sheet(logits, ids[:, None], log_total, logits.argmax(axis=1))
+
+
+def _log_sum_exp(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    one_hot = np.arange(classes)
-    return Sheet(
-        logits,
-        ids[:, None] == one_hot,
-        shifted / shifted.sum(axis=1, keepdims=True),
-        logits.argmax(axis=1)[:, None] == one_hot,
-    )
+        highest = logits.max(axis=1, keepdims=True)
+        total: NDArray[np.float64] = highest[:, 0] + np.log(np.exp(logits - highest).sum(axis=1))
+    return total
 
 
 def evaluate(scores: Any, targets: Any, *, budget: float = DEFAULT_BUDGET) -> dict[str, Array]:
@@ -102,13 +135,12 @@ def evaluate(scores: Any, targets: Any, *, budget: float = DEFAULT_BUDGET) -> di
     if not 0 < budget <= 1:
         raise ValueError(f"expected a budget in (0, 1], got {budget}")
     data = sheet(scores, targets)
-    columns = [_one_class(data, c, budget) for c in range(data.scores.shape[1])]
+    columns = [_one_class(data.column(c), budget) for c in range(data.classes)]
     return {name: as_array([column[name] for column in columns]) for name in METRICS}
 
 
-def _one_class(data: Sheet, c: int, budget: float) -> dict[str, float]:
-    scores, positive = data.scores[:, c], data.positive[:, c]
-    predicted, probability = data.predicted[:, c], data.probability[:, c]
+def _one_class(data: Column, budget: float) -> dict[str, float]:
+    scores, positive, probability, predicted = data.scores, data.positive, data.probability, data.predicted
     rows, positives = len(scores), int(positive.sum())
     hits = int((predicted & positive).sum())
     result = dict.fromkeys(METRICS, np.nan)
