@@ -15,13 +15,8 @@ from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
 from losses.gradients import gradient_norms
+from losses.likelihood import config_of, kind_of
 from losses.likelihood_statistics import labels_of, likelihood_stats
-
-#: Plain torch losses that have a kind of their own; any other module is "other".
-PLAIN_KINDS: Mapping[type[nn.Module], str] = {
-    nn.BCEWithLogitsLoss: "bce",
-    nn.CrossEntropyLoss: "cross_entropy",
-}
 
 #: Losses of single steps that are kept for their mean: ten times what lies between two records.
 MOST_LOSSES = 1000
@@ -30,11 +25,6 @@ MOST_LOSSES = 1000
 RANK_LOCAL = frozenset(
     {"loss", "interval_loss", "pool_size", "queue_fill", "ranks_apart", "pos_grad_norm", "neg_grad_norm"}
 )
-
-
-def plain_kind(module: nn.Module) -> str:
-    """The kind of a loss that is none of ours."""
-    return next((kind for cls, kind in PLAIN_KINDS.items() if isinstance(module, cls)), "other")
 
 
 class Handle(Protocol):
@@ -98,7 +88,8 @@ class Watcher:
         module = self.module
         if isinstance(module, Diagnosable):
             return LossInfo(self.name, module.kind, module.config())
-        return LossInfo(self.name, plain_kind(module), {"class": type(module).__name__})
+        settings = {name: value for name, value in config_of(module).items() if name != "kind"}
+        return LossInfo(self.name, kind_of(module), {"class": type(module).__name__, **settings})
 
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
@@ -203,7 +194,7 @@ def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Ten
 
 def _excludes(module: nn.Module) -> bool | None:
     """Whether the loss takes classes that exclude each other; None where its inputs must tell."""
-    kind = plain_kind(module)
+    kind = kind_of(module)
     return None if kind == "other" else kind == "cross_entropy"
 
 

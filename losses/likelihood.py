@@ -6,6 +6,7 @@ takes float labels of the logits' shape, `nn.CrossEntropyLoss` class ids. `evalu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,14 +21,18 @@ from losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
 from losses.functional import counted_rows
 from losses.pool import wide_dtype
 
+#: Torch's own losses that have a kind; any other module is "other".
+PLAIN_KINDS: Mapping[type[nn.Module], str] = {
+    nn.BCEWithLogitsLoss: "bce",
+    nn.CrossEntropyLoss: "cross_entropy",
+}
+
 
 def kind_of(loss: nn.Module) -> str:
-    """The stable name of a loss in logs: its `kind`, ``"bce"``, ``"cross_entropy"`` or ``"other"``."""
+    """The stable name of a loss in logs: its `kind`, one of `PLAIN_KINDS`, or ``"other"``."""
     if isinstance(loss, Diagnosable):
         return loss.kind
-    if isinstance(loss, nn.BCEWithLogitsLoss):
-        return "bce"
-    return "cross_entropy" if isinstance(loss, nn.CrossEntropyLoss) else "other"
+    return next((kind for plain, kind in PLAIN_KINDS.items() if isinstance(loss, plain)), "other")
 
 
 def config_of(loss: nn.Module) -> dict[str, ConfigValue]:

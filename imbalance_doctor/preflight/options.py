@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 from torch import nn
 
 import losses
-from imbalance_doctor.recorder import PLAIN_KINDS
 from losses.diagnostics import Diagnosable
+from losses.likelihood import PLAIN_KINDS
 
 Loss: TypeAlias = type[nn.Module]
 

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from imbalance_doctor.metrics import METRICS
-from imbalance_doctor.recorder import plain_kind
 from imbalance_doctor.records import LossInfo, RunInfo
 from imbalance_doctor.rules.base import RANKING
 from losses import LossWarmupWrapper
 from losses.diagnostics import Diagnosable
+from losses.likelihood import kind_of
 
 Rates: TypeAlias = "float | Sequence[float]"
 
@@ -138,7 +138,7 @@ def plan_of(
 
 def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
     if not isinstance(loss_fn, Diagnosable):
-        kind = plain_kind(loss_fn)
+        kind = kind_of(loss_fn)
         if kind == "other":
             raise ValueError(
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
