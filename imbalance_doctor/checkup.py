@@ -59,6 +59,7 @@ class Checkup:
         self.history = History(run)
         self.rules = tuple(rules)
         self._at_once = tuple(rule for rule in self.rules if rule.at_once)
+        self._reading_evals = tuple(rule for rule in self.rules if rule.requires_eval)
         self._rules = {rule.code: rule for rule in self.rules}
         #: Rules that raised, by code, with the error: they are not asked again.
         self.failed: dict[str, str] = {}
@@ -91,8 +92,10 @@ class Checkup:
             if self._open:
                 changed += self._leave_phase(record, {window.kind for window in current})
         elif isinstance(record, (EvalRecord, EndRecord)):
+            # An evaluation tells nothing new to rules that do not read it.
+            rules = self._reading_evals if isinstance(record, EvalRecord) else self.rules
             for window in self.history.windows():
-                changed += self._examine(window, self.rules)
+                changed += self._examine(window, rules)
         return self._in_order(changed) if changed else changed
 
     def restore(self, findings: Iterable[Finding]) -> None:

@@ -166,6 +166,7 @@ class Doctor:
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
         self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
+        self._untold: list[Finding] = []  # opened since the last step, by an evaluation
         self._resumed: list[Finding] = []  # findings of an earlier session, where there is no log to tell
         self._closed = False
         self._statistics = Guard("the statistics of a watched loss", "it is no longer recorded")
@@ -220,7 +221,7 @@ class Doctor:
             metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``.
 
         Returns:
-            Findings that this step opened or made graver.
+            Findings that opened or grew graver since the step before, by an evaluation or in this step.
 
         Raises:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
@@ -231,6 +232,7 @@ class Doctor:
             return []
         if self._closed or os.getpid() != self._process:  # a forked worker is not the run
             return []
+        untold, self._untold = self._untold, []
         number = self._next_step() if step is None else int(step)
         first = self._step is None
         self._step = number
@@ -245,7 +247,7 @@ class Doctor:
                 watcher.recorded(stats)
                 self._after_record(watcher, current, stats)
         self._arm()
-        return self._speak(changed) if changed else []
+        return untold + self._speak(changed)
 
     def log_eval(
         self, scores: Any, targets: Any, step: int | None = None, *, budget: float | None = None
@@ -272,7 +274,10 @@ class Doctor:
             # Only the first step tells where this session begins, and what it supersedes.
             self._early.append((number, values))
         else:
-            self._speak(self._take_in(EvalRecord(self._step if number is None else number, values)))
+            record = EvalRecord(self._step if number is None else number, values)
+            self._untold += self._speak(self._take_in(record))
+            if self._untold:
+                self._wake = 0  # the next step has something to return
 
     def evaluation(self, step: int | None = None, *, budget: float | None = None) -> Evaluation:
         """Collect validation in batches, and record it once: `log_eval` for what does not fit into one call.

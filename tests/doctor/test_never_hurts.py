@@ -1,5 +1,6 @@
 """Whatever goes wrong in or around the monitor, training goes on, and one warning says what is lost."""
 
+import contextlib
 import json
 import multiprocessing
 import signal
@@ -349,8 +350,11 @@ def test_ctrl_c_ends_the_run_and_leaves_a_log_that_resumes(tmp_path):
             log.exists() and log.read_bytes().count(b'"step"') > lines
         ):
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        for _ in range(20):  # torch swallows one that comes in the wrong moment, watched or not
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _, errors = process.communicate(timeout=5)
+                break
         assert process.returncode != 0
         assert "KeyboardInterrupt" in errors
         assert "during handling" not in errors.lower()
