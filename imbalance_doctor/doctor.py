@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -10,52 +9,32 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
 from imbalance_doctor.announce import OnFinding, announcer
-from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.guard import Guard, failures, warn
+from imbalance_doctor.journal import Journal, TensorBoardTarget
 from imbalance_doctor.metrics import DEFAULT_BUDGET, METRICS, evaluate
 from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.records import (
     Array,
     EndRecord,
     EvalRecord,
-    Record,
     RunInfo,
-    StartRecord,
     StepRecord,
     TreatmentRecord,
     WatchRecord,
 )
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.run import Run, load_run
-from imbalance_doctor.runlog import (
-    LogWriter,
-    earlier_sessions,
-    encode,
-    encode_finding,
-    header,
-    log_path,
-)
-from imbalance_doctor.schedule import Schedule
+from imbalance_doctor.run import Run
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
 from imbalance_doctor.treatment import apply, revert
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-    from imbalance_doctor.render.tensorboard import TensorBoardPanels
-
-TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
-
-#: Records that may go by before a loss that was never called is asked about.
-PATIENCE = 20
+from imbalance_doctor.watchers import Watchers
 
 #: Version of `Doctor.state_dict`. 1: the first one.
 STATE = 1
@@ -136,7 +115,7 @@ class Doctor:
         self.every = every
         self._announce = announcer(on_finding)
         chosen = choose_rules(rules, select=select, ignore=ignore)
-        self._info = RunInfo(
+        info = RunInfo(
             every=every,
             total_steps=total_steps,
             population_positive_rate=_rates(population_positive_rate),
@@ -150,30 +129,18 @@ class Doctor:
                 "thresholds": changed_thresholds(chosen),
             },
         )
-        self._checkup = Checkup(self._info, chosen)
-        self._failed_rules: set[str] = set()
-        self._watchers: dict[str, Watcher] = {}
-        self._treatments: list[str] = []  # of this session, in words
+        self._journal = Journal(info, chosen, self.run_dir, tensorboard)
+        self._watchers = Watchers(every, total_steps)
         self._optimizer = optimizer
         self._process = os.getpid()
-        self._notes: list[str] = []
-        self._records: list[Record] = []  # the run itself, where there is no run_dir
-        self._log: LogWriter | None = None
-        self._panels: TensorBoardPanels | None = None
-        self._tensorboard = tensorboard
         self._steps = 0  # calls of `step`, which is what the schedule counts
-        self._wake = 0  # calls up to this one have nothing to do
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
+        self._resumed: list[Finding] = []  # findings of that session
         self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
         self._untold: list[Finding] = []  # opened since the last step, by an evaluation
-        self._resumed: list[Finding] = []  # findings of an earlier session, where there is no log to tell
+        self._treatments: list[str] = []  # of this session, in words
         self._closed = False
-        self._statistics = Guard("the statistics of a watched loss", "it is no longer recorded")
-        self._transfer = Guard("reading the statistics", "nothing more is recorded")
-        self._logging = Guard("the run log", "what was written stays, nothing more is logged")
-        self._examining = Guard("the checkup", "rules are no longer applied")
-        self._drawing = Guard("TensorBoard", "its panels are no longer written")
         self._reading = Guard("the metrics given to step", "they are no longer recorded")
 
     # --- watching ---------------------------------------------------------------------------------------
@@ -189,26 +156,9 @@ class Doctor:
             TypeError: `loss_fn` is not a module.
             ValueError: The name is taken, or the loss is watched already.
         """
-        if not isinstance(loss_fn, nn.Module):
-            raise TypeError(
-                f"expected a loss module; got {type(loss_fn).__name__}. Wrap a function in an nn.Module "
-                "whose forward takes (logits, targets)"
-            )
-        if any(watcher.module is loss_fn for watcher in self._watchers.values()):
-            raise ValueError("this loss is watched already")
-        if name is not None and name in self._watchers:
-            raise ValueError(f"a loss is watched as {name!r} already; give another name")
-        kind = str(getattr(loss_fn, "kind", type(loss_fn).__name__))
-        base = name or kind
-        while base in self._watchers:
-            base = f"{kind}_{len(self._watchers) + 1}"
-        schedule = Schedule(self.every, self._info.total_steps, self._steps)
-        watcher = Watcher(base, loss_fn, schedule, self._statistics)
-        self._watchers[base] = watcher
-        self._arm()
-        if self._step is not None:  # others are written with the header, at the first step
-            watcher.rank_local = self._info.rank > 0 and watcher.info.gathers
-            self._take_in(WatchRecord(self._step, watcher.info))
+        watcher = self._watchers.add(loss_fn, name, self._steps)
+        if self._step is not None:  # others are put on record at the first step
+            self._put_on_record(watcher, self._step)
 
     # --- the loop ---------------------------------------------------------------------------------------
 
@@ -227,26 +177,23 @@ class Doctor:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
         """
         current, self._steps = self._steps, self._steps + 1
-        if self._steps < self._wake:  # nothing is due in this step, and nothing in the next one
+        if self._steps < self._watchers.wake:  # nothing is due in this step, and nothing in the next one
             self._step = self._next_step() if step is None else int(step)
             return []
         if self._closed or os.getpid() != self._process:  # a forked worker is not the run
             return []
-        untold, self._untold = self._untold, []
         number = self._next_step() if step is None else int(step)
-        first = self._step is None
+        changed = self._begin(number) if self._step is None else []
         self._step = number
-        changed = self._start(number) if first else []
         values: dict[str, float] | None = None
-        for watcher in self._watchers.values():
-            if current == watcher.schedule.due:
-                stats = self._transfer(watcher.take)
-                values = self._metrics(metrics) if values is None else values
-                if stats:
-                    changed += self._take_in(StepRecord(number, watcher.name, stats, values))
-                watcher.recorded(stats)
-                self._after_record(watcher, current, stats)
-        self._arm()
+        for watcher, stats, note in self._watchers.take(current):
+            values = self._metrics(metrics) if values is None else values
+            if stats:
+                changed += self._journal.take(StepRecord(number, watcher.name, stats, values))
+            if note:
+                self._journal.note(note)
+        self._watchers.arm(self._steps)
+        untold, self._untold = self._untold, []
         return untold + self._speak(changed)
 
     def log_eval(
@@ -275,9 +222,9 @@ class Doctor:
             self._early.append((number, values))
         else:
             record = EvalRecord(self._step if number is None else number, values)
-            self._untold += self._speak(self._take_in(record))
+            self._untold += self._speak(self._journal.take(record))
             if self._untold:
-                self._wake = 0  # the next step has something to return
+                self._watchers.wake = 0  # the next step has something to return
 
     def evaluation(self, step: int | None = None, *, budget: float | None = None) -> Evaluation:
         """Collect validation in batches, and record it once: `log_eval` for what does not fit into one call.
@@ -340,10 +287,10 @@ class Doctor:
     ) -> TreatmentRecord:
         record = TreatmentRecord(self._step or 0, watcher.info, code, parameter, *change)
         if self._step is not None:
-            self._take_in(record)
+            self._journal.take(record)
         self._treatments.append(f"{record.loss.name}: {record}")
         watcher.schedule.restart(self._steps)
-        self._arm()
+        self._watchers.arm(self._steps)
         return record
 
     def close(self, *, complete: bool = True) -> None:
@@ -357,17 +304,13 @@ class Doctor:
         changed = []
         if self._step is None and self._early:
             self._step = 0
-            changed += self._start(0)
+            changed += self._begin(0)
         if complete and self._step is not None:
-            changed += self._take_in(EndRecord(self._step))
+            changed += self._journal.take(EndRecord(self._step))
         self._closed = True
-        for watcher in self._watchers.values():
+        for watcher in self._watchers:
             watcher.remove()
-        if self._log is not None:
-            with contextlib.suppress(OSError):  # a full disk says so again; it has been reported
-                self._log.close()
-        if self._panels is not None:
-            self._drawing(self._panels.close)
+        self._journal.close()
         self._speak(changed)
 
     def __enter__(self) -> Doctor:
@@ -419,22 +362,14 @@ class Doctor:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, open ones first."""
-        return self._checkup.findings
+        return self._journal.checkup.findings
 
     @property
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
-        parts = (
-            self._statistics,
-            self._transfer,
-            self._reading,
-            self._logging,
-            self._examining,
-            self._drawing,
-        )
-        notes = [f"{part.part} failed: {part.failure}; {part.lost}" for part in parts if part.failure]
-        notes += self._notes
-        found = self._checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
+        parts = (self._watchers.statistics, self._watchers.transfer, self._reading)
+        notes = [*failures(*parts), *self._journal.notes]
+        found = self._journal.checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
         return replace(found, treatments=tuple(self._treatments))
 
     @property
@@ -444,9 +379,7 @@ class Doctor:
         Raises:
             LogError: The log cannot be read back.
         """
-        if self.run_dir is None or self._log is None:
-            return Run(self._info, list(self._records))
-        return load_run(self._log.path)
+        return self._journal.run
 
     # --- inside -----------------------------------------------------------------------------------------
 
@@ -454,110 +387,42 @@ class Doctor:
         last = self._before if self._step is None else self._step
         return 0 if last is None else last + 1
 
-    def _start(self, step: int) -> list[Finding]:
-        """The first step is known: read what came before, write the header, put the losses on record."""
-        rank, world_size = _process()  # only now: the process group may be younger than this object
-        self._info = replace(self._info, start_step=step, rank=rank, world_size=world_size)
+    def _begin(self, step: int) -> list[Finding]:
+        """The first step is known: open the journal, and put on record what came before it."""
+        self._journal.begin(step, self._resumed)
         changed: list[Finding] = []
-        self._checkup.history.run = self._info
-        if self.run_dir is not None:
-            path = log_path(self.run_dir, rank)
-            # Findings of the earlier sessions stay open, and are not told again.
-            for record in self._logging(earlier_sessions, path, step) or []:
-                self._examining(self._checkup.feed, record)
-            if self._checkup.history.records:
-                self._examining(self._checkup.feed, StartRecord(step))
-                self._resumed.clear()  # the log knows more
-            self._log = self._logging(LogWriter, path)
-            if self._log is not None:
-                self._logging(self._log.write, header(self._info))
-        self._checkup.restore(self._resumed)
-        if self._tensorboard and rank == 0:
-            self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
-        for watcher in self._watchers.values():
-            watcher.rank_local = rank > 0 and watcher.info.gathers
-            changed += self._take_in(WatchRecord(step, watcher.info))
+        for watcher in self._watchers:
+            changed += self._put_on_record(watcher, step)
         for number, values in self._early:
-            changed += self._take_in(EvalRecord(step if number is None else number, values))
+            changed += self._journal.take(EvalRecord(step if number is None else number, values))
         self._early.clear()
         return changed
 
-    def _take_in(self, record: Record) -> list[Finding]:
-        """Log, examine and draw one record; the findings that it opened, made graver or resolved."""
-        if self.run_dir is None:
-            self._records.append(record)
-        elif self._log is not None:
-            self._logging(lambda log: log.write(*encode(record)), self._log)
-        changed = self._examining(self._checkup.feed, record) or []
-        for code in self._checkup.failed.keys() - self._failed_rules:
-            self._failed_rules.add(code)
-            reason = self._checkup.failed[code]
-            warn(f"imbalance-doctor: rule {code} failed ({reason}) and is no longer applied.")
-        if self._log is not None and changed:
-            self._logging(self._log.write, *(encode_finding(finding) for finding in changed))
-        if self._panels is not None:
-            if isinstance(record, (StepRecord, EvalRecord)):
-                self._drawing(self._panels.write, record, self._info)
-            for finding in changed:
-                self._drawing(self._panels.write_finding, finding)
-        return changed
-
-    def _arm(self) -> None:
-        """Tell every watcher what the next step is to leave, and when `step` has something to do again."""
-        for watcher in self._watchers.values():
-            watcher.next_step(self._steps)
-        self._wake = min((watcher.schedule.due for watcher in self._watchers.values()), default=0)
+    def _put_on_record(self, watcher: Watcher, step: int) -> list[Finding]:
+        watcher.rank_local = self._journal.info.rank > 0 and watcher.info.gathers
+        return self._journal.take(WatchRecord(step, watcher.info))
 
     def _metrics(self, given: Mapping[str, Any]) -> dict[str, float]:
         """The numbers to keep beside a record."""
         return self._reading(_numbers, given, self._optimizer) or {}
 
-    def _after_record(self, watcher: Watcher, step: int, stats: Mapping[str, Array] | None) -> None:
-        """What a first record, or the lack of one, tells about a loss."""
-        if stats is None:
-            if watcher.missed == PATIENCE and not watcher.trained:
-                self._ask_about(watcher, step)
-        elif watcher.schedule.every == self.every and "pool_pos_count" in stats:
-            classes = stats["pool_pos_count"].shape[0]
-            if watcher.schedule.widen(classes):
-                self._notes.append(
-                    f"{watcher.name} has {classes:,} classes: after its first record it is recorded every "
-                    f"{watcher.schedule.every} steps instead of every {self.every}"
-                )
-
-    def _ask_about(self, watcher: Watcher, steps: int) -> None:
-        how = "only in eval mode or without gradient" if watcher.called else "not once"
-        warn(
-            f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {steps} steps, so that "
-            "nothing can be said of it. Watch the very module that the training step calls (not a copy of "
-            "it), and call it as a module: loss_fn(logits, targets)."
-        )
-
     def _speak(self, changed: Sequence[Finding]) -> list[Finding]:
         opened = [finding for finding in changed if finding.status == "open"]
         # What all ranks see alike is rank 0's to tell.
-        alike = {watcher.name for watcher in self._watchers.values() if watcher.rank_local}
+        alike = {watcher.name for watcher in self._watchers if watcher.rank_local}
         told = [finding for finding in opened if finding.loss not in alike]
         if told:
             self._announce(told)
         return opened
 
     def _budget(self) -> float:
-        for watcher in self._watchers.values():
+        for watcher in self._watchers:
             config = watcher.info.config
             config = {**config, **(config.get("main_loss") or {})}
             for name in ("quantile", "beta"):
                 if config.get(name):
                     return float(config[name])
         return DEFAULT_BUDGET
-
-
-def _process() -> tuple[int, int]:
-    """Rank and world size of this process."""
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1
 
 
 def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
@@ -574,11 +439,3 @@ def _numbers(metrics: Mapping[str, Any], optimizer: torch.optim.Optimizer | None
     if optimizer is not None:
         numbers.setdefault("lr", float(optimizer.param_groups[0]["lr"]))
     return numbers
-
-
-def _panels(target: TensorBoardTarget, run_dir: Path | None, step: int) -> TensorBoardPanels:
-    from imbalance_doctor.render.tensorboard import TensorBoardPanels
-
-    place = run_dir if isinstance(target, bool) else target
-    assert place is not None  # checked by the constructor
-    return TensorBoardPanels(place, step)

@@ -49,3 +49,8 @@ class Guard:
             self.failure = f"{type(error).__name__}: {error}"
             warn(f"imbalance-doctor: {self.part} failed ({self.failure}); {self.lost}. Training goes on.")
             return None
+
+
+def failures(*parts: Guard) -> list[str]:
+    """What has failed, and what is lost with it."""
+    return [f"{part.part} failed: {part.failure}; {part.lost}" for part in parts if part.failure]

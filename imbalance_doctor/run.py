@@ -189,7 +189,7 @@ def _rank(file: Path) -> tuple[int, str]:
 
 def _read(file: Path) -> Run:
     log = read_log(file)
-    notes = []
+    notes = list(log.notes)
     if log.torn_lines:
         notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
     if log.sessions > 1:

@@ -125,6 +125,11 @@ def encode_finding(finding: Finding) -> str:
     return _text({"kind": "finding", "event": event, "finding": {**finding.to_dict(), "evidence": evidence}})
 
 
+def encode_note(text: str) -> str:
+    """Something that a reader of the run should know."""
+    return _text({"kind": "note", "text": text})
+
+
 class LogWriter:
     """Appends to one log file.
 
@@ -201,6 +206,7 @@ class Log:
     info: RunInfo
     records: list[Record] = field(default_factory=list)
     live_findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     torn_lines: int = 0
     sessions: int = 0
 
@@ -280,7 +286,7 @@ def _take(
     log: Log | None, item: dict[str, Any], path: Path, histograms: dict[tuple[int, str], dict[str, Array]]
 ) -> Log:
     kind = item["kind"]
-    if not _is_header(item) and kind != "finding" and not isinstance(item.get("step"), int):
+    if not _is_header(item) and kind not in ("finding", "note") and not isinstance(item.get("step"), int):
         raise LogError(f"expected a whole number as the step of a {kind!r} line, got {item.get('step')!r}")
     if _is_header(item):
         info = _run_info(item)
@@ -313,6 +319,9 @@ def _take(
     elif kind == "finding":
         evidence = {name: float(_array(value)) for name, value in item["finding"]["evidence"].items()}
         log.live_findings.append(Finding(**{**item["finding"], "evidence": evidence}))
+    elif kind == "note":
+        if item["text"] not in log.notes:  # a resumed session says it again
+            log.notes.append(str(item["text"]))
     elif kind == "end":
         log.records.append(EndRecord(item["step"]))
     # Kinds of a later minor version are passed over: the schema number speaks of what must be understood.

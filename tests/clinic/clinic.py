@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Diagnosis, Finding, Severity, at_least
 from imbalance_doctor.metrics import evaluate
+from imbalance_doctor.records import TreatmentRecord
 from tests.clinic.families import FAMILIES, model_for
 
 Batch = tuple[Tensor, Tensor]
@@ -49,6 +50,7 @@ class ClinicRun:
     every: int = 10
     declare_steps: bool = True
     declare_rate: bool = False
+    target_metric: str | None = None
     #: Factor on the model's logits, inside the model.
     logit_scale: float = 1.0
     #: Changes a batch before it is used: (step, x, y) -> (x, y).
@@ -61,6 +63,8 @@ class ClinicRun:
     drive_schedule: bool = True
     #: Processes that train together, each on batches of its own.
     processes: int = 1
+    #: Code of a rule whose prescriptions are applied to the running loss as soon as it is found.
+    treat: str | None = None
 
     def but(self, **changes: Any) -> ClinicRun:
         """The same run with changes."""
@@ -78,6 +82,10 @@ class Outcome:
     metrics: dict[str, float]
     #: (step, metrics) of each evaluation.
     curve: tuple[tuple[int, dict[str, float]], ...]
+    #: The training loss at every step.
+    losses: tuple[float, ...]
+    #: Settings that were changed mid-run.
+    treatments: tuple[TreatmentRecord, ...]
     history: Any
 
     def codes(self, floor: Severity = "warning") -> list[str]:
@@ -160,10 +168,13 @@ def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
         every=run.every,
         total_steps=run.steps if run.declare_steps else None,
         population_positive_rate=run.rate if run.declare_rate else None,
+        target_metric=run.target_metric,
         on_finding=opened.append,
         **doctor_options,
     )
     curve: list[tuple[int, dict[str, float]]] = []
+    losses: list[Tensor] = []
+    treatments: list[TreatmentRecord] = []
     with doctor:
         doctor.watch(loss_fn)
         for step in range(run.steps):
@@ -182,14 +193,32 @@ def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
             if loss.requires_grad:
                 loss.backward()
             optimizer.step()
-            doctor.step()
+            losses.append(loss.detach())
+            found = doctor.step()
+            treatments += [t for f in found if f.code == run.treat and (t := _treat(doctor, f))]
             last = step == run.steps - 1
             if last or (run.evaluate_every and (step + 1) % run.evaluate_every == 0):
                 scores = _scores(model, held_out[0])
                 curve.append((step, _means(scores, held_out[1])))
                 if run.evaluate_every and not last:
                     doctor.log_eval(scores, held_out[1], step=step)
-    return Outcome(doctor.diagnosis, tuple(opened), curve[-1][1], tuple(curve), doctor._checkup.history)
+    return Outcome(
+        doctor.diagnosis,
+        tuple(opened),
+        curve[-1][1],
+        tuple(curve),
+        tuple(torch.stack(losses).tolist()),
+        tuple(treatments),
+        doctor._journal.checkup.history,
+    )
+
+
+def _treat(doctor: Doctor, finding: Finding) -> TreatmentRecord | None:
+    """Apply what a finding prescribes, where it prescribes something that a running loss can change."""
+    try:
+        return doctor.treat(finding)
+    except ValueError:
+        return None
 
 
 def _optimizer(run: ClinicRun, model: nn.Module) -> torch.optim.Optimizer:

@@ -58,8 +58,9 @@ def test_names_default_to_the_kind_and_stay_apart():
     doctor = Doctor(None)
     for loss_fn in (SmoothAPLoss(1), SmoothAPLoss(1), nn.BCEWithLogitsLoss()):
         doctor.watch(loss_fn)
-    assert len(set(doctor._watchers)) == 3
-    assert "smooth_ap" in doctor._watchers
+    names = [watcher.name for watcher in doctor._watchers]
+    assert len(set(names)) == 3
+    assert "smooth_ap" in names
 
 
 def test_what_cannot_be_watched_is_named():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from imbalance_doctor import Doctor, ImbalanceWarning, load_run
+from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 from tests.doctor.loop import batches, train
 
@@ -284,6 +284,7 @@ def test_many_classes_are_recorded_less_often_and_the_diagnosis_says_so(tmp_path
         (note,) = doctor.diagnosis.notes
     assert [record.step for record in load_run(tmp_path).steps()] == [0, 50, 100, 150]
     assert "1,000 classes: after its first record it is recorded every 50 steps instead of every 10" in note
+    assert note in diagnose(tmp_path).notes
 
 
 # --- resuming without a log ---------------------------------------------------------------------------

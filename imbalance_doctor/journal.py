@@ -1,0 +1,157 @@
+"""Where the records of a run go: the log, the checkup, TensorBoard. Each part fails for itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+
+from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.findings import Finding
+from imbalance_doctor.guard import Guard, failures, warn
+from imbalance_doctor.records import EvalRecord, Record, RunInfo, StartRecord, StepRecord
+from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.runlog import (
+    LogWriter,
+    earlier_sessions,
+    encode,
+    encode_finding,
+    encode_note,
+    header,
+    log_path,
+)
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+    from imbalance_doctor.render.tensorboard import TensorBoardPanels
+
+TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
+
+
+class Journal:
+    """The record of one run, as it is made.
+
+    Args:
+        info: What is known of the run before its first step.
+        rules: The rules to apply.
+        run_dir: Where the log goes; None keeps the records in memory.
+        tensorboard: As in `Doctor`.
+    """
+
+    def __init__(
+        self, info: RunInfo, rules: Sequence[Rule], run_dir: Path | None, tensorboard: TensorBoardTarget
+    ) -> None:
+        self.info, self.run_dir = info, run_dir
+        self.checkup = Checkup(info, rules)
+        self._tensorboard = tensorboard
+        self._records: list[Record] = []  # the run itself, where there is no run_dir
+        self._notes: list[str] = []
+        self._failed_rules: set[str] = set()
+        self._log: LogWriter | None = None
+        self._panels: TensorBoardPanels | None = None
+        self._logging = Guard("the run log", "what was written stays, nothing more is logged")
+        self._examining = Guard("the checkup", "rules are no longer applied")
+        self._drawing = Guard("TensorBoard", "its panels are no longer written")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the diagnosis should know: parts that failed, what is left out."""
+        return [*failures(self._logging, self._examining, self._drawing), *self._notes]
+
+    @property
+    def run(self) -> Run:
+        """The run so far.
+
+        Raises:
+            LogError: The log cannot be read back.
+        """
+        if self._log is None:
+            return Run(self.info, list(self._records), notes=list(self._notes))
+        return load_run(self._log.path)
+
+    def begin(self, step: int, resumed: Sequence[Finding]) -> None:
+        """The first step is known: read what came before it, and write the header.
+
+        Args:
+            step: The first step of this session.
+            resumed: Findings of an earlier session, for a run whose log does not tell of one.
+        """
+        rank, world_size = _process()  # only now: the process group may be younger than the doctor
+        self.info = replace(self.info, start_step=step, rank=rank, world_size=world_size)
+        self.checkup.history.run = self.info
+        if self.run_dir is not None:
+            path = log_path(self.run_dir, rank)
+            # Findings of the earlier sessions stay open, and are not told again.
+            for record in self._logging(earlier_sessions, path, step) or []:
+                self._examining(self.checkup.feed, record)
+            if self.checkup.history.records:
+                self._examining(self.checkup.feed, StartRecord(step))
+                resumed = ()  # the log knows more
+            self._log = self._logging(LogWriter, path)
+            self._write(header(self.info))
+        self.checkup.restore(resumed)
+        if self._tensorboard and rank == 0:
+            self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
+
+    def take(self, record: Record) -> list[Finding]:
+        """Log, examine and draw one record.
+
+        Returns:
+            Findings that it opened, made graver or resolved.
+        """
+        if self.run_dir is None:
+            self._records.append(record)
+        elif self._log is not None:
+            self._logging(lambda log: log.write(*encode(record)), self._log)
+        changed = self._examining(self.checkup.feed, record) or []
+        for code in self.checkup.failed.keys() - self._failed_rules:
+            self._failed_rules.add(code)
+            reason = self.checkup.failed[code]
+            warn(f"imbalance-doctor: rule {code} failed ({reason}) and is no longer applied.")
+        if changed:
+            self._write(*(encode_finding(finding) for finding in changed))
+        if self._panels is not None:
+            if isinstance(record, (StepRecord, EvalRecord)):
+                self._drawing(self._panels.write, record, self.info)
+            for finding in changed:
+                self._drawing(self._panels.write_finding, finding)
+        return changed
+
+    def note(self, text: str) -> None:
+        """Keep something that a reader of the run should know."""
+        self._notes.append(text)
+        self._write(encode_note(text))
+
+    def close(self) -> None:
+        """End the log and the panels; a second call does nothing."""
+        if self._log is not None:
+            with contextlib.suppress(OSError):  # a full disk says so again; it has been reported
+                self._log.close()
+        if self._panels is not None:
+            self._drawing(self._panels.close)
+
+    def _write(self, *lines: str) -> None:
+        if self._log is not None:
+            self._logging(self._log.write, *lines)
+
+
+def _process() -> tuple[int, int]:
+    """Rank and world size of this process."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _panels(target: TensorBoardTarget, run_dir: Path | None, step: int) -> TensorBoardPanels:
+    from imbalance_doctor.render.tensorboard import TensorBoardPanels
+
+    place = run_dir if isinstance(target, bool) else target
+    assert place is not None  # checked by the doctor
+    return TensorBoardPanels(place, step)
