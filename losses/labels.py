@@ -31,8 +31,8 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
     Raises:
         ValueError: On another shape, a fractional label or one that is out of range.
     """
-    multi_label = num_classes > 1 and tuple(targets.shape) == (rows, num_classes)
-    if not multi_label and tuple(targets.shape) not in ((rows,), (rows, 1)):
+    multi_label = num_classes > 1 and targets.shape == (rows, num_classes)
+    if not multi_label and targets.shape != (rows,) and targets.shape != (rows, 1):
         raise ValueError(
             f"targets must have shape [{rows}] or [{rows}, 1] (class ids)"
             + (f" or [{rows}, {num_classes}] (0/1 for each class)" if num_classes > 1 else "")
@@ -79,15 +79,20 @@ def _first(targets: Tensor, wrong: Tensor) -> float | int | bool:
     return value
 
 
+def all_count(labels: Tensor) -> bool:
+    """Whether a look settles that none of some memberships or encoded targets is ignored."""
+    return looks_are_free(labels) and labels.numel() > 0 and int(labels.amin()) != IGNORED
+
+
 def membership(codes: Tensor, num_classes: int) -> Tensor:
     """The int8 `[N, C]` membership of encoded targets."""
     if codes.dim() == 2:
         return codes
     if num_classes == 1:
-        return codes.to(torch.int8)[:, None]
+        return codes.to(torch.int8).unsqueeze(1)
     classes = torch.arange(num_classes, device=codes.device)
     member = (codes[:, None] == classes).to(torch.int8)
-    if looks_are_free(codes) and codes.numel() and int(codes.amin()) != IGNORED:
+    if all_count(codes):
         return member
     return torch.where(codes[:, None] == IGNORED, IGNORED, member)
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from losses._checks import looks_are_free
-from losses.labels import IGNORED, strata
-from losses.sampling import fair_order, quota_sample, rows_in_order
+from losses.labels import IGNORED, all_count, strata
+from losses.sampling import fair_order, fair_rows, quota_sample, rows_in_order
 
 
 @dataclass(frozen=True)
@@ -226,9 +226,10 @@ class MemoryQueue(nn.Module):
             self._typed = True
 
     @torch.no_grad()
-    def feed(self, batch: Rows, *, unless: Tensor | None = None) -> None:
+    def feed(self, batch: Rows, *, unless: Tensor | None = None, complete: bool = False) -> None:
         """Write the rows that count, oldest slots first; nothing at all where 0-dim `unless` is true.
 
+        `complete` says that it is known that all of them count.
         The first rows fed decide on the device and the precision, later ones may widen it.
 
         A batch larger than the queue leaves a fair sample of itself, see `losses.sampling.fair_order`.
@@ -240,25 +241,24 @@ class MemoryQueue(nn.Module):
             self._marked = True
         if looks_are_free(self.step) and looks_are_free(batch.scores):
             if unless is None or not bool(unless):
-                self._write(batch)
+                self._write(batch, complete)
         else:
             self._write_masked(
                 batch, torch.zeros_like(self.step, dtype=torch.bool) if unless is None else unless
             )
 
-    def _write(self, batch: Rows) -> None:
+    def _write(self, batch: Rows, complete: bool) -> None:
         """Write rows to at most two stretches of the ring."""
         if self.size and batch.scores.shape[0]:
-            if int(batch.labels.amin()) == IGNORED:
+            if not complete and not all_count(batch.labels):
                 batch = batch.at((batch.labels != IGNORED).any(1).nonzero()[:, 0])
             if batch.scores.shape[0] > self.size:
-                keep = torch.ones(batch.scores.shape[0], dtype=torch.bool)
-                batch = batch.at(fair_order(strata(batch.labels == 1), keep, self.size, self.step)[0])
+                batch = batch.at(fair_rows(strata(batch.labels == 1), self.size, self.step))
             rows, head = batch.scores.shape[0], int(self.head)
             for name, value in self._fresh(batch):
                 held = getattr(self, name)
                 if head + rows <= self.size:
-                    held[head : head + rows] = value
+                    held.narrow(0, head, rows).copy_(value)
                 else:
                     held[head:], held[: head + rows - self.size] = value.tensor_split([self.size - head])
             self.head.fill_((head + rows) % self.size)
@@ -373,9 +373,7 @@ def merge(live: Rows, queued: Rows | None) -> Pool:
 
 def _is_complete(scores: Tensor, labels: Tensor) -> bool:
     """Whether a look settles that every entry counts and is finite; a sum shows every nan and infinity."""
-    if not looks_are_free(labels) or not labels.numel():
-        return False
-    return int(labels.amin()) != IGNORED and math.isfinite(float(scores.detach().sum()))
+    return all_count(labels) and math.isfinite(float(scores.detach().sum()))
 
 
 def _blank_row(like: Rows) -> Rows:

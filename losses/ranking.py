@@ -235,7 +235,8 @@ class RankingLoss(Diagnosable):
 
             stats = self._collect(request, reduced, describe)
             if self._feeds_queue():
-                self.queue.feed(live, unless=None if broken is None else broken > 0)
+                unless = None if broken is None else broken > 0
+                self.queue.feed(live, unless=unless, complete=whole.complete)
         self._tell(request, stats)
         if return_per_class:
             assert per_class is not None
@@ -259,14 +260,11 @@ class RankingLoss(Diagnosable):
         """The batch, checked, and gathered over ranks."""
         logits, codes = self.encode(logits, targets)
         rows = logits.shape[0]
-        live = Rows(
-            scores=logits,
-            labels=codes,
-            iid=_row_mask(iid_mask, rows),
-            weight=_row_weight(sample_weight, logits),
-        )
-        if should_gather(self.gather_distributed, self.process_group):
-            live, codes = self._gatherer.gather(live, codes, self._digest(), self.process_group)
+        iid, weight = _row_mask(iid_mask, rows), _row_weight(sample_weight, logits)
+        if not should_gather(self.gather_distributed, self.process_group):
+            return Rows(logits, membership(codes, self.num_classes), iid, weight)
+        own = Rows(logits, codes, iid, weight)
+        live, codes = self._gatherer.gather(own, codes, self._digest(), self.process_group)
         return replace(live, labels=membership(codes, self.num_classes))
 
     def _digest(self) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,6 +95,16 @@ def fair_order(stratum: Tensor, keep: Tensor, size: int, step: Tensor) -> tuple[
     chosen = ordered[torch.where(count > size, spaced, places)]
     taken = count.clamp_max(size)
     return torch.where(places < taken, chosen, rows - 1 + chosen * 0).sort().values, taken
+
+
+def fair_rows(stratum: Tensor, size: int, step: Tensor) -> Tensor:
+    """The rows that `fair_order` chooses where all N > `size` are kept and a look at values is free."""
+    rows = stratum.shape[0]
+    ordered = stratum.numpy().argsort(kind="stable")
+    spaced = ((np.arange(size) + uniform_first(step, stream=1)) * (rows / size)).astype(np.int64)
+    chosen = ordered[np.minimum(spaced, rows - 1)]
+    chosen.sort()
+    return torch.from_numpy(chosen)
 
 
 def quota_sample(

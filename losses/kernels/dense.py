@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losses.kernels.objectives import Coefficients, Objective, PairSums, Solution
+from losses.kernels.objectives import Objective, PairSums, Solution, joined
 from losses.kernels.problem import Problem
 
 # Pairs of a tile. Its two float32 buffers fill a second-level cache of 1 MiB; smaller tiles are all calls.
@@ -97,7 +97,7 @@ def solve(problem: Problem, objective: Objective) -> Solution:
             if to_pos is not None:
                 at_pos = _collected(at_pos, to_pos, both[1, :, negatives:], index, problem.classes)
     return Solution(
-        Coefficients.joined(finished),
+        joined(finished),
         None if at_neg is None else table.to_pool(at_neg, problem.rows),
         None if at_pos is None else positives.unpadded(at_pos),
     )
@@ -118,7 +118,7 @@ def _above_and_slope(scores: Tensor, own_score: Tensor, inverse_tau: Tensor) -> 
     return both
 
 
-def _sums(both: Tensor, negatives: int) -> PairSums:
+def _sums(both: Tensor, negatives: int) -> PairSums[Tensor]:
     above_neg, slope_neg = both[:, :, :negatives].sum(2).double().unbind()
     if both.shape[2] == negatives:
         return PairSums(above_neg, slope_neg, None, None)

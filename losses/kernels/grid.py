@@ -179,7 +179,7 @@ class _Grid:
             index = index + torch.arange(0, classes * size, size, device=index.device)[:, None]
         return index.reshape(-1)
 
-    def sums(self, masses: Tensor) -> PairSums:
+    def sums(self, masses: Tensor) -> PairSums[Tensor]:
         """The sums of both kinds of mass `[1 or 2, C, L]` at the positives."""
         kinds = len(masses)
         spectrum = torch.fft.rfft(masses)
@@ -195,7 +195,7 @@ class _Grid:
     def _interpolate(self, field: Tensor) -> Tensor:
         return torch.sum(field[self.nodes] * self.at_positives, 1)
 
-    def transposed(self, coefficients: Coefficients) -> Solution:
+    def transposed(self, coefficients: Coefficients[Tensor]) -> Solution:
         """Spread the coefficients at the positives, convolve, interpolate where a gradient is wanted."""
         masses = [self.mass_of_positives(coefficients.to_neg)]
         if coefficients.to_pos is not None:

@@ -11,49 +11,54 @@ weights of the second, transposed pass, which collects the gradient at the other
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from losses.kernels.problem import Positives, Problem
 
+#: What the formulas are evaluated on: tensors, or NumPy's arrays where calls are all that costs.
+Vector = TypeVar("Vector", Tensor, NDArray[np.float64])
+
 
 @dataclass(frozen=True)
-class PairSums:
+class PairSums(Generic[Vector]):
     """Sums over the pool for some positives, `[K]` in float64."""
 
-    above_neg: Tensor
-    slope_neg: Tensor
-    above_pos: Tensor | None
-    slope_pos: Tensor | None
+    above_neg: Vector
+    slope_neg: Vector
+    above_pos: Vector | None
+    slope_pos: Vector | None
 
 
 @dataclass(frozen=True)
-class Coefficients:
+class Coefficients(Generic[Vector]):
     """What the loss and its gradient take from each positive, `[K]` in float64.
 
     The gradient, times τ, is Σ_i to_neg(i) a_j σ'_ij at a negative j,
     and own(i) − Σ_k to_pos(k) a_i σ'_ki at a positive i.
     """
 
-    value: Tensor
-    own: Tensor
-    to_neg: Tensor
-    to_pos: Tensor | None
+    value: Vector
+    own: Vector
+    to_neg: Vector
+    to_pos: Vector | None
 
-    @staticmethod
-    def joined(parts: list[Coefficients]) -> Coefficients:
-        """The coefficients of several lists of positives, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        to_pos = [part.to_pos for part in parts if part.to_pos is not None]
-        return Coefficients(
-            torch.cat([part.value for part in parts]),
-            torch.cat([part.own for part in parts]),
-            torch.cat([part.to_neg for part in parts]),
-            torch.cat(to_pos) if to_pos else None,
-        )
+
+def joined(parts: list[Coefficients[Tensor]]) -> Coefficients[Tensor]:
+    """The coefficients of several lists of positives, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    to_pos = [part.to_pos for part in parts if part.to_pos is not None]
+    return Coefficients(
+        torch.cat([part.value for part in parts]),
+        torch.cat([part.own for part in parts]),
+        torch.cat([part.to_neg for part in parts]),
+        torch.cat(to_pos) if to_pos else None,
+    )
 
 
 class Objective(Protocol):
@@ -63,13 +68,18 @@ class Objective(Protocol):
     def uses_positives(self) -> bool:
         """Whether f needs the sums over the positives."""
 
+    def plain_share(self, positives: int, negatives: int) -> float | None:
+        """Factor of each positive of a class without weights; None where its loss has no meaning."""
+
     def share(self, problem: Problem) -> Tensor | float:
         """Factor of each positive, `[K]` or broadcastable."""
 
     def defined(self, problem: Problem) -> Tensor | None:
         """The classes for which the loss has a meaning, `[C]`; None where the host knows that all are."""
 
-    def coefficients(self, sums: PairSums, share: Tensor | float, own_weight: Tensor | float) -> Coefficients:
+    def coefficients(
+        self, sums: PairSums[Vector], share: Vector | float, own_weight: Vector | float
+    ) -> Coefficients[Vector]:
         """Value and derivatives for some positives."""
 
 
@@ -77,6 +87,10 @@ class AveragePrecision:
     """1 − rank⁺/rank, with rank⁺ = 1 + Σ_{j positive, j≠i} a_j σ_ij and rank = rank⁺ + above_neg."""
 
     uses_positives = True
+
+    def plain_share(self, positives: int, negatives: int) -> float | None:
+        """Any positive will do."""
+        return 1.0 / positives if positives else None
 
     def share(self, problem: Problem) -> Tensor | float:
         """Weight of each positive over the weight of its class."""
@@ -88,16 +102,18 @@ class AveragePrecision:
             return None
         return problem.has_positive_mass
 
-    def coefficients(self, sums: PairSums, share: Tensor | float, own_weight: Tensor | float) -> Coefficients:
+    def coefficients(
+        self, sums: PairSums[Vector], share: Vector | float, own_weight: Vector | float
+    ) -> Coefficients[Vector]:
         """1 − rank⁺/rank is above_neg/rank, without the cancellation."""
         assert sums.above_pos is not None
         assert sums.slope_pos is not None
         # The sum over the positives counts i itself with a_i σ(0) = a_i / 2.
         rank_pos = sums.above_pos + (1.0 - 0.5 * own_weight)
-        inverse = (rank_pos + sums.above_neg).reciprocal_()
+        inverse = 1.0 / (rank_pos + sums.above_neg)
         value = inverse * sums.above_neg * share
         to_pos = inverse * value
-        to_neg = inverse.square_().mul_(rank_pos).mul_(share)
+        to_neg = inverse * inverse * rank_pos * share
         own = to_pos * sums.slope_pos - to_neg * sums.slope_neg
         return Coefficients(value, own, to_neg, to_pos)
 
@@ -106,6 +122,10 @@ class PairwiseAUC:
     """Weighted mean over the negatives of σ_ij, which is 1 − σ((s_i − s_j)/τ)."""
 
     uses_positives = False
+
+    def plain_share(self, positives: int, negatives: int) -> float | None:
+        """Both kinds must be there."""
+        return 1.0 / (positives * negatives) if positives and negatives else None
 
     def share(self, problem: Problem) -> Tensor | float:
         """Weight of each positive over the weight of its class and over the mass of the negatives."""
@@ -121,9 +141,11 @@ class PairwiseAUC:
             return None
         return problem.has_positive_mass & (problem.negative_mass > 0)
 
-    def coefficients(self, sums: PairSums, share: Tensor | float, own_weight: Tensor | float) -> Coefficients:
+    def coefficients(
+        self, sums: PairSums[Vector], share: Vector | float, own_weight: Vector | float
+    ) -> Coefficients[Vector]:
         """The value is linear in the sums."""
-        to_neg = torch.ones_like(sums.above_neg) * share
+        to_neg = 0.0 * sums.above_neg + share
         return Coefficients(sums.above_neg * share, sums.slope_neg * -share, to_neg, None)
 
 
@@ -131,7 +153,7 @@ class PairwiseAUC:
 class Solution:
     """Coefficients of all positives, and the transposed sums where the gradient is wanted."""
 
-    coefficients: Coefficients
+    coefficients: Coefficients[Tensor]
     at_neg: (
         Tensor | None
     )  # [C, M]: Σ_i to_neg(i) a_j σ'_ij, zero where j does not count, anything at a positive

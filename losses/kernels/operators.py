@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from losses.kernels import dispatch
+from losses.kernels import dispatch, small
 from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC
 from losses.kernels.problem import Problem
 
@@ -144,32 +144,22 @@ def _pair_loss(
     rows = 0
     if scores.requires_grad and torch.is_grad_enabled():
         rows = scores.shape[0] if gradient_rows is None else gradient_rows
-    arguments = (
-        scores,
-        positive,
-        negative,
-        _tau(scores, tau),
-        pos_weight,
-        row_weight,
-        rows,
-        objective,
-        watched,
-    )
+    arguments = (positive, negative, _tau(scores, tau), pos_weight, row_weight, rows, objective, watched)
     if torch.compiler.is_compiling():
-        loss, _, slopes = _loss_and_gradient(*arguments)
+        loss, _, slopes = _loss_and_gradient(scores, *arguments)
     elif rows and watched:
-        loss, slopes = _PairLoss.apply(*arguments)  # type: ignore[no-untyped-call]
+        loss, slopes = _PairLoss.apply(scores, arguments)  # type: ignore[no-untyped-call]
     elif rows:
-        loss, slopes = _PairLoss.apply(*arguments), None  # type: ignore[no-untyped-call]
+        loss, slopes = _PairLoss.apply(scores, arguments), None  # type: ignore[no-untyped-call]
     else:
-        loss, _, slopes = _compute(scores.detach(), *arguments[1:])
+        loss, _, slopes = _compute(scores.detach(), *arguments)
     return loss, slopes if watched else None
 
 
 def _tau(scores: Tensor, tau: Tensor | float) -> Tensor:
-    """One temperature a class, in float64."""
+    """One temperature a class; in float64 where it was a number."""
     if isinstance(tau, Tensor):
-        return tau.detach().to(torch.float64).expand(scores.shape[1])
+        return tau.detach()
     return torch.full((scores.shape[1],), tau, dtype=torch.float64, device=scores.device)
 
 
@@ -193,7 +183,7 @@ def _problem(
         s.contiguous(),
         positive.t().contiguous(),
         negative.t().contiguous(),
-        tau,
+        tau.to(torch.float64).expand(len(s)),
         None if pos_weight is None else pos_weight.double(),
         row_weight,
         rows,
@@ -212,6 +202,12 @@ def _compute(
     watched: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Loss `[C]`, gradient and slopes `[M, C]`; the one implementation behind both ways of calling."""
+    if pos_weight is None and row_weight is None and small.takes(scores):
+        found = small.loss_and_gradient(
+            scores, positive, negative, tau, rows, _OBJECTIVES[objective], watched
+        )
+        if found is not None:
+            return found
     problem = _problem(scores, positive, negative, tau, pos_weight, row_weight, rows)
     loss, gradient, slopes = dispatch.loss_and_gradient(problem, _OBJECTIVES[objective], watched)
     return loss.to(problem.scores.dtype), gradient.t().to(scores.dtype), slopes.t()
@@ -219,7 +215,10 @@ def _compute(
 
 class _PairLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, scores: Tensor, *arguments: Any) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(
+        ctx: FunctionCtx, scores: Tensor, arguments: tuple[Any, ...]
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        # In one tuple, because autograd looks at each argument.
         loss, gradient, slopes = _compute(scores, *arguments)
         ctx.save_for_backward(gradient)
         watched = arguments[-1]
@@ -230,8 +229,8 @@ class _PairLoss(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        return _scale_gradient(ctx, grad_loss)
+    def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None]:
+        return _scaled(ctx, grad_loss), None
 
 
 @torch.library.custom_op(
@@ -282,9 +281,14 @@ def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.save_for_backward(output[1])
 
 
-def _scale_gradient(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+def _scaled(ctx: Any, grad_loss: Tensor) -> Tensor:
     (gradient,) = ctx.saved_tensors
-    return (gradient * grad_loss.to(gradient.dtype), *[None] * 8)
+    scaled: Tensor = gradient * grad_loss.to(gradient.dtype)
+    return scaled
+
+
+def _scale_gradient(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    return (_scaled(ctx, grad_loss), *[None] * 8)
 
 
 _loss_and_gradient.register_autograd(_scale_gradient, setup_context=_keep_gradient)

@@ -164,7 +164,7 @@ class _Band:
             positive = positive + problem.positive.reshape(-1)[row] * self.places
         return _Pairs(row, positive, above, slope)
 
-    def sums(self) -> PairSums:
+    def sums(self) -> PairSums[Tensor]:
         above = self.counted_sums()
         slope = torch.zeros_like(above)
         for pairs in self.pairs():

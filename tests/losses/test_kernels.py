@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from losses.kernels import dense, dispatch, grid, pairwise_auc, smooth_ap, smooth_ap_slopes, wide
+from losses.kernels import dense, dispatch, grid, pairwise_auc, small, smooth_ap, smooth_ap_slopes, wide
 
 # What the kernels promise: error of the loss, and of the gradient relative to its largest entry.
 TOLERANCE = {torch.float32: (1e-7, 2e-6), torch.float64: (1e-12, 1e-9)}
@@ -127,13 +127,19 @@ FORCED = {
         "wide.solve_band",
     ),
 }
-MODULES = {"dense": dense, "dispatch": dispatch, "grid": grid, "wide": wide}
+# For a single class alone.
+SMALL = {
+    "small": ({"small.MOST_PAIRS": 1e30}, "small._solve"),
+    "small tiles": ({"small.MOST_PAIRS": 1e30, "small.TILE_ELEMENTS": 2**12}, "small._solve"),
+}
+MODULES = {"dense": dense, "dispatch": dispatch, "grid": grid, "small": small, "wide": wide}
 
 
 @pytest.fixture(params=FORCED)
 def regime(request, monkeypatch):
     """Make one regime look cheapest, whatever the problem, and see that it was taken."""
-    constants, entry = FORCED[request.param]
+    constants, entry = {**FORCED, **SMALL}[request.param]
+    monkeypatch.setattr(small, "MOST_PAIRS", -1)
     for name, value in constants.items():
         module, constant = name.split(".")
         monkeypatch.setattr(MODULES[module], constant, value)
@@ -170,6 +176,48 @@ def test_pairwise_auc_is_its_definition(regime, dtype, weighted):
         expected = by_class(defined_auc, scores, positive, negative, [tau] * 3, w, a)
         got = value_and_gradient(pairwise_auc, scores, positive, negative, tau, pos_weight=w, row_weight=a)
         check(got, expected, tau)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("regime", SMALL, indirect=True)
+def test_a_class_alone_is_its_definition(regime, dtype):
+    for c in range(3):
+        scores, positive, valid, negative = (x[:, c : c + 1] for x in pool()[:4])
+        scores = scores.to(dtype)
+        for tau in (0.01, 0.3, 10.0):
+            expected = by_class(defined_ap, scores, positive, valid, [tau])
+            check(value_and_gradient(smooth_ap, scores, positive, valid, tau), expected, tau)
+            slopes = smooth_ap_slopes(scores, positive, valid, tau)
+            torch.testing.assert_close(slopes.double(), expected[2], rtol=0, atol=TOLERANCE[dtype][1])
+            expected = by_class(defined_auc, scores, positive, negative, [tau])
+            check(value_and_gradient(pairwise_auc, scores, positive, negative, tau), expected, tau)
+
+
+@pytest.mark.parametrize("kernel", [smooth_ap, pairwise_auc])
+@pytest.mark.parametrize("regime", SMALL, indirect=True)
+def test_a_class_alone_keeps_the_laws(regime, kernel):
+    scores, positive, valid, negative = (x[:, 1:2] for x in pool()[:4])
+    other = valid if kernel is smooth_ap else negative
+    loss, gradient = value_and_gradient(kernel, scores, positive, other, 0.1)
+    some_loss, some = value_and_gradient(kernel, scores, positive, other, 0.1, gradient_rows=64)
+    assert torch.equal(loss, some_loss)
+    assert torch.equal(gradient[:64], some[:64])
+    assert (some[64:] == 0).all()
+    few = slice(None, 40)
+    assert torch.autograd.gradcheck(
+        lambda s: kernel(s, positive[few], other[few], 0.3), scores[few].clone().requires_grad_()
+    )
+    harmless = scores.masked_fill(~valid, torch.nan)  # rows that do not count may hold anything
+    for got, expected in zip(
+        value_and_gradient(kernel, harmless, positive, other, 0.1), (loss, gradient), strict=True
+    ):
+        assert torch.equal(got, expected)
+    for bad in (torch.nan, torch.inf, -torch.inf):
+        for row in (positive[:, 0].nonzero()[0], negative[:, 0].nonzero()[0]):
+            broken = scores.clone()
+            broken[row] = bad
+            for result in value_and_gradient(kernel, broken, positive, other, 0.1):
+                assert result.isnan().all()
 
 
 def test_one_temperature_a_class(regime):
@@ -299,7 +347,7 @@ def check_spread(name, dtype, tau, M, P):
 
 @pytest.mark.parametrize("tau", [1e-3, 0.1, 10.0])
 @pytest.mark.parametrize("name", SPREADS)
-@pytest.mark.parametrize("regime", ["dense", "compressed grid", "band"], indirect=True)
+@pytest.mark.parametrize("regime", ["small", "dense", "compressed grid", "band"], indirect=True)
 def test_robust_in_every_regime_that_takes_any_range(regime, name, tau):
     check_spread(name, torch.float32, tau, M=400, P=20)
 

@@ -436,6 +436,28 @@ def test_labels_of_the_logits_shape_are_columns(shape):
     assert column["pool_pos_count"].sum() == (logits > 0).sum()
 
 
+@pytest.mark.parametrize("multiclass", [False, True])
+def test_the_distribution_of_very_many_logits_is_that_of_a_sample(monkeypatch, multiclass):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, 64, 64, generator=generator)
+    ids = torch.randint(3, (4, 64, 64), generator=generator)
+    targets = ids if multiclass else F.one_hot(ids, 3).movedim(-1, 1).float()
+    per_entry = F.cross_entropy if multiclass else F.binary_cross_entropy_with_logits
+    elements = per_entry(logits, targets, reduction="none")
+    whole = likelihood_stats(
+        logits, targets, detail=Detail.HISTOGRAMS, elements=elements, loss=elements.mean()
+    )
+    monkeypatch.setattr("losses.likelihood_statistics.MOST_ENTRIES", 10_000)
+    sample = likelihood_stats(
+        logits, targets, detail=Detail.HISTOGRAMS, elements=elements, loss=elements.mean()
+    )
+    assert sample["neg_score_hist"].sum() < whole["neg_score_hist"].sum() / 4
+    for name in ("pool_pos_count", "predicted_pos_count", "loss", "mean_p_true_pos"):
+        assert torch.equal(sample[name], whole[name])  # counts are of all
+    for name in ("score_std", "per_class_loss", "pos_loss_share", "pool_auroc", "easy_share"):
+        assert torch.allclose(sample[name], whole[name], atol=0.05), name
+
+
 def test_nonfinite_logits_are_counted_and_left_out():
     logits, labels = torch.randn(6, 2), torch.ones(6, 2)
     logits[0, 0], logits[1, 1] = torch.nan, torch.inf
