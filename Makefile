@@ -18,8 +18,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed  ## Train on rare digits, watch a planted failure get diagnosed and treated
 	$(BIN)/imbalance-doctor demo --out demo-runs
 
-test: $(VENV)/.installed  ## Run every test
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed  ## Run every test, one process for each core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-fast: $(VENV)/.installed  ## Run the tests that take no training and no processes
 	$(BIN)/python -m pytest -m "not slow and not browser"
