@@ -23,8 +23,9 @@ from imbalance_doctor.records import (
 )
 from imbalance_doctor.rules.base import Evidence, Rule
 
-#: Records at which the rules are asked: the first ones, because a loss that is wrongly configured is so from
-#: the start, and every fifth. Rules look back on 20 records or more.
+#: Records at which the scores are taken and the rules are asked: the first ones, because a loss that is
+#: wrongly configured is so from the start, and every fifth: scores cost five times what counts cost, a
+#: distribution of thousands of them moves slowly, and rules look back on 20 records or more.
 FIRST_LOOKS = (1, 3)
 LOOK_EVERY = 5
 
@@ -233,7 +234,7 @@ class Checkup:
 
 
 def is_look(records: int) -> bool:
-    """Whether the rules are asked about a loss that has left this many records."""
+    """Whether the newest of this many records of a loss is looked at closely."""
     return records in FIRST_LOOKS or records % LOOK_EVERY == 0
 
 

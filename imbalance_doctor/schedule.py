@@ -1,7 +1,7 @@
 """Which steps of a run leave a record of a loss, how much each record holds, and when the rules are asked.
 
-The tiers, dearest last: the loss itself, at every step; counts, at every record; the rules, at every fifth;
-the scores (quantiles, spreads, gradients), at every tenth; histograms, some tens of times a run.
+The tiers, dearest last: the loss itself, at every step; counts, at every record; the scores (quantiles,
+spreads, gradients), when the rules are asked, at every fifth; histograms, some tens of times a run.
 
 Records are `every` steps apart at first. Most faults show in the first hundreds of steps, and what a rule
 looks back on grows with the run, so records grow apart with it: by a tenth of their number, up to twenty
@@ -19,25 +19,15 @@ CLOSE_RECORDS = 20
 GROWTH = 10
 WIDEST = 20
 
-#: Records at which the scores are taken: at each of the first looks, then at every second one. They cost five
-#: times what counts cost, and the distribution of a pool of thousands of scores moves slowly.
-SCORES_AT_LOOKS_TO = 20
-SCORES_EVERY = 10
-
 #: Histograms over a run of known length: as many as a slider or a row of small panels shows.
 HISTOGRAMS_A_RUN = 40
-#: Records with scores from one histogram to the next where the length is unknown.
+#: Looks from one histogram to the next where the length is unknown.
 HISTOGRAM_EVERY = 2
 
 #: Classes whose statistics are recorded at every `every` steps. With more of them records are rarer in
 #: proportion: a record has some 14 numbers a class, and quantiles have 45 besides. 100,000 steps of 10
 #: classes make a log of 1 MB, and 1,000 classes one of about 50 MB.
 CLASSES_A_RECORD = 200
-
-
-def has_scores(records: int) -> bool:
-    """Whether the newest of this many records holds the scores."""
-    return is_look(records) if records <= SCORES_AT_LOOKS_TO else records % SCORES_EVERY == 0
 
 
 class Schedule:
@@ -61,7 +51,7 @@ class Schedule:
     @property
     def detail(self) -> Detail:
         """What the next record is to hold."""
-        if not has_scores(self._records + 1):
+        if not is_look(self._records + 1):
             return Detail.COUNTS
         if self._between_histograms:
             return Detail.HISTOGRAMS if self.due >= self._histogram_due else Detail.SCORES

@@ -59,12 +59,13 @@ PANELS: tuple[Panel, ...] = (
     Panel(
         id="loss",
         title="Loss",
-        help="The reduced loss of the forward, and that of the chosen class where there are several.",
+        help="Of all steps since the record before, of the recorded step, and of the chosen class there.",
         rows=(
             Row(
                 "loss",
                 (
-                    Line("loss", "loss, all classes", BLACK),
+                    Line("interval_loss", "mean of all steps", BLACK),
+                    Line("loss", "of the recorded step", GREY, "dash"),
                     Line("per_class_loss", "loss of the class", PINK, "dot"),
                 ),
             ),
@@ -175,6 +176,23 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("band_neg_count",),
         absent="Only the partial-AUC loss has a band of negatives.",
+    ),
+    Panel(
+        id="gradient",
+        title="Gradient at the logits",
+        help="Its norm over the live positives and over the live negatives: what each side's rows pull with.",
+        rows=(
+            Row(
+                "norm (log scale)",
+                (
+                    Line("pos_grad_norm", "of positives", RED),
+                    Line("neg_grad_norm", "of negatives", BLUE),
+                ),
+                log=True,
+            ),
+        ),
+        needs=("pos_grad_norm", "neg_grad_norm"),
+        absent="No backward reached the logits of a watched forward.",
     ),
     Panel(
         id="probabilities",

@@ -33,13 +33,14 @@ FULL_RATE = 500
 
 #: Statistics by the group that shows them. What is not listed is in the run log only.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "1 loss": ("loss", "per_class_loss", "nonfinite_count"),
+    "1 loss": ("interval_loss", "loss", "per_class_loss", "nonfinite_count"),
     "2 positives": ("pool_pos_count", "live_pos_count", "grad_pos_count", "saturation", "pos_loss_share"),
     "3 scores": ("pool_auroc", "score_iqr", "mean_p_true_pos", "mean_p_true_neg", "easy_share"),
     "4 temperature": ("temperature", "tau_eff"),
     "5 threshold": ("threshold", "t_alpha", "t_beta", "band_neg_count", "iid_neg_count"),
     "6 pool": ("pool_size", "queue_fill", "queue_age"),
     "7 schedule": ("phase", "main_weight"),
+    "8 gradient": ("pos_grad_norm", "neg_grad_norm"),
 }
 
 #: Charts that show several lines together: title, what the tags of its lines match, and a statistic
@@ -50,6 +51,7 @@ CHARTS: tuple[tuple[str, str, str], ...] = (
     ("threshold and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "threshold"),
     ("band and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "t_beta"),
     ("temperature and spread of scores", r"(3 scores/score_iqr|4 temperature/tau_eff)", "tau_eff"),
+    ("gradient at the logits", r"8 gradient/(pos|neg)_grad_norm", "pos_grad_norm"),
     ("probability of the true label", r"3 scores/mean_p_true_(pos|neg)", "mean_p_true_pos"),
 )
 EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
@@ -101,7 +103,7 @@ class TensorBoardPanels:
                 if name in record.stats:
                     self._write_values(f"{record.loss} {group}/{name}", record.stats[name], record, info)
         for name, value in record.metrics.items():
-            self._writer.add_scalar(f"{record.loss} 8 logged/{name}", value, record.step)
+            self._writer.add_scalar(f"{record.loss} 9 logged/{name}", value, record.step)
         self._write_scores(record, info)
 
     def write_finding(self, finding: Finding) -> None:

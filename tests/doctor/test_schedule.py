@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imbalance_doctor.checkup import is_look
-from imbalance_doctor.schedule import Schedule, has_scores
+from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail
 
 
@@ -36,12 +36,11 @@ def test_whoever_asks_for_every_step_gets_every_step():
     assert list(plan(3_000, every=1)) == list(range(3_000))
 
 
-def test_scores_are_in_every_early_look_and_in_every_second_one_later():
+def test_scores_are_taken_when_the_rules_are_asked():
     details = list(plan(20_000, total_steps=20_000).values())
     scored = [number for number, detail in enumerate(details, start=1) if detail >= Detail.SCORES]
-    assert scored == [number for number in range(1, len(details) + 1) if has_scores(number)]
-    assert scored[:8] == [1, 3, 5, 10, 15, 20, 30, 40]
-    assert all(is_look(number) for number in scored)
+    assert scored == [number for number in range(1, len(details) + 1) if is_look(number)]
+    assert scored[:6] == [1, 3, 5, 10, 15, 20]
 
 
 @pytest.mark.parametrize("total", [None, 300, 5_000, 100_000])

@@ -61,7 +61,7 @@ def test_scalars_are_the_recorded_ones(binary: Case, binary_logs: Path) -> None:
         recorded = [(r.step, float(np.ravel(r.stats[name])[0])) for r in binary.run.steps("pauc_at_budget")]
         assert read_back == [pytest.approx(pair) for pair in recorded]
     assert [e.step for e in events.Scalars("validation/average_precision")] == [29, 59, 89, 119]
-    assert events.Scalars("bce 8 logged/learning_rate")[0].value == pytest.approx(0.01)
+    assert events.Scalars("bce 9 logged/learning_rate")[0].value == pytest.approx(0.01)
 
 
 def test_histograms_hold_every_score(binary: Case, binary_logs: Path) -> None:
