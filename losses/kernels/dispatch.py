@@ -97,7 +97,7 @@ class _Span:
     @staticmethod
     def of(problem: Problem) -> _Span:
         if problem.all_counted:
-            lowest, highest = torch.aminmax(problem.scores, dim=1)
+            lowest, highest = problem.scores.amin(1), problem.scores.amax(1)  # aminmax takes far longer
         else:
             lowest = torch.where(problem.counted, problem.scores, torch.inf).amin(1)
             highest = torch.where(problem.counted, problem.scores, -torch.inf).amax(1)
@@ -142,7 +142,8 @@ def _solve_group(problem: Problem, objective: Objective, span: _Span, resolution
         return _nothing(problem)
     rows = problem.classes * problem.rows
     nodes = problem.classes * span.nodes(max(span.in_tau), resolution)
-    if nodes <= max(GROUP_NODES, rows // 4) and GRID_NODE * nodes <= GRID_CALL + WIDE_ROW * rows:
+    # Twice, because the widest class of a group decides and the group was chosen by a typical one.
+    if nodes <= max(2 * GROUP_NODES, rows // 4) and GRID_NODE * nodes <= GRID_CALL + WIDE_ROW * rows:
         cells = grid.plain_cells(problem, resolution, span.lowest, span.highest)
         return grid.solve(problem, objective, cells, resolution)
     neighbours = wide.Neighbours(problem)

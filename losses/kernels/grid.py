@@ -68,7 +68,7 @@ def reach(rows: int, dtype: torch.dtype) -> float:
 class Cells:
     """Where each row lies on the grid of its class."""
 
-    index: Tensor  # [C, M] int64, from 0 to size − 1, meaningless for rows that do not count
+    index: Tensor  # [C, M] int64, from 0 to size − 1; anything for rows that do not count
     fraction: Tensor  # [C, M], position within the cell, from −½ to ½
     size: int  # cells of the widest class
     step: Tensor  # h/τ of each class, [C] in float64; [1] where all are equal
@@ -91,7 +91,7 @@ def plain_cells(problem: Problem, resolution: Resolution, lowest: Tensor, highes
     place = problem.scores * scale[:, None]
     cell = place.floor()
     fraction = place.sub_(cell).sub_(0.5)
-    index = cell.sub_(origin[:, None]).to(torch.int64).clamp_(0, size - 1)
+    index = cell.sub_(origin[:, None]).to(torch.int64)
     return Cells(index, fraction, size, relative_step(problem.tau, resolution))
 
 
@@ -127,6 +127,7 @@ class _Grid:
         self.polynomials = lagrange(self.points).to(cells.step.device)
         self.spectra = kernel_spectra(cells.step, self.reach, self.length)
         self._locate_positives()
+        self._locate_negatives()
 
     def _locate_positives(self) -> None:
         """Nodes around each positive `[K, p]` and its weights on them, in float64: self terms must cancel."""
@@ -134,11 +135,27 @@ class _Grid:
         first = positives.take(cells.index)
         if positives.class_index is not None:
             first = first + positives.class_index * self.length
-        offsets = torch.arange(self.points, device=first.device)
-        self.nodes = first[:, None] + offsets
+        self.first = first
+        self.nodes = first[:, None] + torch.arange(self.points, device=first.device)
         fraction = positives.take(cells.fraction).double()
         powers = torch.linalg.vander(fraction, N=self.points)
         self.at_positives = powers @ self.polynomials.t()
+
+    def _locate_negatives(self) -> None:
+        """Cell of each negative in a row of all classes' cells, `[C, M]`.
+
+        Each class has one cell too many: all other rows are there, and what becomes of it is not used.
+        """
+        problem, size = self.problem, self.cells.size
+        if problem.all_counted:
+            self.cell = self.cells.index
+            problem.positives.put(self.cell, torch.full_like(self.first, size))
+        else:
+            self.cell = torch.where(problem.negative, self.cells.index, size)
+        self.width = size + 1
+        if problem.classes > 1:
+            starts = torch.arange(0, problem.classes * self.width, self.width, device=self.cell.device)
+            self.cell += starts[:, None]
 
     def mass_of_positives(self, mass: Tensor) -> Tensor:
         """Gridded mass `[C, L]` of masses `[K]` that sit at the positives."""
@@ -152,32 +169,23 @@ class _Grid:
         moments = self._moments()
         grid = moments.new_zeros(C, self.length)
         for node, mass in enumerate(self.polynomials @ moments):
-            grid[:, node : node + size] += mass[: C * size].view(C, size)
+            grid[:, node : node + size] += mass.view(C, self.width)[:, :size]
         return grid
 
     def _moments(self) -> Tensor:
-        """Σ a cʳ over the negatives of each cell, `[p, C · size + 1]`; the last cell takes all other rows."""
-        trash = self.problem.classes * self.cells.size
-        moments = torch.zeros(self.points, trash + 1, dtype=torch.float64, device=self.nodes.device)
-        index, fraction = self._flat_cells(self.problem.rows), self.cells.fraction.view(-1)
-        negative, weight = self.problem.negative.view(-1), self.problem.row_weight
+        """Σ a cʳ over the negatives of each cell, `[p, C · width]`."""
+        cells = self.problem.classes * self.width
+        moments = torch.zeros(self.points, cells, dtype=torch.float64, device=self.cell.device)
+        index, fraction, weight = self.cell.view(-1), self.cells.fraction.view(-1), self.problem.row_weight
         weight = None if weight is None else weight.reshape(-1)
         for start in range(0, index.numel(), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
-            cell = torch.where(negative[block], index[block], trash)
-            c = fraction[block].double()
+            cell, c = index[block], fraction[block].double()
             power = torch.ones_like(c) if weight is None else weight[block].to(c.dtype, copy=True)
             for moment in moments:
                 moment.scatter_add_(0, cell, power)
                 power.mul_(c)
         return moments
-
-    def _flat_cells(self, rows: int) -> Tensor:
-        index = self.cells.index[:, :rows]
-        classes, size = self.problem.classes, self.cells.size
-        if classes > 1:
-            index = index + torch.arange(0, classes * size, size, device=index.device)[:, None]
-        return index.reshape(-1)
 
     def sums(self, masses: Tensor) -> PairSums[Tensor]:
         """The sums of both kinds of mass `[1 or 2, C, L]` at the positives."""
@@ -193,7 +201,8 @@ class _Grid:
         return PairSums(above[0], slope[0], above[1], slope[1])
 
     def _interpolate(self, field: Tensor) -> Tensor:
-        return torch.sum(field[self.nodes] * self.at_positives, 1)
+        around = field.unfold(0, self.points, 1).index_select(0, self.first)
+        return around.mul_(self.at_positives).sum(1)
 
     def transposed(self, coefficients: Coefficients[Tensor]) -> Solution:
         """Spread the coefficients at the positives, convolve, interpolate where a gradient is wanted."""
@@ -210,11 +219,11 @@ class _Grid:
 
     def _interpolate_at_negatives(self, field: Tensor) -> Tensor:
         """A field `[C, L]` at the first rows of the pool, by Horner's rule on one polynomial a cell."""
-        problem, size, rows = self.problem, self.cells.size, self.problem.gradient_rows
-        values = torch.stack([field[:, node : node + size] for node in range(self.points)])
+        problem, rows = self.problem, self.problem.gradient_rows
+        values = torch.stack([field[:, node : node + self.width] for node in range(self.points)])
         table = self.polynomials.t() @ values.view(self.points, -1)
         table = table.to(problem.scores.dtype)
-        index, fraction = self._flat_cells(rows), self.cells.fraction[:, :rows].reshape(-1)
+        index, fraction = self.cell[:, :rows].reshape(-1), self.cells.fraction[:, :rows].reshape(-1)
         result = torch.empty_like(fraction)
         for start in range(0, index.numel(), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
