@@ -64,6 +64,30 @@ def _json_of(diagnosis: Diagnosis) -> str:
     return as_json(diagnosis)
 
 
+def _markdown(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.markdown import as_markdown
+
+    return as_markdown(diagnosis)
+
+
+def _junit(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.junit import as_junit
+
+    return as_junit(diagnosis)
+
+
+def _sarif(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.sarif import as_sarif
+
+    return as_sarif(diagnosis)
+
+
+def _github(diagnosis: Diagnosis, run: Run) -> str:
+    from imbalance_doctor.render.github import as_github
+
+    return as_github(diagnosis)
+
+
 def _html(diagnosis: Diagnosis, run: Run) -> str:
     from imbalance_doctor.render.html import as_page
 
@@ -84,7 +108,15 @@ _select = click.option(
 )
 _ignore = click.option("--ignore", metavar="CODES", help="Leave these rules out.")
 
-FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {"text": _text, "json": _json, "html": _html}
+FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {
+    "text": _text,
+    "json": _json,
+    "markdown": _markdown,
+    "junit": _junit,
+    "sarif": _sarif,
+    "github": _github,
+    "html": _html,
+}
 
 
 @cli.command(context_settings=CONTEXT, short_help="Diagnose a run from its log.")
@@ -111,6 +143,7 @@ def report(
     imbalance-doctor report runs/fraud-01
     imbalance-doctor report runs/fraud-01 --format html
     imbalance-doctor report runs/fraud-01 --format json --fail-on warning > diagnosis.json
+    imbalance-doctor report runs/fraud-01 --format github     annotations in a GitHub workflow
 
     Rules are chosen by the options here, then by what the run itself chose, then by
     [tool.imbalance-doctor] of the nearest pyproject.toml.
@@ -127,7 +160,7 @@ def report(
     elif form == "text" and output is None:
         _print(diagnosis)
     else:
-        click.echo(FORMATS[form](diagnosis, loaded))
+        click.echo(FORMATS[form](diagnosis, loaded).rstrip("\n"))
     return _exit_code(diagnosis, fail_on)
 
 

@@ -1,0 +1,28 @@
+"""A diagnosis as GitHub workflow commands: annotations on the run of a workflow."""
+
+from __future__ import annotations
+
+from imbalance_doctor.findings import Diagnosis, Severity
+from imbalance_doctor.render import grouping
+from imbalance_doctor.render.numbers import clean
+
+_COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
+
+
+def as_github(diagnosis: Diagnosis) -> str:
+    """One command a line for each open fault; with several classes, once for all of them."""
+    lines = [grouping.verdict(diagnosis)]
+    for group in grouping.grouped(diagnosis.open):
+        first = group.first
+        text = f"{first.symptom} Cause: {first.cause} Remedy: {first.remedy}"
+        title = f"{group.title} ({group.place()})"
+        lines.append(f"::{_COMMANDS[first.severity]} title={_property(title)}::{_data(text)}")
+    return "\n".join(lines) + "\n"
+
+
+def _data(text: str) -> str:
+    return clean(text).replace("%", "%25")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
