@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint check docs clean help
+.PHONY: demo test test-fast lint check docs clinic clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ check: lint test  ## What CI runs
 
 docs: $(VENV)/.installed  ## Write the pages that follow from the code
 	$(BIN)/python docs/generate.py
+
+clinic: $(VENV)/.installed  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic
 
 clean:  ## Remove the environment and everything generated
 	rm -rf $(VENV) demo-runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -31,7 +31,7 @@ class MajorityCollapse(Rule):
     ## Evidence
     The default decision finds at most 5 % of the newest 20 or more live positives, after 150 steps, of a
     class that is at most a quarter as frequent as what a collapsed model predicts. Every run under
-    imbalance passes through that state, so until half of the run is over (300 steps at the least; 1,000
+    imbalance passes through that state, so until half of the run is over (280 steps at the least; 1,000
     where its length is unknown) a run is excused while it is on its way out, which the mean probabilities
     show (BCE, batch 256, Adam with 0.003, one seed):
 
@@ -94,7 +94,7 @@ class MajorityCollapse(Rule):
     #: after which being on the way out of collapse is no excuse any more. Runs of 200 and 300 steps in all
     #: were still on their way out when half of them was over.
     excuse_share: float = 0.5
-    excuse_least: int = 300
+    excuse_least: int = 280
     excuse_steps: int = 1000
     #: A mean probability of the negatives above this is still that of the initial weights; so is one that
     #: keeps falling (to below this share of its older level) and is more than twice the positive rate.
@@ -107,8 +107,9 @@ class MajorityCollapse(Rule):
     #: Growth of that ratio over the second half of the run so far, from which the run is on its way out.
     #: 0.95 to 1.2 in collapsed runs, 1.3 to 4 in those that left.
     growth: float = 1.25
-    #: Rise of AUROC over the same time from which the run is on its way out: 0.15 to 0.25 in runs that left,
-    #: while that of a collapsed class with 20 positives a half moves by 0.09 (one standard error).
+    #: Rise of AUROC over the same time from which the run is on its way out, if it is a standard error as
+    #: well: 0.15 to 0.25 in runs that left. Of a collapsed class with 20 positives a half it moves by 0.09,
+    #: but with one look at 3 positives by 0.2.
     ordering: float = 0.1
 
     def examine(self, window: Window) -> Verdict:
@@ -176,15 +177,18 @@ class MajorityCollapse(Rule):
         return leaving
 
     def _ordering(self, window: Window, begin: int, middle: int) -> Bools:
-        """Classes whose AUROC from `middle` on is above that from `begin` to there."""
-        order, live = (each.since(begin) for each in window.aligned("pool_auroc", "live_pos_count"))
+        """Classes whose AUROC from `middle` on is above that from `begin` (or the look before) to there."""
+        order, live = window.aligned("pool_auroc", "live_pos_count")
+        seen = order.steps[order.steps <= begin][-1:]
+        order, live = (each.since(int(seen[0]) if len(seen) else begin) for each in (order, live))
         # Weighted by positives; where a record has none, its AUROC is nan and counts for nothing.
         weighted = np.nan_to_num(order.values) * live.values
         early, late = order.steps < middle, order.steps >= middle
-        means = [
-            weighted[part].sum(axis=0) / live.values[part].sum(axis=0).clip(1.0) for part in (early, late)
-        ]
-        rising: Bools = means[1] >= means[0] + self.ordering
+        before, after = (live.values[part].sum(axis=0).clip(1.0) for part in (early, late))
+        rise = weighted[late].sum(axis=0) / after - weighted[early].sum(axis=0) / before
+        # That of a random order of this many positives among many negatives.
+        error = np.sqrt((1.0 / before + 1.0 / after) / 12.0)
+        rising: Bools = rise >= np.maximum(self.ordering, error)
         return rising
 
     def _findings(

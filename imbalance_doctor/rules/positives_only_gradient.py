@@ -9,9 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from imbalance_doctor.findings import Severity
-from imbalance_doctor.history import Window
+from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats
+from imbalance_doctor.rules.measures import Floats, held
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class PositivesOnlyGradient(Rule):
 
     ## Evidence
     The loss's gradient reaches positives only (by its configuration), and the mean `pool_auroc` of the
-    last 10 records is below 0.6 (from 150 steps on, where the loss was alone from the first step), or 0.1
-    below that of its own first 5 records. Alone from the first step without either is information.
+    looks in the last 10 records is below 0.6 (from 150 steps on, where the loss was alone from the first
+    step, and not if the newest look is above), or 0.1 below that of its own first 3 looks; either by the
+    standard error of a random order of as many positives (two for a fall). Alone from the first step without
+    either is information.
 
     AUROC on validation data, Adam, batch 256:
 
@@ -66,7 +68,7 @@ class PositivesOnlyGradient(Rule):
     requires: ClassVar[tuple[str, ...]] = ("pool_pos_count",)
     min_records: ClassVar[int] = 10
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB202", "IMB304", "IMB305", "IMB402", "IMB403",
+        "IMB001", "IMB002", "IMB202", "IMB301", "IMB304", "IMB305", "IMB401", "IMB402", "IMB403",
     )  # fmt: skip
     foreseeable: ClassVar[bool] = True
 
@@ -98,9 +100,13 @@ class PositivesOnlyGradient(Rule):
     auroc: float = 0.6
     #: Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100.
     settle_steps: int = 150
-    #: Fall of the pool's AUROC below its first 5 records that is a decay: 0.12 to 0.3 in runs that decayed,
-    #: 0.02 where a likelihood loss with half of the weight held it.
+    #: Fall of the pool's AUROC below its first looks that is a decay: 0.12 to 0.3 in runs that decayed, 0.02
+    #: where a likelihood loss with half of the weight held it.
     fall: float = 0.1
+    #: Looks at the scores that are the beginning: 40 steps of a loss that begins the run.
+    first: int = 3
+    #: Records back from the newest whose looks are "now": 2 looks or 1, and never those of the beginning.
+    latest: int = 10
 
     def examine(self, window: Window) -> Verdict:
         """Look at how the order of the scores develops under this loss."""
@@ -113,8 +119,13 @@ class PositivesOnlyGradient(Rule):
         steps = window.step - window.run.start_step
         # From the first records on, and not after a warmup.
         alone = window.since - window.run.start_step <= window.run.every
-        series = window.series("pool_auroc").values
-        early, late = _overall(series[:5]), _overall(series[-10:])
+        series = window.series("pool_auroc")
+        # Scores are in some records only: what counts as now is told by steps, not by entries.
+        latest = window.recent("pool_auroc", self.latest)
+        latest = latest if len(latest) else series.last(1)
+        late, newest = _overall(latest.values), _overall(latest.last(1).values)
+        first = Series(series.steps[: self.first], series.values[: self.first])
+        early = _overall(first.values)
         if not math.isfinite(late):
             return []
         values = {
@@ -122,12 +133,23 @@ class PositivesOnlyGradient(Rule):
             "auroc": late,
             "before": early,
         }
-        if len(series) >= 15 and late < early - self.fall:
+        error = _error(window, latest)
+        fall = max(self.fall, 2.0 * math.hypot(error, _error(window, first)))
+        if len(series) >= self.first + len(latest) and late < early - fall:
             return [Evidence(values, index, severity="warning", symptom=self.decay_symptom, remedy=remedy)]
         if not alone:
             return []
-        stuck = steps >= self.settle_steps and late < self.auroc
+        stuck = steps >= self.settle_steps and late + error < self.auroc and not newest >= self.auroc
         return [Evidence(values, index, severity="warning" if stuck else "info", remedy=remedy)]
+
+
+def _error(window: Window, looks: Series) -> float:
+    """The standard error of AUROC over some looks, if the order is random, from the positives that it ranked.
+
+    Negatives are many more; rows of the queue that two looks share are counted twice.
+    """
+    positives = float(held(window, "pool_pos_count", looks.steps).sum())
+    return math.sqrt(1.0 / (12.0 * max(positives, 1.0)))
 
 
 def _held(window: Window) -> bool:

@@ -1,4 +1,4 @@
-"""IMB302: every positive is above the threshold; the loss has nothing left to do."""
+"""IMB302: the positives are above the threshold; the loss has nothing left to do."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import classes_of, recent
+from imbalance_doctor.rules.measures import Floats, classes_of, recent
 
 
 @dataclass(frozen=True)
 class RecallMet(Rule):
-    """Every pooled positive is above the threshold: the objective is met, and the loss has stalled at 0.
+    """The pooled positives are above the threshold: the objective is met, and the loss has stalled at 0.
 
     ## Symptom
     Recall does not improve any more, and the loss is near 0.
@@ -27,8 +29,9 @@ class RecallMet(Rule):
     the smallest that a perfect model can meet in full) or Smooth-AP.
 
     ## Evidence
-    `above_threshold_count` equals `pool_pos_count` in the last 10 records, with at least 10 positives in
-    each, and the loss is below 0.02.
+    Over the last 10 records `above_threshold_count` is 99.5 % of `pool_pos_count`, with at least 10 positives
+    in each, and the loss is below 0.02. Those records span 100 to 250 steps, in which one of 1,200 positives
+    was below in a run that had met its objective.
 
     ## Known problems
     It says nothing of the validation data: a memorised training set meets its recall as well.
@@ -45,8 +48,8 @@ class RecallMet(Rule):
     min_records: ClassVar[int] = 10
 
     symptom: ClassVar[str] = (
-        "all {positives:.0f} pooled positives of {class_label} are above the threshold; the loss is "
-        "{class_loss:.3f}."
+        "{above_percent:.1f} % of the {positives:.0f} pooled positives of {class_label} are above the "
+        "threshold; the loss is {class_loss:.3f}."
     )
     cause: ClassVar[str] = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
     remedy: ClassVar[str] = (
@@ -54,8 +57,10 @@ class RecallMet(Rule):
         "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
     )
 
-    #: Positives in each record, so that "all" means something.
+    #: Positives in each record, so that the share means something.
     positives: float = 10.0
+    #: Share of them above the threshold over the last 10 records: one straggler in 1,200 is no miss.
+    above: float = 0.995
     #: A loss above this still pushes positives that are within a few temperatures of the threshold.
     loss: float = 0.02
 
@@ -67,10 +72,11 @@ class RecallMet(Rule):
             return []
         positives = recent(window, "pool_pos_count", 10)
         above = recent(window, "above_threshold_count", 10)
-        met &= ((above >= positives) & (positives >= self.positives) & (losses < self.loss)).all(axis=0)
-        return self._findings(window, classes_of(met))
+        met &= ((positives >= self.positives) & (losses < self.loss)).all(axis=0)
+        share = above.sum(axis=0) / np.maximum(positives.sum(axis=0), 1.0)
+        return self._findings(window, share, classes_of(met & (share >= self.above)))
 
-    def _findings(self, window: Window, classes: list[int]) -> Iterator[Evidence]:
+    def _findings(self, window: Window, share: Floats, classes: list[int]) -> Iterator[Evidence]:
         positives = recent(window, "pool_pos_count", 1)[0]
         rows = (
             positives + recent(window, "pool_neg_count", 1)[0] if window.has("pool_neg_count") else positives
@@ -78,6 +84,7 @@ class RecallMet(Rule):
         for index in classes:
             yield Evidence(
                 {
+                    "above_percent": 100.0 * float(share[index]),
                     "positives": float(positives[index]),
                     "class_loss": float(recent(window, "per_class_loss", 1)[0, index]),
                     "quantile": float(window.config("quantile", 1.0)),

@@ -16,10 +16,10 @@ from imbalance_doctor.rules.phases import chance, lift, switch_step, validation
 
 @dataclass(frozen=True)
 class WarmupTooShort(Rule):
-    """The warmup ended before the model could rank, and the ranking loss has not made up for it.
+    """The warmup ended before the model could rank.
 
     ## Symptom
-    Average precision is below 0.3 at the end of the warmup, and still is.
+    Average precision is below 0.3 at the end of the warmup.
 
     ## Cause
     The warmup loss had too few steps, or too few positives, to bring up the order of the scores. BCE at a
@@ -32,7 +32,7 @@ class WarmupTooShort(Rule):
 
     ## Evidence
     Average precision, with chance as 0 and perfection as 1, is below 0.3 at the last evaluation before the
-    switch, and at the newest one; it resolves where the ranking loss makes up for it.
+    switch; it resolves where the newest one is above, 5 records after the switch at the soonest.
 
     Smooth-AP at a rate of 2 %, batch 128, 400 steps of Adam, 3 seeds; AP at the end:
 
@@ -81,18 +81,22 @@ class WarmupTooShort(Rule):
 
     #: Average precision at the switch, between 0 for chance and 1, below which the order was not there.
     ready: float = 0.3
+    #: Records after the switch during which that is told even if the order has come since: with a good main
+    #: loss it comes within 10 steps, and looks are further apart.
+    records: int = 5
 
     def examine(self, window: Window) -> Verdict:
         """Compare average precision before the switch and now with the border."""
         precision = validation(window)
-        if not len(precision) or precision.values[-1] >= self.ready:
-            return []
         switch = switch_step(window)
-        if switch is None:
+        if switch is None or not len(precision):
             return []
         before = int(np.searchsorted(precision.steps, switch)) - 1
         rate = chance(window)
-        if before < 0 or lift(precision.values[[before, -1]], rate).max() >= self.ready:
+        if before < 0 or lift(precision.values[before], rate) >= self.ready:
+            return []
+        recovered = lift(precision.values[-1], rate) >= self.ready
+        if recovered and window.step > switch + self.records * window.run.every:
             return []
         return [
             Evidence(

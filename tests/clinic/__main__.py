@@ -1,77 +1,82 @@
-"""The clinic as a command: ``python -m tests.clinic [first seed] [seeds] [healthy runs]``.
+"""The clinic as a command: ``python -m tests.clinic``, or ``make clinic``.
 
-Planted faults on every seed, then healthy runs over the ordinary range; counts with Wilson intervals.
+Planted faults with their healthy twins, ordinary runs, and remedies applied; writes `docs/clinic.md`.
 """
 
 from __future__ import annotations
 
-import math
-import sys
-from collections import Counter
-from itertools import chain
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from tests.clinic.catalogue import planted
-from tests.clinic.clinic import Outcome, train
+from tests.clinic.catalogue import Planted, planted
+from tests.clinic.families import HELD_OUT
 from tests.clinic.healthy import binary_runs, multiclass_runs
+from tests.clinic.page import Figures, page
+from tests.clinic.remedies import attempts, effects
+from tests.clinic.run import carry_out
+from tests.clinic.score import Ordinary, Trial
+
+PAGE = Path(__file__).parents[2] / "docs" / "clinic.md"
+
+#: Of the seeds, as many are used for remedies.
+REMEDY_SEEDS = 2
 
 
-def wilson(hits: int, trials: int) -> str:
-    """A share with its 95 % Wilson interval."""
-    if not trials:
-        return "-"
-    z, share = 1.96, hits / trials
-    centre = (share + z * z / (2 * trials)) / (1 + z * z / trials)
-    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
-    return f"{hits}/{trials} = {share:.0%} [{centre - half:.0%}, {centre + half:.0%}]"
-
-
-def causes(outcome: Outcome) -> list[str]:
-    """Codes at warning or above that nothing else explains, in the order of the diagnosis."""
-    found = [f for f in outcome.diagnosis.findings if f.severity != "info" and not f.explained_by]
-    return list(dict.fromkeys(f.code for f in found))
-
-
-def main(first_seed: int = 100, seeds: int = 3, healthy: int = 120) -> None:
-    """Run everything and print the tables."""
-    torch.set_num_threads(1)
-    found, timely, first, trials = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
-    twins, false = 0, list[str]()
-    for seed in range(first_seed, first_seed + seeds):
-        for case in planted(seed):
-            sick, twin = train(case.sick), train(case.healthy)
-            trials[case.code] += 1
-            found[case.code] += case.code in sick.codes("info")
-            timely[case.code] += (sick.first_step(case.code) or 0) <= case.by and case.code in sick.codes(
-                "info"
-            )
-            top = (sick.codes("warning") or sick.codes("info") or ["none"])[0]
-            first[case.code] += top in (case.code, *case.also)
-            twins += 1
-            if causes(twin):
-                false.append(f"{case.name} seed {seed}: {causes(twin)}")
-            if case.code not in sick.codes("info"):
-                print(f"missed: {case.name} seed {seed}; found {sick.codes('info')}", flush=True)
-    print("code     found in time                    right code first")
-    for code in sorted(trials):
-        print(f"{code}   {wilson(timely[code], trials[code]):30s}  {wilson(first[code], trials[code])}")
-    total = sum(trials.values())
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run everything and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m tests.clinic", description=__doc__)
+    parser.add_argument("--first-seed", type=int, default=500)
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each planted fault")
+    parser.add_argument("--healthy", type=int, default=180, help="ordinary runs")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    parser.add_argument("--codes", nargs="*", help="only faults of these codes")
+    parser.add_argument("--out", type=Path, default=PAGE, help="the page")
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # what this process builds before it forks
+    seeds = range(given.first_seed, given.first_seed + given.seeds)
+    cases = [c for c in _cases(seeds) if not given.codes or c.code in given.codes]
+    trials = _trials(cases, given.workers)
+    ordinary = _ordinary(given.healthy, given.first_seed, given.workers)
+    treated = [t for t in trials if t.case.sick.seed < given.first_seed + REMEDY_SEEDS]
+    tried = [attempt for trial in treated for attempt in attempts(trial)]
+    outcomes = carry_out({attempt.name: attempt.run for attempt in tried}, given.workers, "remedies")
+    applied = [(attempt, outcomes[attempt.name]) for attempt in tried]
+    chosen = ("first_seed", "seeds", "healthy")
+    options = " ".join(f"--{name.replace('_', '-')} {getattr(given, name)}" for name in chosen)
+    command = f"python -m tests.clinic {options}"
+    figures = Figures(command, seeds, trials, ordinary, effects(applied, treated))
+    given.out.write_text(page(figures), encoding="utf-8")
     print(
-        f"all: found {wilson(sum(found.values()), total)}, in time {wilson(sum(timely.values()), total)}, ",
-        end="",
+        f"wrote {given.out}: {len(trials)} planted faults with twins, {len(ordinary)} ordinary runs, "
+        f"{len(applied)} remedies"
     )
-    print(f"right code first {wilson(sum(first.values()), total)}")
-    runs = chain(binary_runs(2 * healthy // 3, first_seed), multiclass_runs(healthy // 3, first_seed))
-    count = 0
-    for name, run in runs:
-        count += 1
-        outcome = train(run)
-        if causes(outcome):
-            false.append(f"{name}: {causes(outcome)}")
-    print(f"healthy runs with a finding at warning or above: {wilson(len(false), count + twins)}")
-    print(*false, sep="\n")
+
+
+def _cases(seeds: Sequence[int]) -> list[Planted]:
+    """Every fault on every seed, and on families that no threshold was set on."""
+    return [case for seed in seeds for case in (*planted(seed), *planted(seed, HELD_OUT))]
+
+
+def _trials(cases: Sequence[Planted], workers: int) -> list[Trial]:
+    names = [f"{case.name} {case.sick.seed}" for case in cases]
+    runs = {f"{name} sick": case.sick for name, case in zip(names, cases, strict=True)}
+    runs |= {f"{name} twin": case.healthy for name, case in zip(names, cases, strict=True)}
+    outcomes = carry_out(runs, workers, "planted faults and twins")
+    return [
+        Trial(case, outcomes[f"{name} sick"], outcomes[f"{name} twin"])
+        for name, case in zip(names, cases, strict=True)
+    ]
+
+
+def _ordinary(count: int, seed: int, workers: int) -> list[Ordinary]:
+    binary = [(f"binary {name}", run) for name, run in binary_runs(count - count // 3, seed)]
+    runs = dict([*binary, *((f"classes {name}", run) for name, run in multiclass_runs(count // 3, seed))])
+    outcomes = carry_out(runs, workers, "ordinary runs")
+    return [Ordinary(name, run, outcomes[name]) for name, run in runs.items()]
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:]))
+    main()

@@ -59,12 +59,7 @@ def digits(classes: int = 2, positive: int = 8, jitter: float = 0.15, seed: int 
     banks = [[x[part][y[part] == c] for c in range(classes)] for part in (order[:cut], order[cut:])]
 
     def rows(ids: Tensor, generator: torch.Generator, validation: bool) -> Tensor:
-        out = torch.empty(len(ids), 64)
-        for c in range(classes):
-            mine = (ids == c).nonzero()[:, 0]
-            bank = banks[int(validation)][c]
-            out[mine] = bank[torch.randint(len(bank), (len(mine),), generator=generator)]
-        return out + jitter * torch.randn(out.shape, generator=generator)
+        return _resampled(banks[int(validation)], ids, jitter, generator)
 
     return Law((64,), classes, rows)
 
@@ -113,12 +108,60 @@ def sequence(classes: int = 2, length: int = 12, strength: float = 1.5, seed: in
     return Law((length, 4), classes, rows)
 
 
+@cache
+def images(classes: int = 2, positive: int = 3, jitter: float = 0.3, seed: int = 1) -> Law:
+    """The handwritten digits as images, moved by up to a pixel each way, for a convolutional model."""
+    flat = digits(classes, positive, 0.0, seed)
+
+    def rows(ids: Tensor, generator: torch.Generator, validation: bool) -> Tensor:
+        wide = nn.functional.pad(
+            flat.rows(ids, generator, validation).view(-1, 8, 8), (1, 1, 1, 1), value=-1.0
+        )
+        moves = wide.unfold(1, 8, 1).unfold(2, 8, 1).flatten(1, 2)  # [rows, 9, 8, 8], a view of each window
+        x = moves[torch.arange(len(ids)), torch.randint(9, (len(ids),), generator=generator)][:, None]
+        return x + jitter * torch.randn(x.shape, generator=generator)
+
+    return Law((1, 8, 8), classes, rows)
+
+
+@cache
+def tumours(classes: int = 2, jitter: float = 0.7, seed: int = 0) -> Law:
+    """scikit-learn's breast cancer data, malignant against benign, with noise on every column."""
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    x = torch.from_numpy(((data.data - data.data.mean(0)) / data.data.std(0)).astype(np.float32))
+    y = torch.from_numpy(1 - data.target.astype(np.int64))  # the table calls benign 1
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    cut = int(0.6 * len(x))
+    banks = [[x[part][y[part] == c] for c in range(2)] for part in (order[:cut], order[cut:])]
+
+    def rows(ids: Tensor, generator: torch.Generator, validation: bool) -> Tensor:
+        return _resampled(banks[int(validation)], ids, jitter, generator)
+
+    return Law((30,), classes, rows)
+
+
+def _resampled(bank: list[Tensor], ids: Tensor, jitter: float, generator: torch.Generator) -> Tensor:
+    """Rows of a bank for given classes, with noise."""
+    out = torch.empty(len(ids), bank[0].shape[1])
+    for c, mine in enumerate(bank):
+        chosen = (ids == c).nonzero()[:, 0]
+        out[chosen] = mine[torch.randint(len(mine), (len(chosen),), generator=generator)]
+    return out + jitter * torch.randn(out.shape, generator=generator)
+
+
 FAMILIES: dict[str, Callable[..., Law]] = {
     "gaussian": gaussian,
     "digits": digits,
     "table": table,
     "sequence": sequence,
+    "images": images,
+    "tumours": tumours,
 }
+
+#: Families that no threshold was set on: the clinic's page uses them, and nothing else does.
+HELD_OUT = ("images", "tumours")
 
 
 class Recurrent(nn.Module):
@@ -135,9 +178,15 @@ class Recurrent(nn.Module):
 
 
 def model_for(law: Law, kind: str, outputs: int) -> nn.Module:
-    """A small model for rows of this law: ``linear``, ``mlp``, or ``gru`` for sequences."""
+    """A small model for rows of this law: ``linear`` or ``mlp``; a GRU for sequences, a CNN for images."""
     if len(law.features) == 2:
         return Recurrent(law.features[-1], outputs)
+    if len(law.features) == 3:
+        channels, height, width = law.features
+        return nn.Sequential(
+            nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+            nn.Linear(8 * (height // 2) * (width // 2), outputs),
+        )  # fmt: skip
     width = law.features[0]
     if kind == "linear":
         return nn.Linear(width, outputs)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clinic.__main__ import causes
 from tests.clinic.catalogue import Planted, planted
 from tests.clinic.clinic import ClinicRun, train
 from tests.clinic.healthy import binary_runs, multiclass_runs
+from tests.clinic.score import causes
 
 #: No threshold was set by looking at runs of this seed.
 SEED = 41

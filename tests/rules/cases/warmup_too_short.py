@@ -21,6 +21,18 @@ CASES = [
         classes=(None,),
     ),
     Case(
+        "good again, soon after the switch",
+        "borderline",
+        "warmup_wrapper",
+        SWITCHED,
+        "info",
+        CONFIG,
+        records=8,
+        evals=precision(lambda n: 0.1 * n if n > 4 else 0.1),
+        evaluations=8,
+        classes=(None,),
+    ),
+    Case(
         "good by now",
         "borderline",
         "warmup_wrapper",

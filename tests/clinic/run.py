@@ -1,0 +1,49 @@
+"""Carries out many runs on several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tests.clinic.clinic import ClinicRun, Outcome, train
+
+#: Lines that a pipe gets for each batch of runs, where a terminal has a bar.
+LINES = 10
+
+#: Handed to the workers by forking: a run holds functions, which no pickle takes.
+_runs: dict[str, ClinicRun] = {}
+
+
+def carry_out(runs: Mapping[str, ClinicRun], workers: int, what: str) -> dict[str, Outcome]:
+    """Train every run, each in one thread of one of `workers` processes, and say how far it has got."""
+    _runs.clear()
+    _runs.update(runs)
+    outcomes: dict[str, Outcome] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    fork = multiprocessing.get_context("fork")
+    with (
+        ProcessPoolExecutor(workers, mp_context=fork) as pool,
+        Progress(*columns, disable=not sys.stdout.isatty()) as bar,
+    ):
+        task = bar.add_task(what, total=len(runs))
+        waiting = {pool.submit(_train, name): name for name in runs}
+        for done, future in enumerate(as_completed(waiting), 1):
+            outcomes[waiting[future]] = future.result()
+            bar.advance(task)
+            if bar.disable and done * LINES // len(runs) > (done - 1) * LINES // len(runs):
+                print(f"{what}: {done} of {len(runs)}", flush=True)
+    return {name: outcomes[name] for name in runs}
+
+
+def _train(name: str) -> Outcome:
+    torch.set_num_threads(1)
+    try:
+        return replace(train(_runs[name]), history=None)
+    except Exception as error:
+        raise RuntimeError(f"the run {name!r} failed") from error
