@@ -6,10 +6,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import Choice, thresholds_of
+
+if TYPE_CHECKING:
+    from imbalance_doctor.follow import Look
 
 #: Nothing at or above ``--fail-on``.
 EXIT_OK = 0
@@ -43,6 +46,7 @@ def cli() -> None:
     New here?                     imbalance-doctor demo
     A run that you logged         imbalance-doctor report runs/fraud-01
     The same, as a page           imbalance-doctor report runs/fraud-01 --format html
+    A run that is training        imbalance-doctor watch runs/fraud-01
     Before you train              imbalance-doctor preflight --help
     What a finding means          imbalance-doctor explain empty-band
     """  # noqa: D301 - \\b tells click to keep the lines
@@ -162,6 +166,71 @@ def report(
     else:
         click.echo(FORMATS[form](diagnosis, loaded).rstrip("\n"))
     return _exit_code(diagnosis, fail_on)
+
+
+@cli.command(context_settings=CONTEXT, short_help="Follow a run while it trains.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds.")
+def watch(run: Path, interval: float) -> int:
+    """Follow a run while it trains: the diagnosis as it stands, until the run ends or you press Ctrl-C.
+
+    RUN is a run directory, which may be empty still. On a terminal the diagnosis is shown anew each time the
+    log has grown; in a pipe each finding is a line when it opens and when it is resolved.
+
+    \b
+    imbalance-doctor watch runs/fraud-01
+    """  # noqa: D301
+    from imbalance_doctor.follow import follow
+
+    looks = follow(run, find_project().choice, interval=interval)
+    if sys.stdout.isatty():
+        _show_live(looks, run)
+    else:
+        _show_lines(looks)
+    return EXIT_OK
+
+
+def _show_live(looks: Iterable[Look], run: Path) -> None:
+    from rich.live import Live
+
+    with Live(f"waiting for a log in {run} ...", auto_refresh=False, vertical_overflow="visible") as live:
+        for look in looks:
+            if look.diagnosis is not None:
+                live.update(look.diagnosis, refresh=True)
+
+
+def _show_lines(looks: Iterable[Look]) -> None:
+    known: set[tuple[Any, ...]] = set()
+    for look in looks:
+        for finding in look.diagnosis.findings if look.diagnosis is not None else ():
+            key = (finding.code, finding.loss, finding.class_index, finding.step, finding.status)
+            if key not in known:
+                known.add(key)
+                word = finding.severity.upper() if finding.status == "open" else "resolved"
+                click.echo(f"{word} {finding.headline()}")
+
+
+@cli.command(context_settings=CONTEXT, short_help="Write a run's panels for TensorBoard.")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--logdir",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Where the event files go; made if it is not there.",
+)
+def tensorboard(run: Path, logdir: Path) -> int:
+    """Write what a run's log holds as TensorBoard panels: for a run that was trained without them.
+
+    \b
+    imbalance-doctor tensorboard runs/fraud-01 --logdir tb/fraud-01
+    tensorboard --logdir tb
+    """  # noqa: D301
+    from imbalance_doctor.render.tensorboard import write_run
+
+    loaded = load_run(run)
+    write_run(loaded, diagnose(loaded, project=find_project().choice), logdir)
+    click.echo(f"wrote {logdir}; look at it with: tensorboard --logdir {logdir}", err=True)
+    return EXIT_OK
 
 
 def _loss_settings(command: Callable[..., int]) -> Callable[..., int]:

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "schedule": {"checkup"},
     "run": {"findings", "ranks", "records", "runlog"},
     "diagnose": {"checkup", "findings", "rules", "run", "selection"},
+    "follow": {"diagnose", "findings", "records", "run", "runlog", "selection"},
     "preflight": {"checkup", "findings", "history", "metrics", "recorder", "records", "rules", "selection"},
     "render": {"findings", "history", "metrics", "records", "run", "render"},
     "integrations": {"doctor", "evaluation", "guard"},

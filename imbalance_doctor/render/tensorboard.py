@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
 from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import clean, number, prescription, step
+from imbalance_doctor.run import Run
 from losses.diagnostics import QUANTILE_LEVELS
 
 if TYPE_CHECKING:
@@ -65,6 +66,17 @@ _OF_ALL: Mapping[str, Callable[[Array], Any]] = {
     "median": np.nanmedian,
     "highest": np.nanmax,
 }
+
+
+def write_run(run: Run, diagnosis: Diagnosis, logdir: Path) -> None:
+    """Draw a run that is over, as it would have been drawn while it trained."""
+    panels = TensorBoardPanels(logdir)
+    for record in run.records:
+        if isinstance(record, (StepRecord, EvalRecord)):
+            panels.write(record, run.info)
+    for finding in sorted(diagnosis.findings, key=lambda finding: finding.step):
+        panels.write_finding(finding)
+    panels.close()
 
 
 class TensorBoardPanels:

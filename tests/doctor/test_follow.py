@@ -1,0 +1,97 @@
+"""`watch`: a run is followed while another process, or this one, writes it."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from imbalance_doctor import Doctor, diagnose, load_run
+from imbalance_doctor.cli import main
+from imbalance_doctor.follow import follow
+from imbalance_doctor.runlog import LogError
+from imbalance_doctor.selection import Choice
+from losses import PAUCAtBudgetLoss
+from tests.doctor.loop import train
+
+
+def sick_loss():
+    return PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+
+
+def test_a_run_is_looked_at_whenever_it_has_grown_until_it_ends(tmp_path):
+    run_dir, loss_fn = tmp_path / "run", sick_loss()
+    doctor = Doctor(run_dir, on_finding="log")
+    doctor.watch(loss_fn)
+    waits = []
+
+    def train_on(seconds):
+        """What happens while the follower sleeps."""
+        waits.append(seconds)
+        if len(waits) in (2, 4):
+            train(doctor, loss_fn, steps=60, first_step=30 * len(waits))
+        if len(waits) == 6:
+            doctor.close()
+
+    looks = list(follow(run_dir, Choice(), interval=7.0, sleep=train_on))
+    assert set(waits) == {7.0}
+    assert looks[0].diagnosis is None
+    assert [look.ended for look in looks] == [False, False, False, True]
+    assert (
+        "IMB401" not in {finding.code for finding in looks[0].diagnosis.findings}
+        if looks[0].diagnosis
+        else True
+    )
+    assert "IMB401" in {finding.code for finding in looks[-1].diagnosis.open}
+    assert looks[-1].diagnosis.findings == diagnose(run_dir).findings
+
+
+def test_a_place_where_no_run_can_come_to_be_is_an_error(tmp_path):
+    with pytest.raises(LogError, match="no such file or directory, and nor is"):
+        next(follow(tmp_path / "no" / "run", Choice(), interval=1.0))
+
+
+@pytest.mark.slow
+def test_the_command_follows_another_process_in_a_pipe(tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import time
+        from imbalance_doctor import Doctor
+        from tests.doctor.loop import train
+        from losses import PAUCAtBudgetLoss
+        loss_fn = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+        with Doctor({str(tmp_path / "run")!r}, on_finding="log") as doctor:
+            doctor.watch(loss_fn)
+            train(doctor, loss_fn, steps=200, each_step=lambda step: time.sleep(0.01))
+        """
+    )
+    command = [sys.executable, "-m", "imbalance_doctor", "watch", str(tmp_path / "run"), "--interval", "0.2"]
+    follower = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    lines = follower.communicate(timeout=60)[0].splitlines()
+    assert follower.returncode == 0
+    assert any(line.startswith("ERROR IMB401 empty-band") for line in lines)
+    assert len(set(lines)) == len(lines)
+
+
+def test_a_run_without_panels_gets_them_afterwards(tmp_path, capsys):
+    loss_fn = sick_loss()
+    with Doctor(tmp_path / "run", on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=150)
+        doctor.log_eval([0.1, -0.2, 0.3], [1, 0, 1])
+    assert main(["tensorboard", str(tmp_path / "run"), "--logdir", str(tmp_path / "tb" / "run")]) == 0
+    assert "tensorboard --logdir" in capsys.readouterr().err
+    events = EventAccumulator(str(tmp_path / "tb" / "run"))
+    events.Reload()
+    steps = [event.step for event in events.Scalars("pauc_at_budget 1 loss/loss")]
+    assert steps == [record.step for record in load_run(tmp_path / "run").steps()]
+    assert any("validation" in tag for tag in events.Tags()["scalars"])
+    assert events.Tags()["tensors"]  # the findings, as text
+
+
+@pytest.mark.parametrize("command", [["watch"], ["tensorboard", "--logdir", "tb"]])
+def test_a_run_that_is_not_there_is_named(command, tmp_path, capsys):
+    assert main([*command, str(tmp_path / "no" / "run")]) == 2
+    assert "no such file or directory" in capsys.readouterr().err
