@@ -10,6 +10,7 @@ from types import ModuleType
 import torch
 
 import benchmarks
+from benchmarks import page
 from benchmarks.harness import machine
 
 
@@ -30,30 +31,31 @@ def main() -> int:
     )
     parser.add_argument("names", nargs="*", metavar="name", help="which to run (default: all)")
     parser.add_argument("--quick", action="store_true", help="leave out what takes minutes")
-    parser.add_argument("--threads", type=int, help="threads torch may use (default: its own choice)")
-    parser.add_argument("-o", "--output", type=Path, help="also append the tables to a file")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads torch may use (default: 1; several wait for the slowest where anything else runs)",
+    )
+    parser.add_argument("-o", "--output", type=Path, help="also write the sections of a page")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in modules]
     if unknown:
         parser.error(f"no benchmark called {unknown[0]!r}; there are {', '.join(modules)}")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    say(machine(), options.output)
+    torch.set_num_threads(options.threads)
     for name in options.names or modules:
+        here, tables = machine(), []
+        print(f"\n{modules[name].SUMMARY}\n{here}\n", flush=True)
         for table in modules[name].run(options.quick, progress):
-            say(str(table), options.output)
+            print(table, flush=True)
+            tables.append(table)
+        if options.output is not None:
+            page.write(options.output, {name: page.section(name, modules[name].SUMMARY, here, tables)})
     return 0
 
 
 def progress(message: str) -> None:
     print(f"... {message}", file=sys.stderr, flush=True)
-
-
-def say(text: str, output: Path | None) -> None:
-    print(text, flush=True)
-    if output is not None:
-        with output.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures of docs/kernels.md and docs/benchmarks.md, as plain SVG: `python -m benchmarks.charts`."""
+"""The figures of docs/kernels.md (`python -m benchmarks.charts`) and docs/benchmarks.md, as plain SVG."""
 
 import math
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
 COLOURS = {"ours": "#0072b2", "imbalanced-losses": "#d55e00", "torch.sort": "#777777"}
+PAIRS = ("#0072b2", "#d55e00", "#009e73", "#777777")
 STYLE = (
     "text{font:13px sans-serif;fill:#333}.s{font-size:11px}.h{font-weight:bold;font-size:14px}"
     "@media(prefers-color-scheme:dark){text{fill:#ccc}}"
@@ -62,6 +63,36 @@ def scaling_chart(curves: dict[str, list[tuple[float, float]]]) -> None:
             parts.append(text(places[-1][0] + 6, places[-1][1] + 4, name, "start", "", COLOURS[name]))
     title = "Time of a training step against the rows of the pool"
     (DOCS / "benchmarks.svg").write_text(svg(740, 390, parts, title), encoding="utf-8")
+
+
+def curve_chart(
+    file: str, curves: dict[str, list[tuple[float, float]]], title: str, across: str, up: str
+) -> None:
+    """Curves over a linear axis from 0, each with its name at its end; of a pair the first is dashed."""
+    left, right, top, bottom = 60, 520, 20, 320
+    x1 = max(point[0] for curve in curves.values() for point in curve)
+    y1 = math.ceil(20 * max(point[1] for curve in curves.values() for point in curve)) / 20
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return left + x / x1 * (right - left), bottom - y / y1 * (bottom - top)
+
+    parts = [text((left + right) / 2, bottom + 40, across, "middle"), text(left, top - 6, up)]
+    for tick in range(round(20 * y1) + 1):
+        y = place(0, tick / 20)[1]
+        parts += [
+            line([(left, y), (right, y)], "#8884", 1),
+            text(left - 8, y + 4, f"{tick / 20:.2f}", "end", "s"),
+        ]
+    for tick in range(0, math.floor(x1) + 1, max(1, round(x1 / 6))):
+        parts.append(text(place(tick, 0)[0], bottom + 18, f"{tick}", "middle", "s"))
+    lowest = -math.inf
+    # From the top down, so that a label can make room for the one above it.
+    for index, (name, curve) in sorted(enumerate(curves.items()), key=lambda item: -item[1][1][-1][1]):
+        colour, dash = PAIRS[index // 2], 'stroke-dasharray="5 4"' if index % 2 == 0 else ""
+        places = [place(*point) for point in curve]
+        lowest = max(places[-1][1] + 4, lowest + 16)
+        parts += [line(places, colour, 2.5, dash), text(right + 8, lowest, name, "start", "", colour)]
+    (DOCS / file).write_text(svg(780, 370, parts, title), encoding="utf-8")
 
 
 def kernel_figure() -> None:

@@ -18,15 +18,40 @@ Step = Callable[[], object]
 
 @dataclass
 class Table:
-    """A Markdown table."""
+    """A Markdown table.
+
+    Attributes:
+        title: What is measured.
+        head: The columns.
+        rows: The cells, as they are shown.
+        note: Paragraphs above the table.
+        figure: Markdown below it.
+        headlines: Sentences for the top of the page: ratios, for times depend on the machine.
+        missed: What fell short of its goal.
+    """
 
     title: str
     head: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
+    note: str = ""
+    figure: str = ""
+    headlines: list[str] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    def judge(self, what: str, value: float, goal: float | None, *, least: bool = False) -> str:
+        """The goal as a cell; a value that falls short of it is noted."""
+        if goal is None:
+            return ""
+        if value < goal if least else value > goal:
+            bound = "at least" if least else "at most"
+            self.missed.append(f"{what}: {value:.3g} ({bound} {goal:g})")
+        return f"{goal:g}"
 
     def __str__(self) -> str:
-        lines = [f"\n## {self.title}\n", "| " + " | ".join(self.head) + " |", "|---" * len(self.head) + "|"]
-        return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in self.rows])
+        lines = ["| " + " | ".join(self.head) + " |", "|---" * len(self.head) + "|"]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        parts = [f"### {self.title}", self.note, "\n".join(lines), self.figure]
+        return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def compare(*steps: Step, seconds: float = 2.0, least: int = 3, most: int = 300) -> list[float]:

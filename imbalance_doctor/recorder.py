@@ -237,10 +237,10 @@ def _elements(module: nn.Module, logits: Tensor, targets: Tensor) -> Tensor | No
 
 
 def to_host(stats: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Move all statistics to the host, from a device in one transfer, as float32."""
-    if all(value.is_cpu for value in stats.values()):
-        return {name: np.array(_for_numpy(value), dtype=np.float32) for name, value in stats.items()}
-    parts = [value.detach().reshape(-1).float() for value in stats.values()]
+    """Move all statistics, which are detached, to the host: from a device in one transfer, as float32."""
+    if all(value.is_cpu and value.dtype is not torch.bfloat16 for value in stats.values()):
+        return {name: np.array(value.numpy(), np.float32) for name, value in stats.items()}
+    parts = [value.reshape(-1).float() for value in stats.values()]
     flat = torch.cat(parts).cpu().numpy()
     result, start = {}, 0
     for (name, value), part in zip(stats.items(), parts, strict=True):
@@ -248,8 +248,3 @@ def to_host(stats: Mapping[str, Tensor]) -> dict[str, Array]:
         result[name] = flat[start:end].reshape(tuple(value.shape))
         start = end
     return result
-
-
-def _for_numpy(value: Tensor) -> Any:
-    # NumPy has no bfloat16.
-    return (value.float() if value.dtype is torch.bfloat16 else value).detach().numpy()

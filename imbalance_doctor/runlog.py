@@ -74,7 +74,8 @@ def _nested(values: list[Any]) -> str:
 
 
 def _table(arrays: Mapping[str, Array]) -> str:
-    return "{" + ",".join(f"{_text(name)}:{_values(array)}" for name, array in arrays.items()) + "}"
+    # `json.dumps` without arguments has its encoder ready.
+    return "{" + ",".join(f"{json.dumps(name)}:{_values(array)}" for name, array in arrays.items()) + "}"
 
 
 def _text(value: Any) -> str:
@@ -99,7 +100,7 @@ def header(info: RunInfo) -> str:
 def encode(record: Record) -> list[str]:
     """A record as the JSON objects that hold it, one a line."""
     if isinstance(record, StepRecord):
-        where = f'"step":{record.step},"loss":{_text(record.loss)}'
+        where = f'"step":{record.step},"loss":{json.dumps(record.loss)}'
         histogram = {name: record.stats[name] for name in HISTOGRAM_STATS if name in record.stats}
         stats = {name: value for name, value in record.stats.items() if name not in histogram}
         metrics = ""

@@ -281,7 +281,7 @@ class _Pool:
             digit = ordered_key(self.columns[:, block]) >> (self.bits - DIGIT_BITS)
             digit += DIGITS // 2
             if self.mask is not None:
-                digit = torch.where(self.mask[:, block], digit, DIGITS)
+                digit.masked_fill_(~self.mask[:, block], DIGITS)
             self.digit[:, block] = digit
             place = digit if self.classes == 1 else digit + offset
             counts += torch.bincount(place.reshape(-1), minlength=len(counts))
