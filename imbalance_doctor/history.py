@@ -5,7 +5,6 @@ Memory is bounded: each statistic keeps its last `WINDOW` records, however long 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -174,7 +173,11 @@ class Window:
     def aligned(self, *names: str) -> tuple[Series, ...]:
         """Statistics over the window, at the steps that have all of them."""
         series = [self._track.series(name) for name in names]
-        shared = functools.reduce(np.intersect1d, [each.steps for each in series])
+        shared = series[0].steps
+        if all(np.array_equal(each.steps, shared) for each in series[1:]):  # most are in every record
+            return tuple(series)
+        for each in series[1:]:
+            shared = np.intersect1d(shared, each.steps, assume_unique=True)
         return tuple(Series(shared, each.values[np.searchsorted(each.steps, shared)]) for each in series)
 
     def eval_series(self, name: str) -> Series:

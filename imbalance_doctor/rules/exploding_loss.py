@@ -65,7 +65,8 @@ class ExplodingLoss(Rule):
     def examine(self, window: Window) -> Verdict:
         """Compare the newest records with the beginning of the window."""
         series = window.series("loss")
-        now = float(np.median(series.values[-5:]))
+        newest = np.sort(series.values[-5:])
+        now = float(newest[(len(newest) - 1) // 2])
         first = series.values[:3]
         before = float(first.max())
         if not before > 0.0 or not now > self.growth * before:
