@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint check docs clinic clean help
+.PHONY: demo test test-fast lint check docs benchmarks clinic clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,11 @@ docs: $(VENV)/.installed  ## Write the pages that follow from the code
 
 clinic: $(VENV)/.installed  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic
+
+benchmarks: $(VENV)/.installed  ## Measure, and write docs/benchmarks.md (the better part of an hour)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps libauc
+	$(BIN)/python -m benchmarks -o docs/benchmarks.md
 
 clean:  ## Remove the environment and everything generated
 	rm -rf $(VENV) demo-runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
