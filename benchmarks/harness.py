@@ -94,9 +94,10 @@ def machine() -> str:
             line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line
         ]
         name = models[0] if models else name
+    threads = torch.get_num_threads()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
-        f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{load}; "
+        f"{name}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}{load}; "
         f"Python {platform.python_version()}, torch {torch.__version__}"
     )
 

@@ -5,7 +5,7 @@ import torch
 from loss_cases import batch
 
 from losses import RecallAtQuantileLoss, SmoothAPLoss
-from losses.sampling import fair_order, quota_sample, rows_in_order, uniform
+from losses.sampling import fair_order, fair_rows, quota_sample, rows_in_order, uniform
 
 LABELS = torch.arange(5) % 2
 
@@ -149,6 +149,14 @@ def test_a_fair_order_gives_every_row_the_same_chance_and_every_stratum_its_shar
     # 20/90 ± 4 standard deviations of 400 draws.
     assert (chance[:90] - 20 / 90).abs().max() < 4 * (0.22 * 0.78 / 400) ** 0.5
     assert chance[90:].sum() == 0
+
+
+def test_the_host_draws_the_rows_that_a_device_would():
+    for rows, size, strata in ((10, 1, 2), (1000, 7, 2), (1000, 999, 30)):
+        stratum = torch.randint(strata, (rows,), generator=torch.Generator().manual_seed(0))
+        keep = torch.ones(rows, dtype=torch.bool)
+        for step in map(torch.tensor, range(20)):
+            assert torch.equal(fair_rows(stratum, size, step), fair_order(stratum, keep, size, step)[0])
 
 
 def test_a_fair_order_keeps_everything_that_fits():
