@@ -157,7 +157,7 @@ def trapezoid_weights(values: Tensor) -> Tensor:
 
 def all_true(condition: Tensor) -> bool:
     """Whether a look settles that a bool tensor is true everywhere, so that there is nothing to mask."""
-    return looks_are_free(condition) and bool(condition.all())
+    return looks_are_free(condition) and bool(condition if condition.numel() == 1 else condition.all())
 
 
 def _nonzero(x: Tensor) -> Tensor:

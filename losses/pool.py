@@ -216,6 +216,8 @@ class MemoryQueue(nn.Module):
 
     def _adopt(self, scores: Tensor) -> None:
         """Move to the device of `scores`, and hold rows in their precision (or the wider of the two)."""
+        if self._typed and self.scores.dtype == scores.dtype and self.scores.device == scores.device:
+            return
         if self.scores.device != scores.device:
             self.to(scores.device)
         for name, fresh in (("scores", scores.dtype), ("weight", wide_dtype(scores.dtype))):

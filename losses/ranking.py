@@ -313,9 +313,11 @@ class RankingLoss(Diagnosable):
 
     def _tau(self, pool: Pool) -> Tensor:
         """`[C]` temperature in logits."""
-        # A product and not `torch.full`, which a compiler would specialise to each value of the temperature.
-        tau = torch.ones(self.num_classes, dtype=pool.scores.dtype, device=pool.scores.device)
-        tau = tau * self.temperature
+        if torch.compiler.is_compiling():
+            # A filled tensor would be specialised to each value of the temperature.
+            tau = pool.scores.new_ones(self.num_classes) * self.temperature
+        else:
+            tau = pool.scores.new_full((self.num_classes,), self.temperature)
         if self.tau_scale != "iqr":
             return tau
         scale = dispersion(pool.scores, pool.counted, pool.row_weight)

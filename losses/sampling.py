@@ -100,7 +100,9 @@ def fair_order(stratum: Tensor, keep: Tensor, size: int, step: Tensor) -> tuple[
 def fair_rows(stratum: Tensor, size: int, step: Tensor) -> Tensor:
     """The rows that `fair_order` chooses where all N > `size` are kept and a look at values is free."""
     rows = stratum.shape[0]
-    ordered = stratum.numpy().argsort(kind="stable")
+    keys = stratum.numpy()
+    # NumPy sorts integers of two bytes by their digits.
+    ordered = (keys.astype(np.uint16) if keys.max() < 2**16 else keys).argsort(kind="stable")
     spaced = ((np.arange(size) + uniform_first(step, stream=1)) * (rows / size)).astype(np.int64)
     chosen = ordered[np.minimum(spaced, rows - 1)]
     chosen.sort()
