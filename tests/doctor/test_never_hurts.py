@@ -350,11 +350,14 @@ def test_ctrl_c_ends_the_run_and_leaves_a_log_that_resumes(tmp_path):
             log.exists() and log.read_bytes().count(b'"step"') > lines
         ):
             time.sleep(0.05)
-        for _ in range(20):  # torch swallows one that comes in the wrong moment, watched or not
+        errors = ""
+        for _ in range(10):  # torch swallows one that comes in the wrong moment, watched or not
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 _, errors = process.communicate(timeout=5)
                 break
+        else:
+            process.kill()
         assert process.returncode != 0
         assert "KeyboardInterrupt" in errors
         assert "during handling" not in errors.lower()
