@@ -47,7 +47,7 @@ def main() -> int:
         here, tables = machine(), []
         print(f"\n{modules[name].SUMMARY}\n{here}\n", flush=True)
         for table in modules[name].run(options.quick, progress):
-            print(table, flush=True)
+            print(f"{table}\n", flush=True)
             tables.append(table)
         if options.output is not None:
             page.write(options.output, {name: page.section(name, modules[name].SUMMARY, here, tables)})

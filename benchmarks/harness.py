@@ -51,7 +51,7 @@ class Table:
         lines = ["| " + " | ".join(self.head) + " |", "|---" * len(self.head) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows]
         parts = [f"### {self.title}", self.note, "\n".join(lines), self.figure]
-        return "\n\n".join(part for part in parts if part) + "\n"
+        return "\n\n".join(part for part in parts if part)
 
 
 def compare(*steps: Step, seconds: float = 2.0, least: int = 3, most: int = 300) -> list[float]:

@@ -11,17 +11,19 @@ weights of the second, transposed pass, which collects the gradient at the other
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from losses.kernels.problem import Positives, Problem
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 #: What the formulas are evaluated on: tensors, or NumPy's arrays where calls are all that costs.
-Vector = TypeVar("Vector", Tensor, NDArray[np.float64])
+Vector = TypeVar("Vector", Tensor, "NDArray[np.float64]")
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,16 @@ positives. One to NumPy takes a third of the time that one to torch takes.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from losses.kernels.objectives import Objective, PairSums
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # With more pairs than this a grid is faster.
 MOST_PAIRS = 400_000
@@ -24,7 +26,7 @@ TILE_ELEMENTS = 2**16
 # e^x is finite up to here, and a σ(−x) further out no longer changes anything.
 FARTHEST = {np.dtype(np.float32): 80.0, np.dtype(np.float64): 700.0}
 
-Floats: TypeAlias = NDArray[np.floating[Any]]
+Floats: TypeAlias = "NDArray[np.floating[Any]]"
 
 
 def takes(scores: Tensor) -> bool:
