@@ -31,7 +31,7 @@ from losses.labels import IGNORED, encode_targets, membership
 from losses.pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
 from losses.scale import dispersion
 from losses.settings import check_changeable
-from losses.statistics import live_count, ranking_stats
+from losses.statistics import ranking_stats
 
 Result: TypeAlias = (
     Tensor | tuple[Tensor, Stats] | tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stats]
@@ -338,6 +338,7 @@ class RankingLoss(Diagnosable):
         slopes, largest = self._slopes(pool, terms)
         stats = ranking_stats(
             wanted,
+            whole,
             pool,
             loss=reduced.detach(),
             per_class=per_class.detach(),
@@ -349,8 +350,6 @@ class RankingLoss(Diagnosable):
             nonfinite=torch.zeros_like(self.queue.step) if broken is None else broken,
             queue_fill=self.queue.fill(),
             queue_age=self.queue.age(),
-            live_positives=live_count(whole, whole.positive),
-            live_negatives=live_count(whole, whole.negative),
         )
         if should_gather(self.gather_distributed, self.process_group):
             stats["ranks_apart"] = self.queue.step.new_tensor(self._gatherer.apart)
