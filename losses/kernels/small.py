@@ -83,9 +83,11 @@ def _solve(
     loss = poison = _nothing(columns) if objective.uses_positives else _nothing(own) + _nothing(others)
     pull, slopes = np.empty((2, len(own)))
     step = max(1, TILE_ELEMENTS // len(columns))
+    # One buffer for all tiles: fresh memory costs more than what is computed in it.
+    room = np.empty((2, min(step, len(own)), len(columns)), own.dtype)
     for start in range(0, len(own), step):
         part = slice(start, start + step)
-        both = _above_and_slope(own[part], columns, inverse_tau)
+        both = _above_and_slope(own[part], columns, inverse_tau, room)
         sums = _sums(both[:, :, :negatives]), _sums(both[:, :, negatives:])
         found = objective.coefficients(PairSums(*sums[0], *sums[1]), share, 1.0)
         loss += float(found.value.sum())
@@ -99,12 +101,12 @@ def _solve(
     return loss, at_columns[:negatives], pull, np.abs(slopes) / (share + poison)
 
 
-def _above_and_slope(own: Floats, columns: Floats, inverse_tau: float) -> Floats:
+def _above_and_slope(own: Floats, columns: Floats, inverse_tau: float, room: Floats) -> Floats:
     """σ(x) and σ'(x) of x = (s_j − s_i)/τ, `[2, K, columns]`: 1/(1 + e) and e/(1 + e)², where e = e^−x.
 
     Both keep their relative accuracy far out in both tails.
     """
-    both = np.empty((2, len(own), len(columns)), own.dtype)
+    both = room[:, : len(own)]
     above, slope = both
     np.subtract(own[:, None], columns, out=slope)
     slope *= inverse_tau
