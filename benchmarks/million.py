@@ -29,7 +29,7 @@ rows at once, each with one call of `SmoothAPLoss(1, queue_size=0, temperature=0
 that of other rows of the same law.
 
 A model that can only trade one direction for the other is where it pays to optimise the ranking itself:
-cross-entropy fits the bulk. One that has room for both has nothing to trade, and is served as well by
+cross-entropy fits the bulk. One that has room for both has nothing to trade, and is served better by
 cross-entropy, which takes hundreds of steps in the time of one."""
 
 
