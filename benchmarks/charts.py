@@ -92,7 +92,7 @@ def curve_chart(
         places = [place(*point) for point in curve]
         lowest = max(places[-1][1] + 4, lowest + 16)
         parts += [line(places, colour, 2.5, dash), text(right + 8, lowest, name, "start", "", colour)]
-    (DOCS / file).write_text(svg(780, 370, parts, title), encoding="utf-8")
+    (DOCS / file).write_text(svg(830, 370, parts, title), encoding="utf-8")
 
 
 def kernel_figure() -> None:
