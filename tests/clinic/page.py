@@ -23,6 +23,16 @@ RECALL, FIRST, FALSE_ALARMS = 0.95, 0.85, 0.02
 JUDGED = ("found", "in_time", "first", "exactly_first")
 
 
+#: What a part of the misses on held-out families is, by the validation curves of seed 500.
+ABSENT = (
+    "Of the faults missed on held-out families many had not come about in the run, and are counted as missed "
+    "all the same: on tumours average precision is above the border of IMB501 after ten steps of warmup, and "
+    "does not fall when a positives-only loss takes over (IMB507); on images a model of 200 steps is not yet "
+    "a good one (IMB503), the warmup is not idle because precision rises to its end (IMB502), and recall "
+    "stays below 1 (IMB302).\n\n"
+)
+
+
 @dataclass(frozen=True)
 class Figures:
     """All that the page tells of."""
@@ -56,8 +66,10 @@ def _head(figures: Figures) -> str:
     twins = share(bool(causes(trial.twin)) for trial in trials)
     false = share(bool(causes(run.outcome)) for run in ordinary)
     found, first = share(t.found for t in trials), share(t.first for t in trials)
+    new = share(t.found for t in trials if t.case.sick.family in HELD_OUT)
     rows = (
         ("planted faults found", found, f"{RECALL:.0%} or more", _met(found.value >= RECALL)),
+        ("of these, on families held out", new, f"{RECALL:.0%} or more", _met(new.value >= RECALL)),
         ("the right code first", first, f"{FIRST:.0%} or more", _met(first.value >= FIRST)),
         (
             "ordinary runs with a warning or error",
@@ -147,6 +159,7 @@ def _planted(figures: Figures) -> str:
         "the step at which the fault begins.\n\n"
         + summary
         + table(head, rows)
+        + ABSENT
         + ("Missed:\n\n" + "".join(missed) + "\n" if missed else "None was missed.\n\n")
         + ("Found late:\n\n" + "".join(late) if late else "None was late.\n")
     )
@@ -247,7 +260,10 @@ def _remedies(figures: Figures) -> str:
         "The finding's own prescription or printed remedy, applied to the sick run: from the start of a "
         "fresh run, or by `doctor.treat` as soon as the finding opened. Where the remedy is to undo the "
         "fault, the healthy twin is the remedied run. Gone: from the start, the finding never showed; "
-        "mid-run, it was over at the end. Means over runs, before → after, with the standard deviation of "
+        "mid-run, it was over at the end. A finding closes after four quiet looks, and a treated loss is "
+        "looked at afresh: in runs of 250 steps that is too late for rules that ask for 10 records (IMB201, "
+        "IMB202, IMB203, IMB305), whatever the metrics say; IMB405 stays as information, and IMB006 is the "
+        "event that the reset answers. Means over runs, before → after, with the standard deviation of "
         "the differences; the verdict is by differences above 0.02 and two standard errors. Of what gained "
         "nothing clear, in metrics at the end of runs this short: "
         + ", ".join(nothing)
