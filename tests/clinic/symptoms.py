@@ -39,8 +39,8 @@ ROWS: tuple[Row, ...] = (
         "gamma of 2 or less, look at the labels",
         "in part",
         "Wrong labels on rows that are drawn anew cost a ranking loss next to nothing here, and memorised "
-        "ones much (IMB701, IMB704); a high gamma on top of them costs a few hundredths of average precision, "
-        "which lowering it wins back in part.",
+        "ones much (IMB701, IMB704); a high gamma on top of them costs a few hundredths of average "
+        "precision, which lowering it wins back in part.",
     ),
     Row(
         ("IMB201",),
