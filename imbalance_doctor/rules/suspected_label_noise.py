@@ -126,7 +126,8 @@ class SuspectedLabelNoise(Rule):
         sick &= mean(share_below(positives, negatives[..., Q75])) <= self.slope * deep
         above = 1.0 - mean(share_below(positives, negatives[..., Q95]))
         sick &= above >= np.maximum(self.separated * (1.0 - 2.0 * deep), 0.5)
-        older, newer = mean(below[: len(below) // 2]), mean(below[len(below) // 2 :])
+        half = (len(below) + 1) // 2  # of three looks the first, while most is learnt, is not compared alone
+        older, newer = mean(below[:half]), mean(below[half:])
         sick &= (newer >= self.lasting * older) | (older - newer <= 3.0 * error)
         return self._findings(deep, above, classes_of(sick)) if sick.any() else []
 
