@@ -91,7 +91,7 @@ class Outcome:
 
 
 def run_demo(out: Path, *, quick: bool) -> int:
-    """Run every scenario; 0 if each fault was named in the first quarter and its cure paid.
+    """Run every scenario; 0 if each fault was named in the first half and its cure paid.
 
     Raises:
         ModuleNotFoundError: scikit-learn is not installed.
@@ -245,8 +245,8 @@ def _first(outcome: Outcome, code: str) -> Finding | None:
 def _broken_promise(scenario: Scenario, sick: Outcome, treated: Outcome, steps: int) -> str | None:
     """What this scenario was to show and did not, or None."""
     first = _first(sick, scenario.expected_code)
-    if first is None or first.step >= steps / 4:
-        return f"{scenario.name}: {scenario.expected_code} was not found in the first quarter of the run"
+    if first is None or first.step >= steps / 2:
+        return f"{scenario.name}: {scenario.expected_code} was not found in the first half of the run"
     if treated.metrics[scenario.metric] <= sick.metrics[scenario.metric]:
         return f"{scenario.name}: the treated run has no better {scenario.metric_words}"
     return None
