@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -22,9 +22,18 @@ from torch import Tensor
 
 from losses._checks import looks_are_free
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Floats: TypeAlias = "NDArray[np.floating[Any]]"
+
 Interpolation = Literal["linear", "lower", "higher", "nearest", "midpoint"]
 
-_ROUNDING: dict[str, Callable[[float], int]] = {"lower": math.floor, "higher": math.ceil, "nearest": round}
+_ROUNDING: dict[str, Callable[[Floats], Floats]] = {
+    "lower": np.floor,
+    "higher": np.ceil,
+    "nearest": np.rint,
+}
 
 DIGIT_BITS = 16
 DIGITS = 2**DIGIT_BITS
@@ -129,16 +138,30 @@ def _of_one_column(values: Tensor, q: list[float], mask: Tensor | None, interpol
     """The same for a single short column `[M]` on the CPU, where each call to torch would be felt."""
     rows = values.numpy()
     rows = np.sort(rows if mask is None else rows[mask.numpy()])
-    if not len(rows) or math.isnan(rows[-1]):
-        return values.new_full((len(q), 1), torch.nan)
-    last = rows.dtype.type(len(rows) - 1)
-    places = [float(rows.dtype.type(level) * last) for level in q]
-    if interpolation in _ROUNDING:
-        return torch.from_numpy(rows[[_ROUNDING[interpolation](place) for place in places]])[:, None]
-    lower, upper = (rows[[end(place) for place in places]] for end in (math.floor, math.ceil))
-    fraction = [place - math.floor(place) if interpolation == "linear" else 0.5 for place in places]
-    weight = torch.tensor(fraction, dtype=values.dtype)
-    return torch.lerp(torch.from_numpy(lower), torch.from_numpy(upper), weight)[:, None]
+    return of_sorted([rows], tuple(q), interpolation).t()
+
+
+def of_sorted(parts: Sequence[Floats], q: tuple[float, ...], interpolation: str) -> Tensor:
+    """Quantiles `[B, Q]` of B sorted arrays on the CPU; nan where one is empty or ends in a nan."""
+    levels = _numpy_levels(q, parts[0].dtype)
+    places, lower, upper = [], [], []
+    for rows in parts:
+        if not len(rows) or math.isnan(rows[-1]):
+            rows = np.full(1, np.nan, rows.dtype)
+        place = levels * levels.dtype.type(len(rows) - 1)
+        if interpolation in _ROUNDING:
+            place = _ROUNDING[interpolation](place)
+        places.append(place)
+        lower.append(rows[np.floor(place).astype(np.intp)])
+        upper.append(rows[np.ceil(place).astype(np.intp)])
+    low, high, place = (torch.from_numpy(np.array(table)) for table in (lower, upper, places))
+    weight = place.frac() if interpolation != "midpoint" else torch.full_like(place, 0.5)
+    return torch.lerp(low, high, weight)
+
+
+@lru_cache(maxsize=64)
+def _numpy_levels(q: tuple[float, ...], dtype: np.dtype[Any]) -> Floats:
+    return np.array(q, dtype)
 
 
 def _selected(pool: _Pool, levels: Tensor, interpolation: str) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +18,7 @@ from losses._checks import looks_are_free
 from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, SATURATED_BELOW, Detail, Stats
 from losses.functional import all_true
 from losses.pool import Pool
-from losses.quantiles import SortedParts, quantile
+from losses.quantiles import SELECT_ROWS, SortedParts, of_sorted, quantile
 
 #: The probability range that a histogram spans; the end bins take what lies beyond.
 _HISTOGRAM_SPAN = (0.01, 0.99)
@@ -127,7 +128,7 @@ def score_stats(
     `parts` are further masks `[M, C]` of rows that count, by name, whose quantiles are wanted.
     """
     masks = {"": valid, "pos": positive, "neg": valid & ~positive, **parts}
-    if row_weight is None and scores.shape[1] == 1 and looks_are_free(scores):
+    if row_weight is None and scores.shape[1] == 1 and len(scores) < SELECT_ROWS and looks_are_free(scores):
         tables, area = _of_one_class(scores, list(masks.values()))
     elif row_weight is None:
         tables, area = _from_one_sort(scores, list(masks.values()))
@@ -148,14 +149,15 @@ def score_stats(
 
 def _of_one_class(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
     """What `_from_one_sort` returns, for a single class on the CPU: NumPy's calls cost a third."""
-    tables = [_quantiles(scores, mask, None) for mask in masks]
     values = scores.numpy()
-    pos, neg = (values[mask.numpy()] for mask in masks[1:3])
-    neg.sort()
+    # Where nothing is queued, the live rows are the very mask of all rows.
+    rows = {id(mask): np.sort(values[mask.numpy()]) for mask in masks}
+    _, pos, neg, *_ = parts = [rows[id(mask)] for mask in masks]
     # The negatives below each positive, and half of those tied with it.
     wins = sum(int(neg.searchsorted(pos, side).sum()) for side in ("left", "right")) / 2
     pairs = len(pos) * len(neg)
-    return tables, scores.new_tensor([wins / pairs if pairs else math.nan])
+    tables = of_sorted(parts, QUANTILE_LEVELS, "linear")
+    return list(tables[:, None]), scores.new_tensor([wins / pairs if pairs else math.nan])
 
 
 def _from_one_sort(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
