@@ -21,10 +21,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Diagnosis, Finding, Severity, at_least
 from imbalance_doctor.metrics import evaluate
 from imbalance_doctor.records import TreatmentRecord
+from imbalance_doctor.runlog import log_path
 from tests.clinic.families import FAMILIES, model_for
 
 Batch = tuple[Tensor, Tensor]
@@ -86,6 +88,8 @@ class Outcome:
     losses: tuple[float, ...]
     #: Settings that were changed mid-run.
     treatments: tuple[TreatmentRecord, ...]
+    #: What the run's log says afterwards: the findings of `diagnosis`, or the monitor is wrong.
+    afterwards: tuple[Finding, ...]
     history: Any
 
     def codes(self, floor: Severity = "warning") -> list[str]:
@@ -112,7 +116,8 @@ def train(run: ClinicRun, **doctor_options: Any) -> Outcome:
         warnings.simplefilter("ignore")
         if run.processes > 1:
             return _train_together(run, doctor_options)
-        return _train(run, doctor_options)
+        with tempfile.TemporaryDirectory() as folder:
+            return _train(run, Path(folder), doctor_options)
 
 
 def _train_together(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
@@ -137,14 +142,14 @@ def _train_as(rank: int, run: ClinicRun, doctor_options: dict[str, Any], folder:
     torch.set_num_threads(1)
     init = f"file://{folder / 'rendezvous'}"
     dist.init_process_group("gloo", init_method=init, rank=rank, world_size=run.processes)
-    outcome = _train(run, doctor_options)
+    outcome = _train(run, folder / "run", doctor_options)
     if rank == 0:
         (folder / "outcome").write_bytes(pickle.dumps(outcome))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
+def _train(run: ClinicRun, folder: Path, doctor_options: dict[str, Any]) -> Outcome:
     torch.manual_seed(run.seed)
     rank = dist.get_rank() if run.processes > 1 else 0
     generator = torch.Generator().manual_seed(run.seed + 77 + 1000 * rank)
@@ -164,7 +169,7 @@ def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
 
     opened: list[Finding] = []
     doctor = Doctor(
-        None,
+        folder,
         every=run.every,
         total_steps=run.steps if run.declare_steps else None,
         population_positive_rate=run.rate if run.declare_rate else None,
@@ -209,6 +214,7 @@ def _train(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
         tuple(curve),
         tuple(torch.stack(losses).tolist()),
         tuple(treatments),
+        diagnose(log_path(folder, rank)).findings,
         doctor._journal.checkup.history,
     )
 

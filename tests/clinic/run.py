@@ -21,9 +21,15 @@ _runs: dict[str, ClinicRun] = {}
 
 
 def carry_out(runs: Mapping[str, ClinicRun], workers: int, what: str) -> dict[str, Outcome]:
-    """Train every run, each in one thread of one of `workers` processes, and say how far it has got."""
+    """Train every run, each in one thread of one of `workers` processes, and say how far it has got.
+
+    A run that goes by several names, as the healthy twin of several faults, is trained once.
+    """
+    name_of: dict[int, str] = {}
+    for name, run in runs.items():
+        name_of.setdefault(id(run), name)
     _runs.clear()
-    _runs.update(runs)
+    _runs.update({name: runs[name] for name in name_of.values()})
     outcomes: dict[str, Outcome] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     fork = multiprocessing.get_context("fork")
@@ -31,14 +37,14 @@ def carry_out(runs: Mapping[str, ClinicRun], workers: int, what: str) -> dict[st
         ProcessPoolExecutor(workers, mp_context=fork) as pool,
         Progress(*columns, disable=not sys.stdout.isatty()) as bar,
     ):
-        task = bar.add_task(what, total=len(runs))
-        waiting = {pool.submit(_train, name): name for name in runs}
+        task = bar.add_task(what, total=len(_runs))
+        waiting = {pool.submit(_train, name): name for name in _runs}
         for done, future in enumerate(as_completed(waiting), 1):
             outcomes[waiting[future]] = future.result()
             bar.advance(task)
-            if bar.disable and done * LINES // len(runs) > (done - 1) * LINES // len(runs):
-                print(f"{what}: {done} of {len(runs)}", flush=True)
-    return {name: outcomes[name] for name in runs}
+            if bar.disable and done * LINES // len(_runs) > (done - 1) * LINES // len(_runs):
+                print(f"{what}: {done} of {len(_runs)}", flush=True)
+    return {name: outcomes[name_of[id(run)]] for name, run in runs.items()}
 
 
 def _train(name: str) -> Outcome:

@@ -37,10 +37,14 @@ def test_a_planted_fault_is_found_in_time_and_its_twin_is_healthy(case: Planted)
     assert first is not None, f"found only {sick.codes('info')}"
     assert first <= case.by
     assert not {*causes(sick)} - {case.code, *case.also}
-    assert causes(train(case.healthy)) == []
+    assert sick.afterwards == sick.diagnosis.findings
+    healthy = train(case.healthy)
+    assert causes(healthy) == []
+    assert healthy.afterwards == healthy.diagnosis.findings
 
 
 @pytest.mark.parametrize("run", list(runs()))
 def test_an_ordinary_run_has_no_finding_at_warning_or_above(run: ClinicRun) -> None:
     outcome = train(run)
     assert causes(outcome) == [], [finding.headline() for finding in outcome.diagnosis.findings]
+    assert outcome.afterwards == outcome.diagnosis.findings
