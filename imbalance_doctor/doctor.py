@@ -30,7 +30,7 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.rules.base import SOFTMAX, Rule
 from imbalance_doctor.run import Run
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
 from imbalance_doctor.treatment import apply, revert
@@ -201,6 +201,9 @@ class Doctor:
     ) -> None:
         """Record validation metrics per class: AP, AUROC, recall and partial AUC at a budget, calibration.
 
+        Classes that exclude each other are ranked by their log-odds where the watched losses are those of a
+        softmax, and by their logits where one of them trains each column for itself.
+
         Args:
             scores: Logits, ``[N]`` or ``[N, 1]`` (binary) or ``[N, C]``.
             targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label.
@@ -212,7 +215,7 @@ class Doctor:
             return
         try:
             chosen = self._budget() if budget is None else budget
-            values = evaluate(scores, targets, budget=chosen)
+            values = evaluate(scores, targets, budget=chosen, by_column=self._ranks_columns())
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
@@ -414,6 +417,13 @@ class Doctor:
         if told:
             self._announce(told)
         return opened
+
+    def _ranks_columns(self) -> bool:
+        """Whether a class's logits are comparable between rows: not if a softmax alone has trained them.
+
+        A loss of a kind that we do not know, over exclusive classes, is most likely a softmax's too.
+        """
+        return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
 
     def _budget(self) -> float:
         for watcher in self._watchers:

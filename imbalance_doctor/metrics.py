@@ -55,20 +55,46 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Exclusive:
+    """Of classes that exclude each other, row by row, ``[N]`` each.
+
+    Attributes:
+        log_total: logsumexp of the logits.
+        log_rivals: The same without the largest of them.
+        decision: argmax of the logits.
+        by_column: Whether a class ranks the rows by its logit, as a loss that compares the rows of a column
+            has trained it to, and not by its probability.
+    """
+
+    log_total: NDArray[np.float64]
+    log_rivals: NDArray[np.float64]
+    decision: NDArray[np.int64]
+    by_column: bool
+
+    def log_odds(self, logits: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Those of a class against all others: in the order of its probability, without its ties at 1.
+
+        A logit alone is not comparable between rows: a softmax is blind to what is added to all of a row.
+        """
+        with np.errstate(invalid="ignore"):
+            log_p = np.where(chosen, -np.inf, logits - self.log_total)  # at most log 1/2 where not chosen
+            odds: NDArray[np.float64] = log_p - np.log1p(-np.exp(np.minimum(log_p, -np.log(2.0))))
+            return np.where(chosen, logits - self.log_rivals, odds)
+
+
+@dataclass(frozen=True)
 class Sheet:
     """Evaluation data in one form, class by class: with a thousand classes nothing of ``[N, C]`` is copied.
 
     Attributes:
         logits: ``[N, C]``.
         labels: ``[N, C]`` of 0/1; or, of exclusive classes, the ids ``[N, 1]``.
-        log_total: ``[N]``, logsumexp of the logits; None under a sigmoid.
-        decision: ``[N]``, argmax of the logits; None under a sigmoid.
+        exclusive: What there is of exclusive classes; None under a sigmoid.
     """
 
     logits: NDArray[Any]
     labels: NDArray[Any]
-    log_total: NDArray[np.float64] | None = None
-    decision: NDArray[np.int64] | None = None
+    exclusive: Exclusive | None = None
 
     @property
     def classes(self) -> int:
@@ -77,20 +103,23 @@ class Sheet:
 
     def column(self, c: int) -> Column:
         """What there is of one class."""
-        scores = self.logits[:, c].astype(np.float64)
-        if self.log_total is None or self.decision is None:
-            return Column(scores, self.labels[:, c].astype(bool), _sigmoid(scores), scores >= 0)
+        logits = self.logits[:, c].astype(np.float64)
+        if self.exclusive is None:
+            return Column(logits, self.labels[:, c].astype(bool), _sigmoid(logits), logits >= 0)
+        chosen = self.exclusive.decision == c
+        scores = logits if self.exclusive.by_column else self.exclusive.log_odds(logits, chosen)
         with np.errstate(invalid="ignore"):
-            probability = np.exp(scores - self.log_total)
-        return Column(scores, self.labels[:, 0] == c, probability, self.decision == c)
+            probability = np.exp(logits - self.exclusive.log_total)
+        return Column(scores, self.labels[:, 0] == c, probability, chosen)
 
 
-def sheet(scores: Any, targets: Any) -> Sheet:
+def sheet(scores: Any, targets: Any, *, by_column: bool = False) -> Sheet:
     """Bring logits and targets of any of the three tasks into one form.
 
     Args:
         scores: Logits: ``[N]`` or ``[N, 1]`` for binary, ``[N, C]`` otherwise.
         targets: ``[N]`` or ``[N, 1]`` class ids (0/1 for binary), or ``[N, C]`` of 0/1 for multi-label.
+        by_column: See `Exclusive`.
 
     Raises:
         ValueError: The shapes do not fit, or there is no row.
@@ -110,31 +139,39 @@ def sheet(scores: Any, targets: Any) -> Sheet:
     if ((ids != labels[:, 0]) | (ids < 0) | (ids >= classes)).any():
         raise ValueError(f"expected class ids from 0 to {classes - 1}; got {labels.min()} to {labels.max()}")
     blocks = np.array_split(logits, max(1, logits.size // BLOCK))
-    log_total = np.concatenate([_log_sum_exp(block.astype(np.float64)) for block in blocks])
-    return Sheet(logits, ids[:, None], log_total, logits.argmax(axis=1))
+    total, rivals = (np.concatenate(part) for part in zip(*map(_log_sums, blocks), strict=True))
+    return Sheet(logits, ids[:, None], Exclusive(total, rivals, logits.argmax(axis=1), by_column))
 
 
-def _log_sum_exp(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    with np.errstate(invalid="ignore"):
-        highest = logits.max(axis=1, keepdims=True)
-        total: NDArray[np.float64] = highest[:, 0] + np.log(np.exp(logits - highest).sum(axis=1))
-    return total
+def _log_sums(logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logsumexp of each row, and that without its largest logit."""
+    others = logits.astype(np.float64)
+    rows, best = np.arange(len(others)), others.argmax(axis=1)
+    highest = others[rows, best]
+    others[rows, best] = -np.inf
+    with np.errstate(invalid="ignore", divide="ignore"):
+        second = others.max(axis=1)
+        rivals = second + np.log(np.exp(others - second[:, None]).sum(axis=1))
+        return np.logaddexp(highest, rivals), rivals
 
 
-def evaluate(scores: Any, targets: Any, *, budget: float = DEFAULT_BUDGET) -> dict[str, Array]:
+def evaluate(
+    scores: Any, targets: Any, *, budget: float = DEFAULT_BUDGET, by_column: bool = False
+) -> dict[str, Array]:
     """All of `METRICS`, each ``[C]``; nan where a class lacks positives or negatives.
 
     Args:
         scores: Logits, see `sheet`.
         targets: Targets, see `sheet`.
         budget: Share that may be flagged, for ``recall_at_budget`` and ``partial_auc``; in (0, 1].
+        by_column: Rank the rows of exclusive classes by the class's logit, and not by its probability.
 
     Raises:
         ValueError: The shapes do not fit, or `budget` is out of range.
     """
     if not 0 < budget <= 1:
         raise ValueError(f"expected a budget in (0, 1], got {budget}")
-    data = sheet(scores, targets)
+    data = sheet(scores, targets, by_column=by_column)
     columns = [_one_class(data.column(c), budget) for c in range(data.classes)]
     return {name: as_array([column[name] for column in columns]) for name in METRICS}
 

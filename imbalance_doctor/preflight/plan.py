@@ -10,15 +10,13 @@ from torch import nn
 
 from imbalance_doctor.metrics import METRICS
 from imbalance_doctor.records import LossInfo, RunInfo
-from imbalance_doctor.rules.base import RANKING
+from imbalance_doctor.rules.base import RANKING, SOFTMAX
 from losses import LossWarmupWrapper
 from losses.diagnostics import Diagnosable
 from losses.likelihood import kind_of
 
 Rates: TypeAlias = "float | Sequence[float]"
 
-#: Losses over classes that exclude each other: one rate stands for two classes.
-MULTICLASS = frozenset({"cross_entropy", "softmax_focal"})
 #: Settings of the run and not of a loss.
 OF_THE_RUN = ("batch_size", "total_steps", "epochs", "world_size")
 
@@ -165,7 +163,8 @@ def _rates(given: Rates, losses: tuple[LossInfo, ...]) -> tuple[float, ...]:
     rates = (float(given),) if isinstance(given, (int, float)) else tuple(map(float, given))
     if not rates or not all(0 < rate < 1 for rate in rates):
         raise ValueError(f"expected positive_rate between 0 and 1, for each class; got {given}")
-    multiclass = any(loss.kind in MULTICLASS for loss in losses)
+    # Of classes that exclude each other, one rate stands for two.
+    multiclass = any(loss.kind in SOFTMAX for loss in losses)
     classes = next((int(n) for loss in losses if (n := loss.config.get("num_classes"))), None)
     if multiclass and one and classes in (None, 2):
         rates = (1.0 - rates[0], rates[0])

@@ -23,6 +23,8 @@ THRESHOLDED = frozenset({"recall_at_quantile", "pauc_at_budget"})
 FOCAL = frozenset({"sigmoid_focal", "softmax_focal"})
 #: Losses whose logits are log-odds, so that p = 0.5 (or argmax) is a decision.
 LIKELIHOOD = FOCAL | {"bce", "cross_entropy"}
+#: Of these, the ones whose classes exclude each other: a logit says something beside those of its row alone.
+SOFTMAX = frozenset({"cross_entropy", "softmax_focal"})
 ANY = RANKING | LIKELIHOOD | {"other"}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean, recent
 
 
@@ -150,7 +150,7 @@ class MajorityCollapse(Rule):
     @staticmethod
     def _majority(window: Window, rates: Floats) -> Floats:
         """The rate of the class that a collapsed model would predict."""
-        if window.kind in ("cross_entropy", "softmax_focal") and len(rates) > 1:
+        if window.kind in SOFTMAX and len(rates) > 1:
             return np.full_like(rates, rates.max())
         others: Floats = 1.0 - rates
         return others

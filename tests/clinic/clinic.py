@@ -26,7 +26,9 @@ from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Diagnosis, Finding, Severity, at_least
 from imbalance_doctor.metrics import evaluate
 from imbalance_doctor.records import TreatmentRecord
+from imbalance_doctor.rules.base import SOFTMAX
 from imbalance_doctor.runlog import log_path
+from losses.likelihood import kind_of
 from tests.clinic.families import FAMILIES, model_for
 
 Batch = tuple[Tensor, Tensor]
@@ -204,7 +206,7 @@ def _train(run: ClinicRun, folder: Path, doctor_options: dict[str, Any]) -> Outc
             last = step == run.steps - 1
             if last or (run.evaluate_every and (step + 1) % run.evaluate_every == 0):
                 scores = _scores(model, held_out[0])
-                curve.append((step, _means(scores, held_out[1])))
+                curve.append((step, _means(scores, held_out[1], loss_fn)))
                 if run.evaluate_every and not last:
                     doctor.log_eval(scores, held_out[1], step=step)
     return Outcome(
@@ -239,8 +241,9 @@ def _scores(model: nn.Module, x: Tensor) -> Tensor:
     return scores[:, 0] if scores.shape[1] == 1 else scores
 
 
-def _means(scores: Tensor, targets: Tensor) -> dict[str, float]:
+def _means(scores: Tensor, targets: Tensor, loss_fn: nn.Module) -> dict[str, float]:
     if not torch.isfinite(scores).all():
         return {}
     with np.errstate(all="ignore"):
-        return {name: float(np.nanmean(values)) for name, values in evaluate(scores, targets).items()}
+        values = evaluate(scores, targets, by_column=kind_of(loss_fn) not in SOFTMAX)
+        return {name: float(np.nanmean(each)) for name, each in values.items()}

@@ -47,6 +47,25 @@ def test_default_decision_is_half_for_one_logit_and_argmax_for_several():
     assert one["recall_at_default"][0] == pytest.approx(recall_score(labels == 0, logits[:, 0] >= 0))
 
 
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.sampled_from([1.0, 10.0, 300.0]))
+def test_classes_that_exclude_each_other_rank_rows_by_their_probability(seed, classes, scale):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(120) % classes)
+    logits = scale * rng.normal(size=(120, classes)) + scale * np.eye(classes)[labels]
+    shifted = logits + 50.0 * rng.normal(size=(120, 1))  # a softmax does not see this
+    got = evaluate(shifted, labels)
+    for c in range(classes):
+        # Log-odds by the definition, which unlike probabilities do not tie at 1.
+        odds = logits[:, c] - np.logaddexp.reduce(np.delete(logits, c, axis=1), axis=1)
+        assert got["auroc"][c] == pytest.approx(roc_auc_score(labels == c, odds), abs=1e-6)
+        assert got["average_precision"][c] == pytest.approx(
+            average_precision_score(labels == c, odds), abs=1e-6
+        )
+        column = roc_auc_score(labels == c, logits[:, c])
+        assert evaluate(logits, labels, by_column=True)["auroc"][c] == pytest.approx(column, abs=1e-6)
+
+
 def test_recall_at_budget_counts_rows():
     scores, labels = np.arange(100.0), np.zeros(100, int)
     labels[[99, 95, 10]] = 1
