@@ -19,6 +19,7 @@ from imbalance_doctor.records import (
     RunInfo,
     StartRecord,
     StepRecord,
+    TreatmentRecord,
     WatchRecord,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
@@ -36,16 +37,31 @@ LOOK_EVERY = 5
 RESOLVE_AFTER = 4
 #: The same for rules that are examined at every record.
 RESOLVE_AT_ONCE_AFTER = 10
+#: The same after a treatment: the window begins anew there, so that nothing in it is from before. A rule that
+#: asks for 10 records then closes after 190 steps at the defaults, and after 290 with 4.
+RESOLVE_TREATED_AFTER = 3
+#: The same at the end of a run, whose last looks are far apart: the last one and the one before.
+RESOLVE_AT_END_AFTER = 2
 
 _Key = tuple[str, str, int | None]  # rule code, loss name, class index
 
 
 @dataclass
 class _Open:
-    """A finding under observation, and for how many examinations it has not been seen."""
+    """A finding under observation."""
 
     finding: Finding
+    #: Examinations in a row that did not see it, and that saw a milder degree of it.
     quiet: int = 0
+    milder: int = 0
+    #: Whether its loss has been treated since.
+    treated: bool = False
+
+    def patience(self, rule: Rule) -> int:
+        """Examinations in a row after which it is believed to be over, or milder."""
+        if rule.at_once:
+            return RESOLVE_AT_ONCE_AFTER
+        return RESOLVE_TREATED_AFTER if self.treated else RESOLVE_AFTER
 
 
 class Checkup:
@@ -92,11 +108,18 @@ class Checkup:
                 changed += self._examine(window, self.rules if is_look(window.records) else self._at_once)
             if self._open:
                 changed += self._leave_phase(record, {window.kind for window in current})
-        elif isinstance(record, (EvalRecord, EndRecord)):
-            # An evaluation tells nothing new to rules that do not read it.
-            rules = self._reading_evals if isinstance(record, EvalRecord) else self.rules
+        elif isinstance(record, TreatmentRecord):
+            for key, entry in self._open.items():
+                entry.treated |= key[1] == record.loss.name
+        elif isinstance(record, EvalRecord):
+            # It tells nothing new to rules that do not read it.
             for window in self.history.windows():
-                changed += self._examine(window, rules)
+                changed += self._examine(window, self._reading_evals)
+        elif isinstance(record, EndRecord):
+            for window in self.history.windows():
+                changed += self._examine(window, self.rules)
+            over = [key for key, entry in self._open.items() if entry.quiet >= RESOLVE_AT_END_AFTER]
+            changed += [self._close(key, record.step) for key in over]
         return self._in_order(changed) if changed else changed
 
     def restore(self, findings: Iterable[Finding]) -> None:
@@ -115,30 +138,51 @@ class Checkup:
 
     def _in_order(self, findings: Iterable[Finding]) -> list[Finding]:
         """Findings with what explains them, as a reader needs them."""
+        causes = {key: self._causes(key) for key in self._open}
+        gravity = {key: SEVERITIES.index(entry.finding.severity) for key, entry in self._open.items()}
+        depth = dict.fromkeys(self._open, 0)
+        # A cause is as grave as the gravest of its consequences, and comes before them. A chain of causes is
+        # no longer than there are findings; two rules that name each other go round no more often than that.
+        for _ in self._open:
+            for key, reasons in causes.items():
+                for reason in reasons:
+                    gravity[reason] = max(gravity[reason], gravity[key])
+            deeper = {
+                key: 1 + max((depth[reason] for reason in reasons), default=-1)
+                for key, reasons in causes.items()
+            }
+            if deeper == depth:
+                break
+            depth = deeper
 
         def explained(finding: Finding) -> Finding:
-            if finding.status != "open" or finding.code not in self._rules:
-                return finding
-            # A fault of the loss as a whole explains what is seen on each of its classes.
-            classes = {finding.class_index, None}
-            codes = [
-                code
-                for code in self._rules[finding.code].explained_by
-                if any((code, finding.loss, index) in self._open for index in classes)
-            ]
-            return replace(finding, explained_by=tuple(codes))
+            reasons = causes.get(_key(finding), ()) if finding.status == "open" else ()
+            return replace(finding, explained_by=tuple(dict.fromkeys(code for code, *_ in reasons)))
 
         def order(finding: Finding) -> tuple[Any, ...]:
+            key, is_open = _key(finding), finding.status == "open"
             return (
-                finding.status != "open",
-                -SEVERITIES.index(finding.severity),
-                bool(finding.explained_by),
+                not is_open,
+                -(gravity.get(key, 0) if is_open else SEVERITIES.index(finding.severity)),
+                depth.get(key, 0) if is_open else 0,
                 finding.step,
                 finding.code,
                 finding.class_index or 0,
             )
 
         return sorted(map(explained, findings), key=order)
+
+    def _causes(self, key: _Key) -> list[_Key]:
+        """The open findings that explain an open one, in the order in which its rule names them."""
+        code, loss, index = key
+        named = self._rules[code].explained_by if code in self._rules else ()
+        # A fault of the loss as a whole explains what is seen on each of its classes.
+        return [
+            cause
+            for name in named
+            for cause in dict.fromkeys([(name, loss, index), (name, loss, None)])
+            if cause in self._open
+        ]
 
     def diagnosis(self, *, source: str = "", notes: Sequence[str] = ()) -> Diagnosis:
         """The state of every rule now."""
@@ -218,19 +262,27 @@ class Checkup:
             if entry is None:
                 entry = self._open[key] = _Open(_finding(rule, window, evidence, severity))
                 changed.append(entry.finding)
-            elif SEVERITIES.index(severity) > SEVERITIES.index(entry.finding.severity):
-                graver = _finding(rule, window, evidence, severity)
-                entry.finding = replace(graver, step=entry.finding.step)
-                changed.append(entry.finding)
             else:
-                entry.finding = replace(entry.finding, last_step=window.step)
+                worse = SEVERITIES.index(severity) - SEVERITIES.index(entry.finding.severity)
+                entry.milder = entry.milder + 1 if worse < 0 else 0
+                if worse >= 0 or entry.milder >= entry.patience(rule):
+                    now = _finding(rule, window, evidence, severity)
+                    entry.finding, entry.milder = replace(now, step=entry.finding.step), 0
+                else:
+                    entry.finding = replace(entry.finding, last_step=window.step)
+                if worse > 0:
+                    changed.append(entry.finding)
             entry.quiet = 0
         for key in [k for k in self._open if k[:2] == (rule.code, window.loss.name) and k not in seen]:
             entry = self._open[key]
             entry.quiet += 1
-            if entry.quiet >= (RESOLVE_AT_ONCE_AFTER if rule.at_once else RESOLVE_AFTER):
+            if entry.quiet >= entry.patience(rule):
                 changed.append(self._close(key, window.step))
         return changed
+
+
+def _key(finding: Finding) -> _Key:
+    return finding.code, finding.loss, finding.class_index
 
 
 def is_look(records: int) -> bool:

@@ -12,11 +12,7 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, in_warmup, round_to
-
-#: The setting that weighs positives, in each kind of loss.
-_SETTINGS = {
-    "sigmoid_focal": "alpha", "softmax_focal": "alpha", "bce": "pos_weight", "cross_entropy": "weight",
-}  # fmt: skip
+from imbalance_doctor.rules.weights import odds_of, positive_weight
 
 
 @dataclass(frozen=True)
@@ -104,13 +100,11 @@ class NegativesDrownPositives(Rule):
 
     def examine(self, window: Window) -> Verdict:
         """Compute what the weights make of the observed rates."""
-        setting = _SETTINGS[window.kind]
-        given = window.config(setting)
-        if given is None or given == -1 or in_warmup(window):
+        odds = odds_of(window)
+        weight = positive_weight(window, odds)
+        if weight is None or in_warmup(window):
             return []
         live = window.series("live_pos_count").values.sum(axis=0)
-        odds = live / np.maximum(window.series("live_neg_count").values.sum(axis=0), 1.0)
-        weight = _relative_weight(window.kind, given, odds)
         share = weight * np.sqrt(odds)
         # A class that weighs as much as the others is no fault of the weights.
         drowned = (share < self.little) & (live >= self.positives) & (weight < 1.0)
@@ -141,18 +135,3 @@ class NegativesDrownPositives(Rule):
                 cause=cause,
                 remedy=remedy,
             )
-
-
-def _relative_weight(kind: str, given: float | list[float], odds: Floats) -> Floats:
-    """What a positive of each class weighs against one of its negatives, [C]."""
-    weights = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if len(weights) not in (1, len(odds)):  # of another shape, such as one for each place of an image
-        return np.ones(len(odds))
-    if kind == "sigmoid_focal":
-        weights = weights / np.maximum(1.0 - weights, 1e-9)
-    elif kind != "bce":
-        rates = odds / (1.0 + odds)
-        others = ((rates * weights).sum() - rates * weights) / np.maximum(rates.sum() - rates, 1e-9)
-        weights = weights / np.maximum(others, 1e-12)
-    relative: Floats = np.broadcast_to(weights, odds.shape)
-    return relative

@@ -9,6 +9,7 @@ from imbalance_doctor.checkup import (
     LOOK_EVERY,
     RESOLVE_AFTER,
     RESOLVE_AT_ONCE_AFTER,
+    RESOLVE_TREATED_AFTER,
     Checkup,
     is_look,
 )
@@ -144,8 +145,24 @@ def test_a_finding_that_grows_graver_is_told_again_and_keeps_its_first_step():
     doctor.feed(levels(0, 5))
     (graver,) = doctor.feed(levels(10, 50))
     assert (graver.severity, graver.step) == ("error", 0)
-    assert doctor.feed(levels(20, 5)) == []  # and does not fade back
+    assert doctor.feed(levels(20, 5)) == []  # and does not fade back at once
     assert doctor.diagnosis().worst == "error"
+
+
+def test_a_finding_that_stays_milder_is_milder_and_one_that_stays_has_its_newest_evidence():
+    doctor = checkup(_Gauge())
+    doctor.feed(levels(0, 50))
+    doctor.feed(levels(1, 60))
+    assert doctor.findings[0].evidence == {"level": 60.0}
+    for step in range(2, 2 + RESOLVE_AT_ONCE_AFTER):
+        assert doctor.findings[0].severity == "error"
+        assert doctor.feed(levels(step, 5)) == []  # nothing that anyone must be told
+    (finding,) = doctor.findings
+    assert (finding.severity, finding.step, finding.symptom) == (
+        "warning", 0, "Class 0 stands at 5.0.",
+    )  # fmt: skip
+    (graver,) = doctor.feed(levels(99, 50))
+    assert graver.severity == "error"
 
 
 def test_missing_statistics_are_skipped_with_a_reason_and_not_healthy():
@@ -183,6 +200,30 @@ def test_a_finding_of_a_windowed_rule_resolves_within_a_bounded_number_of_record
     ends = [step for step, found in enumerate(changes) for item in found if item.status == "resolved"]
     assert ends
     assert ends[0] <= 600 + RESOLVE_AFTER * LOOK_EVERY
+
+
+def test_a_treated_finding_is_believed_sooner_and_at_the_end_two_quiet_looks_are_enough():
+    def looks(doctor, start):
+        for step in range(start, 10_000):
+            if doctor.feed(levels(step, 0)):
+                return sum(is_look(records) for records in range(_Windowed.min_records, step - start + 2))
+        return None
+
+    doctor = checkup(_Windowed())
+    for step in range(10):
+        doctor.feed(levels(step, 5))
+    doctor.feed(TreatmentRecord(9, LOSS, "TST004", "queue_size", 64, 4096))
+    assert looks(doctor, 10) == RESOLVE_TREATED_AFTER < RESOLVE_AFTER
+
+    doctor = checkup(_Windowed())
+    for step in range(10 + LOOK_EVERY):
+        doctor.feed(levels(step, 5 if step < 10 else 0))
+    (resolved,) = doctor.feed(EndRecord(10 + LOOK_EVERY))  # the one after a single quiet look
+    assert resolved.status == "resolved"
+    doctor = checkup(_Windowed())
+    for step in range(10):
+        doctor.feed(levels(step, 5))
+    assert doctor.feed(EndRecord(10)) == []
 
 
 def test_a_treatment_starts_a_new_window():
@@ -250,6 +291,31 @@ class _Consequence(_Gauge):
     code = "TST004"
     name = "consequence"
     explained_by = ("TST001",)
+
+
+@dataclass(frozen=True)
+class _MildCause(_Gauge):
+    """Fires with the gauge, mildly, and explains the consequence."""
+
+    code = "TST001"
+    severity = "info"
+
+    def examine(self, window):
+        return [Evidence({"level": 1.0}, 0)] if window.series("score_iqr").values[-1][0] > 1 else []
+
+
+@dataclass(frozen=True)
+class _Neighbour(_Gauge):
+    """Fires with the gauge, and has nothing to do with it."""
+
+    code = "TST009"
+
+
+def test_a_cause_is_as_urgent_as_what_it_explains():
+    doctor = checkup(_Consequence(), _MildCause(), _Neighbour())
+    doctor.feed(levels(0, 50))
+    assert [f.code for f in doctor.findings] == ["TST001", "TST009", "TST004"]
+    assert doctor.findings[0].severity == "info"
 
 
 def test_a_consequence_names_its_cause_and_comes_after_it():
