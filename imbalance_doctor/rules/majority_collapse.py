@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +13,17 @@ from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean, recent
+from imbalance_doctor.rules.weights import odds_of, positive_weight
+
+
+@dataclass(frozen=True)
+class _Decisions:
+    """What the default decision made of the positives of each class, [C]."""
+
+    positives: Floats
+    found: Floats
+    #: Whether it is known to find next to none of them.
+    missed: Bools
 
 
 @dataclass(frozen=True)
@@ -26,14 +38,20 @@ class MajorityCollapse(Rule):
     BCE and cross-entropy are lowest, under imbalance, where nearly everything is predicted negative.
 
     ## Remedy
-    Class weights, a focal loss with a fitting alpha, or a ranking loss; judge by recall, precision and AP.
+    Where the scores rank the class, a threshold chosen on validation data; or weights. Where they do not:
+    class weights, a focal loss with a fitting alpha, or a ranking loss. Where weights are set already, the
+    learning rate, weight decay and the loader. Judge by recall, precision and AP.
 
     ## Evidence
-    The default decision finds at most 5 % of the newest 20 or more live positives, after 150 steps, of a
-    class that is at most a quarter as frequent as what a collapsed model predicts. Every run under
-    imbalance passes through that state, so until half of the run is over (280 steps at the least; 1,000
-    where its length is unknown) a run is excused while it is on its way out, which the mean probabilities
-    show (BCE, batch 256, Adam with 0.003, one seed):
+    The default decision finds next to none of a class that is at most a quarter as frequent as what a
+    collapsed model predicts: in the two newest evaluations, where they hold enough of its positives, and else
+    of the live positives since a third of the run so far. Next to none is one less than 5 % of them, and
+    enough are as many as would hide a recall of 0.12, which runs had as they left, with a chance of 4 % over
+    all classes together: 26 for one class, 43 for ten.
+
+    Every run under imbalance passes through that state, so until half of the run is over (280 steps at the
+    least; 1,000 where its length is unknown) the finding is information, and a run is excused while it is on
+    its way out, which the mean probabilities show (BCE, batch 256, Adam with 0.003, one seed):
 
     | positives / negatives at steps | 100-150 | 150-200 | 300-400 | 800-1,000 | recall at the end |
     |---|---|---|---|---|---|
@@ -45,13 +63,19 @@ class MajorityCollapse(Rule):
 
     On its way out means: the negatives' probability is still that of the initial weights, or falling; or the
     positives' is above 0.1 and twice the negatives'; or the ratio of the two has grown by a quarter, or
-    AUROC by 0.1, over the second half of the run so far.
+    AUROC by 0.1, over the second half of the run so far. A flat start and a collapse look alike (a series
+    model had AUROC .5 at step 190 and AP 1.0 at step 1,000), hence the information until then.
+
+    From then on it is an error where the scores do not rank the class (AUROC of validation, or of the pool,
+    within three standard errors of 0.5, or below 0.6), a warning where they do, and information while
+    validation precision still rises: a slow run is not a lost one. Overlapping classes with AUROC .84 and a
+    recall of 0, at rates of 1 to 20 %, reached the AP of the best possible model (.09 of .09, .34 of .34, .29
+    of .29), and weights changed nothing but the threshold.
 
     ## Known problems
-    With a learning rate ten times smaller, runs that recover late (digits, 2 %: recall .36 after 1,000
-    steps) are reported for a while and resolved. Where classes overlap so much that no row is more likely
-    positive than not, missing them at p = 0.5 is right by Bayes' rule; the finding then says that the
-    default decision is the wrong one to judge by. The warmup of a wrapper is not judged.
+    Where classes overlap so much that no row is more likely positive than not, missing them at p = 0.5 is
+    right by Bayes' rule; the finding then says that the default decision is the wrong one to judge by. The
+    warmup of a wrapper is not judged.
 
     ## References
     He & Garcia, *Learning from Imbalanced Data*, TKDE 2009.
@@ -79,12 +103,35 @@ class MajorityCollapse(Rule):
         "weigh the positives (about {weight:.0f} to 1), use a focal loss with a fitting alpha, or a "
         "ranking loss; judge by recall, precision and average precision instead of accuracy."
     )
+    ranked_cause: ClassVar[str] = (
+        "the scores do rank the class (AUROC {auroc:.2f}), but at a positive rate of {positive_rate:.2g} "
+        "hardly any of them reaches p = 0.5, the threshold of the default decision."
+    )
+    ranked_remedy: ClassVar[str] = (
+        "choose the threshold on validation data, for the recall or the precision that is needed; or weigh "
+        "the positives (about {weight:.0f} to 1). Judge by average precision instead of accuracy."
+    )
+    weighted_remedy: ClassVar[str] = (
+        "positives weigh {weight_now:.3g} to 1 already, so it is not the weights: look at the learning rate, "
+        "at weight decay, and at what the loader delivers; overfit one batch."
+    )
 
-    #: Recall of the default decision, at or below which a class counts as never found: in healthy runs it
-    #: was above 0.1 as soon as the positives' mean probability was above 0.2.
+    #: Recall of the default decision below which a class counts as never found: in healthy runs it was above
+    #: 0.1 as soon as the positives' mean probability was above 0.2.
     recall: float = 0.05
-    #: Live positives over which recall is taken: if it were 0.15, none in 20 has a chance of 4 %.
-    positives: float = 20.0
+    #: A recall that may hide behind finding none, and the chance of that, over all classes, which decide how
+    #: many positives it takes.
+    hidden: float = 0.12
+    chance: float = 0.04
+    #: Share of the prescribed weight from which it counts as set.
+    weighted: float = 0.3
+    #: AUROC above which a class is ranked, and by how many standard errors above 0.5 it must be.
+    ranked: float = 0.6
+    errors: float = 3.0
+    #: Growth of validation precision since the middle evaluation from which it still rises, if it is two
+    #: standard errors as well. Runs that needed most of their steps grew by 1.3 and more to the end; those
+    #: that had settled by less than 1.1.
+    rising: float = 1.25
     #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
     rare: float = 0.25
     #: Steps before the first verdict: with a learning rate of 0.003 all but one of the healthy runs had left
@@ -113,32 +160,61 @@ class MajorityCollapse(Rule):
     ordering: float = 0.1
 
     def examine(self, window: Window) -> Verdict:
-        """Accumulate decisions until they cover enough positives; excuse those that are leaving."""
+        """Ask validation, or enough live positives; excuse runs that are leaving; grade by what is ranked."""
         if in_warmup(window):
             return Skipped("the warmup loss of a wrapper; the ranking loss that follows needs no threshold")
         steps = window.step - window.run.start_step
         if steps < self.settle_steps:
             return Skipped(f"step {steps} of the {self.settle_steps} that a run may need to leave its start")
-        live = window.series("live_pos_count").values
-        newest = live[::-1].cumsum(axis=0)
-        enough = newest[-1] >= self.positives
-        if not enough.any():
-            return Skipped(f"{newest[-1].max():.0f} of {self.positives:.0f} positives seen")
-        # For each class, the newest records that hold enough positives.
-        last = (newest < self.positives).sum(axis=0).clip(max=len(newest) - 1)
-        hits = window.series("true_pos_count").values[::-1].cumsum(axis=0)
-        columns = np.arange(live.shape[1])
-        positives, found = newest[last, columns], hits[last, columns]
-        sick = enough & (found <= self.recall * positives)
+        rates = self._rates(window)
+        enough = math.log(len(rates) / self.chance) / -math.log1p(-self.hidden)
+        validated = self._validated(window, len(rates), enough)
+        seen = self._live(window, steps, enough)
+        if validated is None and not (seen.positives >= enough).any():
+            return Skipped(f"{seen.positives.max():.0f} of {enough:.0f} positives seen")
+        if validated is not None:  # fresher and larger, wherever it holds enough
+            known = validated.positives >= enough
+            seen = _Decisions(
+                np.where(known, validated.positives, seen.positives),
+                np.where(known, validated.found, seen.found),
+                np.where(known, validated.missed, seen.missed),
+            )
+        sick = seen.missed & (rates < self.rare * self._majority(window, rates))
         if not sick.any():
             return []
-        rates = self._rates(window)
-        sick &= rates < self.rare * self._majority(window, rates)
         total = window.run.total_steps
         excused = max(self.excuse_share * total, self.excuse_least) if total else self.excuse_steps
-        if steps < excused:
+        early = steps < excused
+        if early:
             sick &= ~self._leaving(window, steps, rates)
-        return self._findings(window, positives, found, rates, classes_of(sick))
+        return self._findings(window, seen, rates, early, classes_of(sick))
+
+    def _few(self, found: Floats, positives: Floats) -> Bools:
+        few: Bools = found <= np.maximum(self.recall * positives - 1.0, 0.0)
+        return few
+
+    def _live(self, window: Window, steps: int, enough: float) -> _Decisions:
+        """Of the newest records that hold enough positives, none of them from the first third of the run."""
+        begin = window.run.start_step + steps // 3
+        live = window.series("live_pos_count").since(begin).values
+        newest = live[::-1].cumsum(axis=0)
+        # For each class, the newest records that hold enough positives.
+        last = (newest < enough).sum(axis=0).clip(max=len(newest) - 1)
+        hits = window.series("true_pos_count").since(begin).values[::-1].cumsum(axis=0)
+        columns = np.arange(live.shape[1])
+        positives, found = newest[last, columns], hits[last, columns]
+        return _Decisions(positives, found, (positives >= enough) & self._few(found, positives))
+
+    def _validated(self, window: Window, classes: int, enough: float) -> _Decisions | None:
+        """Of the newest evaluation; missed are classes of which the one before, too, found next to none."""
+        recalls = window.eval_series("recall_at_default").last(2).values
+        counts = window.eval_series("positives").last(2).values
+        if not len(recalls) or recalls.shape[1:] != (classes,):
+            return None
+        found = np.nan_to_num(recalls) * counts
+        missed = self._few(found, counts) & (counts >= enough)
+        twice: Bools = np.logical_and.reduce(missed) if len(missed) == 2 else np.zeros(classes, np.bool_)
+        return _Decisions(counts[-1], found[-1], twice)
 
     @staticmethod
     def _rates(window: Window) -> Floats:
@@ -191,24 +267,67 @@ class MajorityCollapse(Rule):
         rising: Bools = rise >= np.maximum(self.ordering, error)
         return rising
 
+    def _ranked(self, window: Window, rates: Floats) -> tuple[Floats, Bools]:
+        """The AUROC of each class, of validation or else of the pool, and whether it is that of a ranking."""
+        area = window.eval_series("auroc").values
+        counts = window.eval_series("positives").values
+        if len(area) and area.shape[1:] == rates.shape:
+            auroc, positives = area[-1], counts[-1]
+        elif window.has("pool_auroc"):
+            half = window.run.start_step + (window.step - window.run.start_step) // 2
+            order, live = (each.since(half) for each in window.aligned("pool_auroc", "live_pos_count"))
+            positives = np.where(np.isfinite(order.values), live.values, 0.0).sum(axis=0)
+            auroc = (np.nan_to_num(order.values) * live.values).sum(axis=0) / positives.clip(1e-9)
+        else:
+            return np.full(rates.shape, np.nan), np.zeros(rates.shape, dtype=np.bool_)
+        error = np.sqrt(1.0 / (12.0 * np.maximum(positives, 1.0)))
+        ranked: Bools = auroc >= np.maximum(self.ranked, 0.5 + self.errors * error)
+        return auroc, ranked
+
+    def _rising(self, window: Window, classes: int) -> Bools:
+        """Classes whose validation precision is well above that of the middle evaluation."""
+        precision = window.eval_series("average_precision").values
+        if len(precision) < 3 or precision.shape[1] != classes:
+            return np.zeros(classes, dtype=np.bool_)
+        now, before = precision[-1], precision[len(precision) // 2 - (len(precision) % 2 == 0)]
+        positives = np.maximum(window.eval_series("positives").values[-1], 1.0)
+        error = np.sqrt(np.maximum(now * (1.0 - now), 0.0) / positives)
+        with np.errstate(invalid="ignore"):
+            rising: Bools = now >= np.maximum(self.rising * before, before + 2.0 * error)
+        return rising
+
     def _findings(
-        self, window: Window, positives: Floats, found: Floats, rates: Floats, classes: list[int]
+        self, window: Window, seen: _Decisions, rates: Floats, early: bool, classes: list[int]
     ) -> Iterator[Evidence]:
         predicted = recent(window, "predicted_pos_count").sum(axis=0)
         hits = recent(window, "true_pos_count").sum(axis=0)
-        seen = recent(window, "live_pos_count").sum(axis=0)
-        rows = seen + recent(window, "live_neg_count").sum(axis=0)
-        wrong = (predicted - hits) + (seen - hits)
+        live = recent(window, "live_pos_count").sum(axis=0)
+        rows = live + recent(window, "live_neg_count").sum(axis=0)
+        wrong = (predicted - hits) + (live - hits)
+        auroc, ranked = self._ranked(window, rates)
+        rising = self._rising(window, len(rates))
+        weights = positive_weight(window, odds_of(window))
         for index in classes:
+            weight = float((1.0 - rates[index]) / rates[index].clip(1e-9))
+            now = 1.0 if weights is None else float(weights[index])
+            remedy = self.ranked_remedy if ranked[index] else None
+            if now >= self.weighted * weight:
+                remedy = self.weighted_remedy
+            area = {"auroc": float(auroc[index])} if np.isfinite(auroc[index]) else {}
             yield Evidence(
                 {
-                    "found": float(found[index]),
-                    "positives": float(positives[index]),
+                    "found": float(seen.found[index]),
+                    "positives": float(seen.positives[index]),
                     "accuracy_percent": 100.0 * float(1.0 - wrong[index] / rows[index]),
                     "positive_rate": float(rates[index]),
-                    "weight": float((1.0 - rates[index]) / rates[index]),
+                    "weight": weight,
+                    "weight_now": now,
+                    **area,
                 },
                 index,
+                severity="info" if early or rising[index] else "warning" if ranked[index] else None,
+                cause=self.ranked_cause if ranked[index] else None,
+                remedy=remedy,
             )
 
 
