@@ -19,7 +19,7 @@ from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, failures, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
-from imbalance_doctor.metrics import DEFAULT_BUDGET, METRICS, evaluate
+from imbalance_doctor.metrics import DEFAULT_BUDGET, IGNORED, METRICS, evaluate
 from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.records import (
     Array,
@@ -205,8 +205,9 @@ class Doctor:
         softmax, and by their logits where one of them trains each column for itself.
 
         Args:
-            scores: Logits, ``[N]`` or ``[N, 1]`` (binary) or ``[N, C]``.
-            targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label.
+            scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``.
+            targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label; or ``(N, ...)`` and
+                ``(N, C, ...)``. Those equal to the `ignore_index` of a watched loss (-100) do not count.
             step: The step they belong to; the newest by default.
             budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
                 of the first watched loss that has one (its quantile or beta), else 1 %.
@@ -215,7 +216,13 @@ class Doctor:
             return
         try:
             chosen = self._budget() if budget is None else budget
-            values = evaluate(scores, targets, budget=chosen, by_column=self._ranks_columns())
+            values = evaluate(
+                scores,
+                targets,
+                budget=chosen,
+                by_column=self._ranks_columns(),
+                ignore_index=self._setting("ignore_index") or IGNORED,
+            )
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
@@ -426,13 +433,17 @@ class Doctor:
         return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
 
     def _budget(self) -> float:
+        return float(self._setting("quantile", "beta") or DEFAULT_BUDGET)
+
+    def _setting(self, *names: str) -> Any:
+        """The first of these settings that a watched loss has, or the main loss of a wrapper."""
         for watcher in self._watchers:
             config = watcher.info.config
             config = {**config, **(config.get("main_loss") or {})}
-            for name in ("quantile", "beta"):
+            for name in names:
                 if config.get(name):
-                    return float(config[name])
-        return DEFAULT_BUDGET
+                    return config[name]
+        return None
 
 
 def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor.guard import Guard
-from imbalance_doctor.metrics import as_numpy
+from imbalance_doctor.metrics import flat
 from imbalance_doctor.records import Array
 
 Log = Callable[[Any, Any], None]
@@ -35,8 +35,8 @@ class Evaluation:
         """Add a batch.
 
         Args:
-            scores: Logits, ``[N]``, ``[N, 1]`` or ``[N, C]``.
-            targets: Class ids ``[N]``, or ``[N, C]`` of 0/1.
+            scores: Logits, as in `log_eval`.
+            targets: Targets, as in `log_eval`.
         """
         self._keeping(self._keep, scores, targets)
 
@@ -60,10 +60,6 @@ class Evaluation:
             self.close()
 
     def _keep(self, scores: Any, targets: Any) -> None:
-        batch, labels = as_numpy(scores).astype(np.float32), np.array(as_numpy(targets))
-        if len(batch) != len(labels):
-            raise ValueError(
-                f"expected as many targets as scores; got {len(labels)} targets for {len(batch)} scores"
-            )
-        self._scores.append(batch)
-        self._targets.append(labels)
+        logits, labels = flat(scores, targets)
+        self._scores.append(logits.astype(np.float32))
+        self._targets.append(np.array(labels))

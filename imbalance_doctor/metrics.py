@@ -40,6 +40,9 @@ DEFAULT_BUDGET = 0.01
 CALIBRATION_BINS = 15
 
 
+#: The target of a row that does not count, as torch's losses have it.
+IGNORED = -100
+
 #: Numbers that are held in float64 at once.
 BLOCK = 1_000_000
 
@@ -90,11 +93,13 @@ class Sheet:
         logits: ``[N, C]``.
         labels: ``[N, C]`` of 0/1; or, of exclusive classes, the ids ``[N, 1]``.
         exclusive: What there is of exclusive classes; None under a sigmoid.
+        ignored: A label that does not count, where one column has it and another may not.
     """
 
     logits: NDArray[Any]
     labels: NDArray[Any]
     exclusive: Exclusive | None = None
+    ignored: int | None = None
 
     @property
     def classes(self) -> int:
@@ -105,7 +110,11 @@ class Sheet:
         """What there is of one class."""
         logits = self.logits[:, c].astype(np.float64)
         if self.exclusive is None:
-            return Column(logits, self.labels[:, c].astype(bool), _sigmoid(logits), logits >= 0)
+            labels = self.labels[:, c]
+            if self.ignored is not None:
+                counted = labels != self.ignored
+                logits, labels = logits[counted], labels[counted]
+            return Column(logits, labels.astype(bool), _sigmoid(logits), logits >= 0)
         chosen = self.exclusive.decision == c
         scores = logits if self.exclusive.by_column else self.exclusive.log_odds(logits, chosen)
         with np.errstate(invalid="ignore"):
@@ -113,28 +122,31 @@ class Sheet:
         return Column(scores, self.labels[:, 0] == c, probability, chosen)
 
 
-def sheet(scores: Any, targets: Any, *, by_column: bool = False) -> Sheet:
+def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: int = IGNORED) -> Sheet:
     """Bring logits and targets of any of the three tasks into one form.
 
     Args:
-        scores: Logits: ``[N]`` or ``[N, 1]`` for binary, ``[N, C]`` otherwise.
-        targets: ``[N]`` or ``[N, 1]`` class ids (0/1 for binary), or ``[N, C]`` of 0/1 for multi-label.
+        scores: Logits: ``[N]`` or ``[N, 1]`` for binary, ``[N, C]`` or ``(N, C, ...)`` otherwise.
+        targets: ``[N]`` or ``[N, 1]`` class ids (0/1 for binary), or ``[N, C]`` of 0/1 for multi-label; or
+            ``(N, ...)`` and ``(N, C, ...)``.
         by_column: See `Exclusive`.
+        ignore_index: Targets with this value do not count.
 
     Raises:
         ValueError: The shapes do not fit, or there is no row.
     """
-    logits, labels = _matrix(scores, "scores"), _matrix(targets, "targets")
-    rows, classes = logits.shape
-    if len(labels) != rows or labels.shape[1] not in (1, classes) or rows == 0:
-        raise ValueError(
-            f"expected scores [N] or [N, C] and targets [N], [N, 1] or [N, C] with at least one row; "
-            f"got scores {list(logits.shape)} and targets {list(labels.shape)}"
-        )
+    logits, labels = flat(scores, targets)
+    classes = logits.shape[1]
+    counted = labels != ignore_index
+    if not counted.any():
+        rows = f"{len(labels)} rows, all with the target {ignore_index}" if len(labels) else "none"
+        raise ValueError(f"expected at least one row that counts; got {rows}")
     if classes == 1 or labels.shape[1] == classes:
-        if not np.isin(labels, (0, 1)).all():
+        if not np.isin(labels[counted], (0, 1)).all():
             raise ValueError("expected targets of 0 and 1 for one logit a label; got other values")
-        return Sheet(logits, labels)
+        return Sheet(logits, labels, ignored=None if counted.all() else ignore_index)
+    if not counted.all():
+        logits, labels = logits[counted[:, 0]], labels[counted[:, 0]]
     ids = labels[:, 0].astype(np.int64)
     if ((ids != labels[:, 0]) | (ids < 0) | (ids >= classes)).any():
         raise ValueError(f"expected class ids from 0 to {classes - 1}; got {labels.min()} to {labels.max()}")
@@ -155,8 +167,39 @@ def _log_sums(logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.flo
         return np.logaddexp(highest, rivals), rivals
 
 
+def flat(scores: Any, targets: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Logits ``[N, C]`` and targets ``[N, 1]`` or ``[N, C]``: a row for each place of a sequence or an image.
+
+    Raises:
+        ValueError: The shapes do not fit.
+    """
+    logits, labels = as_numpy(scores), as_numpy(targets)
+    shapes = f"got scores {list(logits.shape)} and targets {list(labels.shape)}"
+    if logits.ndim > 2:
+        places = (len(logits), *logits.shape[2:])
+        if labels.shape not in (places, logits.shape):
+            raise ValueError(f"expected targets {list(places)} or of the scores' shape; {shapes}")
+        classes = logits.shape[1]
+        labels = labels.reshape(-1, 1) if labels.shape == places else _classes_last(labels, classes)
+        logits = _classes_last(logits, classes)
+    elif logits.ndim and labels.ndim in (1, 2):
+        logits, labels = (x[:, None] if x.ndim == 1 else x for x in (logits, labels))
+    if logits.ndim != 2 or len(labels) != len(logits) or labels.shape[1] not in (1, logits.shape[1]):
+        raise ValueError(f"expected scores [N] or [N, C] and targets [N], [N, 1] or [N, C]; {shapes}")
+    return logits, labels
+
+
+def _classes_last(values: NDArray[Any], classes: int) -> NDArray[Any]:
+    return np.moveaxis(values, 1, -1).reshape(-1, classes)
+
+
 def evaluate(
-    scores: Any, targets: Any, *, budget: float = DEFAULT_BUDGET, by_column: bool = False
+    scores: Any,
+    targets: Any,
+    *,
+    budget: float = DEFAULT_BUDGET,
+    by_column: bool = False,
+    ignore_index: int = IGNORED,
 ) -> dict[str, Array]:
     """All of `METRICS`, each ``[C]``; nan where a class lacks positives or negatives.
 
@@ -165,13 +208,14 @@ def evaluate(
         targets: Targets, see `sheet`.
         budget: Share that may be flagged, for ``recall_at_budget`` and ``partial_auc``; in (0, 1].
         by_column: Rank the rows of exclusive classes by the class's logit, and not by its probability.
+        ignore_index: Targets with this value do not count.
 
     Raises:
         ValueError: The shapes do not fit, or `budget` is out of range.
     """
     if not 0 < budget <= 1:
         raise ValueError(f"expected a budget in (0, 1], got {budget}")
-    data = sheet(scores, targets, by_column=by_column)
+    data = sheet(scores, targets, by_column=by_column, ignore_index=ignore_index)
     columns = [_one_class(data.column(c), budget) for c in range(data.classes)]
     return {name: as_array([column[name] for column in columns]) for name in METRICS}
 
@@ -181,6 +225,8 @@ def _one_class(data: Column, budget: float) -> dict[str, float]:
     rows, positives = len(scores), int(positive.sum())
     hits = int((predicted & positive).sum())
     result = dict.fromkeys(METRICS, np.nan)
+    if not rows:  # a label that nobody has given
+        return result | {"positives": 0.0, "rows": 0.0}
     result.update(
         positive_rate=positives / rows,
         positives=positives,
@@ -241,15 +287,6 @@ def as_numpy(values: Any) -> NDArray[Any]:
         values = values.detach()
         values = (values.float() if values.is_floating_point() else values).cpu().numpy()
     return np.asarray(values)
-
-
-def _matrix(values: Any, name: str) -> NDArray[Any]:
-    array = as_numpy(values)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2:
-        raise ValueError(f"expected {name} of one or two dimensions, got {array.ndim}")
-    return array
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,13 +17,13 @@ def balanced_class_weights(counts: Sequence[int] | Tensor) -> Tensor:
         counts: `[C]` rows of each class in the training set, all positive.
 
     Returns:
-        `[C]` float64 weights.
+        `[C]` weights of torch's default type, which the losses' `weight` and `alpha` take as they are.
 
     Raises:
         ValueError: If `counts` is not a non-empty vector of positive numbers.
     """
     n = _counts(counts)
-    return n.sum() / (n.numel() * n)
+    return (n.sum() / (n.numel() * n)).to(torch.get_default_dtype())
 
 
 def effective_number_weights(counts: Sequence[int] | Tensor, beta: float = 0.9999) -> Tensor:
@@ -37,7 +37,7 @@ def effective_number_weights(counts: Sequence[int] | Tensor, beta: float = 0.999
         beta: In [0, 1); the paper uses 0.9 to 0.9999.
 
     Returns:
-        `[C]` float64 weights.
+        `[C]` weights of torch's default type.
 
     Raises:
         ValueError: If `counts` is not a non-empty vector of positive numbers, or `beta` is outside [0, 1).
@@ -45,10 +45,10 @@ def effective_number_weights(counts: Sequence[int] | Tensor, beta: float = 0.999
     n = _counts(counts)
     check_number("beta", beta, least=0.0, below=1.0)
     if beta == 0:
-        return torch.ones_like(n)
+        return torch.ones_like(n, dtype=torch.get_default_dtype())
     # expm1 and log keep 1 − β^N exact for β close to 1 and small counts.
     weights = 1.0 / -torch.expm1(n * torch.log(torch.tensor(beta, dtype=torch.float64)))
-    return weights * (n.numel() / weights.sum())
+    return (weights * (n.numel() / weights.sum())).to(torch.get_default_dtype())
 
 
 def _counts(counts: Sequence[int] | Tensor) -> Tensor:

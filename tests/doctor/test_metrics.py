@@ -66,6 +66,26 @@ def test_classes_that_exclude_each_other_rank_rows_by_their_probability(seed, cl
         assert evaluate(logits, labels, by_column=True)["auroc"][c] == pytest.approx(column, abs=1e-6)
 
 
+def test_ignored_targets_are_as_good_as_absent_and_places_of_a_sequence_are_rows():
+    rng = np.random.default_rng(3)
+    logits, ids = rng.normal(size=(8, 3, 20)), rng.integers(0, 3, (8, 20))
+    ids[rng.random((8, 20)) < 0.3] = -100
+    counted = ids != -100
+    expected = evaluate(np.moveaxis(logits, 1, -1)[counted], ids[counted])
+    got = evaluate(logits, ids)
+    labels = (ids[:, None] == np.arange(3)[:, None]).astype(int)
+    labels[:, 0][rng.random((8, 20)) < 0.3] = 255
+    by_label = evaluate(logits, labels, ignore_index=255)
+    for name in METRICS:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+        kept = labels[:, 0] != 255
+        alone = evaluate(logits[:, 0][kept], labels[:, 0][kept])
+        np.testing.assert_array_equal(by_label[name][0], alone[name][0], err_msg=name)
+        np.testing.assert_array_equal(
+            by_label[name][1], evaluate(logits[:, 1].ravel(), labels[:, 1].ravel())[name][0], err_msg=name
+        )
+
+
 def test_recall_at_budget_counts_rows():
     scores, labels = np.arange(100.0), np.zeros(100, int)
     labels[[99, 95, 10]] = 1
@@ -108,10 +128,11 @@ def test_half_precision_and_nan_scores_are_taken_as_they_come():
     ("scores", "targets", "budget", "message"),
     [
         (np.zeros((4, 3)), np.zeros((4, 2)), 0.1, r"got scores \[4, 3\] and targets \[4, 2\]"),
-        (np.zeros(0), np.zeros(0), 0.1, "at least one row"),
+        (np.zeros(0), np.zeros(0), 0.1, "at least one row that counts; got none"),
         (np.zeros(3), np.array([0, 1, 2]), 0.1, "targets of 0 and 1"),
         (np.zeros((3, 3)), np.array([0, 1, 3]), 0.1, "class ids from 0 to 2; got 0 to 3"),
-        (np.zeros((2, 2, 2)), np.zeros(2), 0.1, "one or two dimensions, got 3"),
+        (np.zeros((2, 2, 3)), np.zeros(2), 0.1, r"expected targets \[2, 3\] or of the scores' shape"),
+        (np.zeros((2, 3)), np.full(2, -100), 0.1, "got 2 rows, all with the target -100"),
         (np.zeros(3), np.array([0, 1, 0]), 0.0, r"a budget in \(0, 1\], got 0.0"),
     ],
 )

@@ -143,16 +143,16 @@ def test_weights_of_rows_and_of_elements():
 def test_balanced_weights_give_every_class_the_same_total_and_rows_a_mean_of_one():
     counts = torch.tensor([900, 90, 10])
     weights = balanced_class_weights(counts)
-    assert torch.allclose(weights * counts, torch.full((3,), 1000 / 3, dtype=torch.float64))
+    assert torch.allclose(weights * counts, torch.full((3,), 1000 / 3))
     assert ((weights * counts).sum() / counts.sum()).item() == pytest.approx(1.0)
 
 
 def test_effective_number_weights_lie_between_equal_and_inverse_counts():
     counts = [900, 90, 10]
     beta = 0.99
-    raw = torch.tensor([(1 - beta) / (1 - beta**n) for n in counts], dtype=torch.float64)
+    raw = torch.tensor([(1 - beta) / (1 - beta**n) for n in counts])
     assert torch.allclose(effective_number_weights(counts, beta), raw * 3 / raw.sum())
-    assert torch.equal(effective_number_weights(counts, 0.0), torch.ones(3, dtype=torch.float64))
+    assert torch.equal(effective_number_weights(counts, 0.0), torch.ones(3))
     inverse = balanced_class_weights(counts)
     near_one = effective_number_weights(counts, 1 - 1e-12)
     assert torch.allclose(near_one, inverse * 3 / inverse.sum(), rtol=1e-6)
