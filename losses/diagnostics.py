@@ -306,7 +306,9 @@ class Listener:
 
     def request(self) -> Request:
         """What this listener wants from the forward that begins."""
-        answer = Detail.HISTOGRAMS if self.wants is None else self.wants()
+        answer: Detail | bool | None = Detail.HISTOGRAMS
+        if self.wants is not None:
+            answer = _outside_the_graph(self.wants) if torch.compiler.is_compiling() else self.wants()
         if type(answer) is not Detail:
             answer = Detail.COUNTS if answer is True else Detail(answer or 0)
         # Asked at every forward, and the answers are few.
@@ -317,6 +319,12 @@ class Listener:
             known = Request(answer, hooks, gradients, returned=False, strict=self.strict and bool(hooks))
             self._requests[answer] = known
         return known
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _outside_the_graph(call: Callable[..., T], *arguments: Any) -> T:
+    """Call a listener from a compiled loss: traced too, each change of its state would recompile the loss."""
+    return call(*arguments)
 
 
 class Diagnosable(nn.Module, ABC):
@@ -443,7 +451,10 @@ class Diagnosable(nn.Module, ABC):
         """Give statistics, if there are any, to those who asked, a dictionary to each."""
         if stats:
             for hook in request.hooks:
-                hook(self, dict(stats))
+                if torch.compiler.is_compiling():
+                    _outside_the_graph(hook, self, dict(stats))
+                else:
+                    hook(self, dict(stats))
 
     def _answer(
         self, request: Request, loss: Tensor, compute: Callable[[], Stats]

@@ -173,6 +173,23 @@ def test_a_compiled_loss_is_watched(main):
     assert [record.step for record in doctor.run.steps()] == list(range(5))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_a_compiled_loss_is_not_compiled_anew_as_the_monitor_goes_on():
+    torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
+    loss_fn = SmoothAPLoss(1, queue_size=64)
+    compiled = torch.compile(loss_fn, backend="eager")
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(compiled)
+        for _, (x, y) in zip(range(120), batches(64, 0.2, 0), strict=False):
+            compiled(x[:, 0].clone().requires_grad_(), y).backward()
+            doctor.step()
+    assert len(doctor.run.steps()) == 12
+    # One for each level of detail, at the most, and what surrounds them; the compiler gives up at 8 of one.
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 8
+
+
 def test_a_wrapper_is_recorded_in_each_phase():
     loss_fn = LossWarmupWrapper(
         nn.BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_steps=40, blend_steps=40, temp_end=0.05
