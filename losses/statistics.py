@@ -127,16 +127,19 @@ def score_stats(
 
     `parts` are further masks `[M, C]` of rows that count, by name, whose quantiles are wanted.
     """
-    masks = {"": valid, "pos": positive, "neg": valid & ~positive, **parts}
-    if row_weight is None and scores.shape[1] == 1 and len(scores) < SELECT_ROWS and looks_are_free(scores):
-        tables, area = _of_one_class(scores, list(masks.values()))
-    elif row_weight is None:
-        tables, area = _from_one_sort(scores, list(masks.values()))
-    else:
+    named = {"": valid, "pos": positive, "neg": valid & ~positive, **parts}
+    # Where nothing is queued, the live rows are the very mask of all rows.
+    masks = {id(mask): mask for mask in named.values()}
+    if row_weight is not None:
         tables = [_quantiles(scores, mask, row_weight) for mask in masks.values()]
         area = auroc(scores, positive, valid, row_weight)
-    everything, *others = tables
-    stats = {f"{name}_score_quantiles": table for name, table in zip(list(masks)[1:], others, strict=True)}
+    elif scores.shape[1] == 1 and len(scores) < SELECT_ROWS and looks_are_free(scores):
+        tables, area = _of_one_class(scores, list(masks.values()))
+    else:
+        tables, area = _from_one_sort(scores, list(masks.values()))
+    table_of = dict(zip(masks, tables, strict=True))
+    stats = {f"{name}_score_quantiles": table_of[id(mask)] for name, mask in named.items() if name}
+    everything = table_of[id(valid)]
     low, high = (QUANTILE_LEVELS.index(level) for level in (0.25, 0.75))
     return stats | {
         "score_iqr": everything[:, high] - everything[:, low],
@@ -150,9 +153,7 @@ def score_stats(
 def _of_one_class(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
     """What `_from_one_sort` returns, for a single class on the CPU: NumPy's calls cost a third."""
     values = scores.numpy()
-    # Where nothing is queued, the live rows are the very mask of all rows.
-    rows = {id(mask): np.sort(values[mask.numpy()]) for mask in masks}
-    _, pos, neg, *_ = parts = [rows[id(mask)] for mask in masks]
+    _, pos, neg, *_ = parts = [np.sort(values[mask.numpy()]) for mask in masks]
     # The negatives below each positive, and half of those tied with it.
     wins = sum(int(neg.searchsorted(pos, side).sum()) for side in ("left", "right")) / 2
     pairs = len(pos) * len(neg)
