@@ -16,20 +16,19 @@ from imbalance_doctor.rules.measures import Floats, classes_of
 
 @dataclass(frozen=True)
 class BandNotIid(Rule):
-    """The batches hold far more positives than the population, and the band is set by all of their rows.
+    """The batches hold far more positives than the population, and those use up the band's budget.
 
     ## Symptom
-    The share of positives in the batches is a multiple of the declared (or the validation data's) rate,
-    and no row is marked as not iid.
+    `budget_basis="population"`, the share of positives in the batches is a multiple of the declared (or the
+    validation data's) rate, and no row is marked as not iid.
 
     ## Cause
-    A sampler draws positives, or hard negatives beside them, more often. The band's edges are quantiles of
-    the rows they are taken from: with `budget_basis="population"` the drawn positives use up the budget;
-    with mined negatives, a budget of 1 % of those is far less than 1 % of all.
+    A sampler draws positives more often. The band's edges are quantiles of the rows they are taken from, and
+    with `budget_basis="population"` the drawn positives use up the budget.
 
     ## Remedy
-    `iid_mask`: mark the rows that were drawn fairly. The others still count as positives and get gradient.
-    For a sampler that draws positives more often and negatives fairly, `budget_basis="fpr"` is enough.
+    `budget_basis="fpr"`, or `iid_mask`: mark the rows that were drawn fairly. The others still count as
+    positives and get gradient.
 
     ## Evidence
     The share of positives in the live batches of the window is more than twice the declared one (or that
@@ -46,10 +45,11 @@ class BandNotIid(Rule):
 
     With the budget over all rows the band lies among the positives, and hardly a negative is pushed down:
     a warning. Beside BCE at half of the weight it cost nothing (.91 / .86). With the budget over negatives,
-    drawing more positives is harmless and mining nearly so: information.
+    drawing more positives is harmless and mining nearly so, and nothing is said of either.
 
     ## Known problems
-    Negatives that are mined while the share of positives stays as it is cannot be seen from counts. With
+    Hard negatives that are mined make a budget of 1 % of them far less than 1 % of all, and cannot be told
+    from counts: pass `iid_mask` where you mine. With
     validation data that were balanced on purpose and no declared rate, nothing is found.
 
     ## References
@@ -59,7 +59,7 @@ class BandNotIid(Rule):
 
     code: ClassVar[str] = "IMB405"
     name: ClassVar[str] = "band-not-iid"
-    severity: ClassVar[Severity] = "info"
+    severity: ClassVar[Severity] = "warning"
     kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
     requires: ClassVar[tuple[str, ...]] = (
         "live_pos_count", "live_neg_count", "pool_neg_count", "iid_neg_count",
@@ -72,17 +72,10 @@ class BandNotIid(Rule):
         "of {expected:.2g} in the population, and every row counts as a fair draw."
     )
     cause: ClassVar[str] = (
-        "a sampler changes the mix. False positive rates are safe as long as negatives are drawn fairly; "
-        "where hard ones are mined, a budget of {beta:.3g} of them is less of all."
-    )
-    remedy: ClassVar[str] = "if negatives are mined, pass iid_mask with the rows that were drawn fairly."
-    population_cause: ClassVar[str] = (
         'a sampler changes the mix, and with budget_basis="population" the drawn positives use up the budget '
         "of {beta:.3g} before a negative is counted."
     )
-    population_remedy: ClassVar[str] = (
-        'pass iid_mask with the rows that were drawn fairly, or use budget_basis="fpr".'
-    )
+    remedy: ClassVar[str] = 'pass iid_mask with the rows that were drawn fairly, or use budget_basis="fpr".'
 
     #: Multiple of the population's rate from which the mix was changed and not drawn.
     ratio: float = 2.0
@@ -92,6 +85,8 @@ class BandNotIid(Rule):
 
     def examine(self, window: Window) -> Verdict:
         """Compare the batches' positive rates with the population's."""
+        if window.config("budget_basis") != "population":
+            return []
         expected = self._expected(window)
         if expected is None:
             return Skipped("the population's positive rate is not known; give population_positive_rate")
@@ -120,7 +115,6 @@ class BandNotIid(Rule):
     def _findings(
         self, window: Window, observed: Floats, expected: Floats, classes: list[int]
     ) -> Iterator[Evidence]:
-        population = window.config("budget_basis") == "population"
         for index in classes:
             yield Evidence(
                 {
@@ -130,7 +124,4 @@ class BandNotIid(Rule):
                     "beta": float(window.config("beta", 1.0)),
                 },
                 index,
-                severity="warning" if population else "info",
-                cause=self.population_cause if population else None,
-                remedy=self.population_remedy if population else None,
             )

@@ -10,11 +10,15 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
+    UNCAP,
     Floats,
+    Pool,
+    cap_for,
     classes_of,
+    larger_queue,
     pool,
     pooled_count,
-    queue_for,
+    wider_cap,
     without_positives,
 )
 
@@ -32,7 +36,7 @@ class BiasedTail(Rule):
 
     ## Remedy
     A `queue_size` that puts 10 negatives above the edge (printed), or `alpha=0`, whose edge is meant to be
-    the highest negative.
+    the highest negative. Under a `max_pool_size` no queue adds a row: the cap goes first.
 
     ## Evidence
     `iid_neg_count` times `alpha`, with the queue taken as full. The k-th highest of N scores has a false
@@ -52,7 +56,7 @@ class BiasedTail(Rule):
     requires: ClassVar[tuple[str, ...]] = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "iid_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB010", "IMB401")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB010", "IMB204", "IMB401")
     foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
@@ -64,6 +68,10 @@ class BiasedTail(Rule):
         "queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}) puts {wanted:.0f} negatives above the "
         "edge; or alpha=0."
     )
+    cap_cause: ClassVar[str] = (
+        "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so small an alpha."
+    )
+    cap_remedy: ClassVar[str] = UNCAP
 
     #: Fewer negatives above the edge are reported.
     few: float = 5.0
@@ -81,22 +89,30 @@ class BiasedTail(Rule):
         if not few.any():
             return []
         few &= ~without_positives(window, now) & (negatives > 0)
-        return self._findings(window, negatives, classes_of(few))
+        return self._findings(window, now, negatives, classes_of(few))
 
-    def _findings(self, window: Window, negatives: Floats, classes: list[int]) -> Iterator[Evidence]:
-        now, alpha = pool(window), float(window.config("alpha"))
+    def _findings(
+        self, window: Window, now: Pool, negatives: Floats, classes: list[int]
+    ) -> Iterator[Evidence]:
+        alpha = float(window.config("alpha"))
         for index in classes:
             count = float(negatives[index])
-            to = queue_for(now.full_size * self.wanted / (alpha * count), now)
-            yield Evidence(
-                {
-                    "above": alpha * count,
-                    "negatives": count,
-                    "alpha": alpha,
-                    "wanted": self.wanted,
-                    "queue_size": float(to),
-                    "queue_size_now": float(now.queue_size),
-                },
-                index,
-                prescription={"parameter": "queue_size", "from": now.queue_size, "to": to},
-            )
+            values = {
+                "above": alpha * count,
+                "negatives": count,
+                "alpha": alpha,
+                "wanted": self.wanted,
+                "whole": now.whole,
+                "queue_size_now": float(now.queue_size),
+            }
+            rows = now.full_size * self.wanted / (alpha * count)
+            if now.cap:
+                values["cap_wanted"] = float(cap_for(rows, now))
+                cause, remedy = self.cap_cause, self.cap_remedy
+                yield Evidence(values, index, cause=cause, remedy=remedy, prescription=wider_cap(rows, now))
+                continue
+            to = larger_queue(rows, now)
+            if to is not None:
+                values["queue_size"] = float(to)
+                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                yield Evidence(values, index, prescription=prescription)

@@ -80,6 +80,13 @@ class DeadRecallGradient(Rule):
         "a temperature of about {tau_wanted:.2g} brings the missed positives within reach; so does a "
         "warmup with BCE or cross-entropy, which brings them near the threshold."
     )
+    unmeasured_cause: ClassVar[str] = (
+        "the slope reaches some 6 temperatures of {tau:.2g} from the threshold, and no missed positive is there."
+    )
+    unmeasured_remedy: ClassVar[str] = (
+        'a larger temperature, tau_scale="iqr", or a warmup with BCE or cross-entropy, which brings the '
+        "missed positives near the threshold."
+    )
 
     #: Live positives that must have come by.
     positives: float = 20.0
@@ -121,19 +128,22 @@ class DeadRecallGradient(Rule):
         distance = (thresholds - np.array(middle)) / taus
         temperature = float(window.config("temperature") or 0.0)
         for index in classes:
+            # The quantiles of few positives, far apart, may put the middle one above the threshold.
+            measured = bool(distance[index] > self.reach)
             wanted = round_to(temperature * float(distance[index]) / self.reach, 1)
             prescription: dict[str, Any] | None = None
-            if wanted > temperature:
+            if measured and wanted > temperature:
                 prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
             yield Evidence(
                 {
                     "missed_percent": 100.0 * float(missed[index]),
                     "live_positives": float(live[index]),
                     "carrying": float(carrying[index] * live[index]),
-                    "distance": float(distance[index]),
                     "tau": float(taus[index]),
-                    "tau_wanted": wanted,
+                    **({"distance": float(distance[index]), "tau_wanted": wanted} if measured else {}),
                 },
                 index,
+                cause=None if measured else self.unmeasured_cause,
+                remedy=None if measured else self.unmeasured_remedy,
                 prescription=prescription,
             )

@@ -89,7 +89,9 @@ class MajorityCollapse(Rule):
         "live_pos_count", "live_neg_count", "predicted_pos_count", "true_pos_count",
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703", "IMB005", "IMB106")
+    explained_by: ClassVar[tuple[str, ...]] = (
+        "IMB001", "IMB002", "IMB010", "IMB703", "IMB005", "IMB106",
+    )  # fmt: skip
 
     symptom: ClassVar[str] = (
         "the default decision found {found:.0f} of the last {positives:.0f} positives of {class_label}, "
@@ -179,7 +181,8 @@ class MajorityCollapse(Rule):
                 np.where(known, validated.found, seen.found),
                 np.where(known, validated.missed, seen.missed),
             )
-        sick = seen.missed & (rates < self.rare * self._majority(window, rates))
+        # A class of which no batch holds anything is IMB002's.
+        sick = seen.missed & (rates > 0.0) & (rates < self.rare * self._majority(window, rates))
         if not sick.any():
             return []
         total = window.run.total_steps

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,10 +80,15 @@ class Pool:
     #: Live rows of a batch, over all ranks gathered.
     batch: float
     queue_size: int
-    #: Whether `max_pool_size` decides how many rows are ranked.
-    capped: bool
+    #: `max_pool_size` where it decides how many rows are ranked, else None.
+    cap: int | None
     #: Share of the full pool at each of the recent records, [T].
     share: Floats
+
+    @property
+    def whole(self) -> float:
+        """Rows of the batch and a full queue, whatever a cap leaves of them."""
+        return self.batch + self.queue_size
 
     @property
     def filling(self) -> bool:
@@ -97,10 +104,11 @@ def pool(window: Window) -> Pool:
     queue_size = int(window.config("queue_size") or 0)
     cap = window.config("max_pool_size")
     full = batch + queue_size
-    capped = cap is not None and cap < full
-    full = float(cap) if capped else full
+    if cap is not None and cap >= full:
+        cap = None
+    full = full if cap is None else float(cap)
     share = sizes / max(full, 1.0)
-    return Pool(float(sizes.sum() / len(sizes)), full, batch, queue_size, capped, share)
+    return Pool(float(sizes.sum() / len(sizes)), full, batch, queue_size, cap, share)
 
 
 def pooled_count(window: Window, name: str, pool: Pool) -> Floats:
@@ -156,8 +164,60 @@ def positive_rates(window: Window) -> Floats:
 
 
 def queue_for(rows: float, pool: Pool) -> int:
-    """The `queue_size` with which the pool holds this many rows."""
+    """The `queue_size` with which batch and queue hold this many rows; smaller than it is where they do.
+
+    A rule that prescribes a queue asks `larger_queue`.
+    """
     return round_up(max(rows - pool.batch, 1.0))
+
+
+def larger_queue(rows: float, pool: Pool) -> int | None:
+    """The `queue_size` with which batch and queue hold this many rows; None where the queue is no smaller.
+
+    Then there are rows enough, and something else is to blame: the cap, the order of the data, a rate that
+    is not the one declared.
+    """
+    size = queue_for(rows, pool)
+    return size if size > pool.queue_size else None
+
+
+#: Rows of batch and queue up to which a cap can go altogether: 0.1 s for loss and gradient on one core.
+UNCAPPED_UP_TO = 1_000_000
+
+
+def wider_cap(rows: float, pool: Pool) -> Mapping[str, Any]:
+    """What to prescribe where a cap of the pool is to blame: no cap, or one of at least this many rows.
+
+    `to` is None, for no cap, wherever all rows of batch and queue can be ranked within a tenth of a second.
+    """
+    to = None if pool.whole <= UNCAPPED_UP_TO else cap_for(rows, pool)
+    return {"parameter": "max_pool_size", "from": pool.cap, "to": to}
+
+
+def cap_for(rows: float, pool: Pool) -> int:
+    """The `max_pool_size` that leaves this many rows: twice what it is at the least."""
+    return round_up(max(rows, 2.0 * (pool.cap or 0)))
+
+
+#: What every rule says that finds a cap to blame; filled from the evidence.
+UNCAP = (
+    "leave max_pool_size out (the kernels are near-linear in rows), or set it to {cap_wanted:,.0f} or more."
+)
+
+
+#: Positives of validation data from which their share is a rate: its standard error is 20 % then.
+KNOWN_FROM = 25.0
+
+
+def population_rates(window: Window, classes: int) -> Floats:
+    """Positive rates of the population, [C]: as declared, else of the validation data, else nan."""
+    rates, counts = (window.eval_series(name).last(1).values for name in ("positive_rate", "positives"))
+    known = np.full(classes, np.nan)
+    if len(rates) and len(counts) and rates.shape[1:] == counts.shape[1:] == (classes,):
+        known = np.where(counts[0] >= KNOWN_FROM, rates[0], np.nan)
+    declared = [window.run.positive_rate(index) for index in range(classes)]
+    result: Floats = np.array([k if d is None else d for d, k in zip(declared, known, strict=True)])
+    return result
 
 
 def classes_of(mask: Bools) -> list[int]:

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
+from imbalance_doctor.rules.measures import Floats, classes_of, positive_rates
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class PositivesNotRare(Rule):
     """Smooth-AP is used on a class that is not rare.
 
     ## Symptom
-    `pool_pos_count` is more than 20 % of `pool_size`. Nothing goes wrong.
+    More than 20 % of the rows are positives. Nothing goes wrong.
 
     ## Cause
     The class is common, or a sampler makes it so. Smooth-AP is made for the case in which a likelihood
@@ -28,7 +30,9 @@ class PositivesNotRare(Rule):
     probabilities. With a sampler, compare at the rate that the model will meet.
 
     ## Evidence
-    Pooled positives over pooled rows in recent records. AP after 400 steps of Adam, batch 256, 2 seeds, on
+    Positives over rows of the live batches in the window (a cap on the pool draws more positives than there
+    are), above 20 % by three standard errors: at a rate of 20 %, a share of the rows seen so far crosses that
+    border again and again. AP after 400 steps of Adam, batch 256, 2 seeds, on
     Gaussian data / digits / make_classification:
 
     | rate | Smooth-AP | BCE | focal, alpha 0.75 |
@@ -53,24 +57,29 @@ class PositivesNotRare(Rule):
     name: ClassVar[str] = "positives-not-rare"
     severity: ClassVar[Severity] = "info"
     kinds: ClassVar[frozenset[str]] = frozenset({"smooth_ap"})
-    requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count")
+    requires: ClassVar[tuple[str, ...]] = (
+        "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count",
+    )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = ("IMB010",)
     foreseeable: ClassVar[bool] = True
 
-    symptom: ClassVar[str] = "{rate_percent:.0f} % of the pool are positives of {class_label}."
+    symptom: ClassVar[str] = "{rate_percent:.0f} % of the rows are positives of {class_label}."
     cause: ClassVar[str] = "the class is not rare, or a sampler makes it common."
     remedy: ClassVar[str] = (
         "none is needed; BCE, cross-entropy or a focal loss would order the scores as well for less."
     )
 
-    #: Share of positives in the pool from which Smooth-AP gained nothing over BCE. See Evidence.
+    #: Share of positives from which Smooth-AP gained nothing over BCE. See Evidence.
     common: float = 0.2
+    #: Standard errors above it: one look in 700 at a rate that is exactly that.
+    errors: float = 3.0
 
     def examine(self, window: Window) -> Verdict:
-        """Compare the positives with the pool."""
-        sizes, positives = recent(window, "pool_size"), recent(window, "pool_pos_count")
-        common = positives.sum(axis=0) > self.common * sizes.sum()
-        return self._findings(mean(positives) / mean(sizes), classes_of(common)) if common.any() else []
+        """Compare the positives with the rows."""
+        rates = positive_rates(window)
+        rows = sum(window.series(f"live_{kind}_count").values.sum(axis=0) for kind in ("pos", "neg"))
+        error = np.sqrt(self.common * (1.0 - self.common) / np.maximum(rows, 1.0))
+        return self._findings(rates, classes_of(rates > self.common + self.errors * error))
 
     @staticmethod
     def _findings(rates: Floats, classes: list[int]) -> Iterator[Evidence]:

@@ -36,7 +36,7 @@ class PositivesOnlyGradient(Rule):
     looks in the last 10 records is below 0.6 (from 150 steps on, where the loss was alone from the first
     step, and not if the newest look is above), or 0.1 below that of its own first 3 looks; either by the
     standard error of a random order of as many positives (two for a fall). Alone from the first step without
-    either is information.
+    either is information, and so is a fall that leaves AUROC above 0.85.
 
     AUROC on validation data, Adam, batch 256:
 
@@ -54,7 +54,8 @@ class PositivesOnlyGradient(Rule):
 
     ## Known problems
     Data that no loss separates within 150 steps looks the same. The log does not tell this rule how much
-    the warmup loss still weighs; where it does, AUROC dips after the switch and recovers.
+    the warmup loss still weighs, nor whether one is added outside of it; where it does, AUROC dips after the
+    switch and recovers.
 
     ## References
     Narasimhan & Agarwal, *SVM pAUC tight: A New Support Vector Method for Optimizing Partial AUC*, KDD 2013
@@ -73,8 +74,8 @@ class PositivesOnlyGradient(Rule):
     foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
-        "this loss alone has trained the model for {steps:.0f} steps, and no negative has received any "
-        "gradient; the pool's AUROC is {auroc:.2f}."
+        "in {steps:.0f} steps no negative has received any gradient from this loss: nothing pushes them "
+        "down, unless another loss is added to it; the pool's AUROC is {auroc:.2f}."
     )
     cause: ClassVar[str] = (
         "its thresholds carry no gradient, so that positives are pushed up and negatives never down."
@@ -84,11 +85,12 @@ class PositivesOnlyGradient(Rule):
         "{steps:.0f} steps ago; no negative has received any gradient from it."
     )
     planned_symptom: ClassVar[str] = (
-        "nothing but this loss is to train the model once it leads, and no negative receives any gradient."
+        "no negative receives any gradient from this loss, and nothing else trains the model once it leads, "
+        "unless another loss is added to it."
     )
     remedy: ClassVar[str] = (
-        "keep BCE or cross-entropy beside it (LossWarmupWrapper with final_main_weight below 1), warm up "
-        "with one, or use Smooth-AP."
+        "keep BCE or cross-entropy beside it (LossWarmupWrapper with final_main_weight below 1), or use "
+        "Smooth-AP."
     )
     pairwise_remedy: ClassVar[str] = (
         'surrogate="pairwise", which pushes negatives too; or keep BCE or cross-entropy beside it '
@@ -103,6 +105,8 @@ class PositivesOnlyGradient(Rule):
     #: Fall of the pool's AUROC below its first looks that is a decay: 0.12 to 0.3 in runs that decayed, 0.02
     #: where a likelihood loss with half of the weight held it.
     fall: float = 0.1
+    #: AUROC of the pool from which a fall is information: a binary run at .88 went on to learn.
+    good: float = 0.85
     #: Looks at the scores that are the beginning: 40 steps of a loss that begins the run.
     first: int = 3
     #: Records back from the newest whose looks are "now": 2 looks or 1, and never those of the beginning.
@@ -136,7 +140,8 @@ class PositivesOnlyGradient(Rule):
         error = _error(window, latest)
         fall = max(self.fall, 2.0 * math.hypot(error, _error(window, first)))
         if len(series) >= self.first + len(latest) and late < early - fall:
-            return [Evidence(values, index, severity="warning", symptom=self.decay_symptom, remedy=remedy)]
+            mild: Severity = "info" if late >= self.good else "warning"
+            return [Evidence(values, index, severity=mild, symptom=self.decay_symptom, remedy=remedy)]
         if not alone:
             return []
         stuck = steps >= self.settle_steps and late + error < self.auroc and not newest >= self.auroc

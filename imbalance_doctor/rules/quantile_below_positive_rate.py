@@ -22,10 +22,14 @@ class QuantileBelowPositiveRate(Rule):
 
     ## Cause
     The threshold is the score below which 1 - `quantile` of the pool lies. With a positive rate above the
-    quantile it lies among the positives.
+    quantile it lies among the positives. A sampler makes the rate of the pool higher than that of the
+    population, which the budget was meant for.
 
     ## Remedy
-    A quantile above the positive rate (printed), unless the budget really is that small.
+    A quantile above the positive rate (printed), unless the budget really is that small. Under a sampler, and
+    with the population's rate declared, the quantile of the pool that lets the same share of the negatives
+    through: at a rate of 0.5 % in the population and 30 % in the pool, 2 % of the population are 31 % of
+    the pool. Or train without the sampler, and let the queue hold the positives.
 
     ## Evidence
     `quantile` over the positive rate of the pool, which is the recall that a perfect model would reach.
@@ -72,6 +76,16 @@ class QuantileBelowPositiveRate(Rule):
         "that small."
     )
 
+    sampler_cause: ClassVar[str] = (
+        "a sampler: {rate_percent:.3g} % of the pool are positives where the population has "
+        "{population_percent:.2g} %, and the quantile is one of the pool."
+    )
+    sampler_remedy: ClassVar[str] = (
+        "quantile={quantile_wanted:.2g}, which flags as many of this pool's negatives as "
+        "{meant_percent:.3g} % do of the population; or train without the sampler and let the queue hold "
+        "the positives."
+    )
+
     #: Recall that a perfect model could reach, below which the cap is reported: 1 with room for the
     #: sampling error of the rate.
     cap: float = 0.9
@@ -79,6 +93,8 @@ class QuantileBelowPositiveRate(Rule):
     low: float = 0.5
     #: The quantile that is recommended, in positive rates: it gained a further 2 to 11 % over the rate.
     wanted: float = 2.0
+    #: Multiple of the declared rate from which a sampler made the pool's.
+    sampled: float = 2.0
 
     def examine(self, window: Window) -> Verdict:
         """Compare the quantile with the positive rate."""
@@ -92,13 +108,24 @@ class QuantileBelowPositiveRate(Rule):
     def _findings(self, window: Window, rate: Floats, classes: list[int]) -> Iterator[Evidence]:
         quantile = float(window.config("quantile", 1.0))
         for index in classes:
+            pooled, declared = float(rate[index]), window.run.positive_rate(index)
+            sampled = declared is not None and pooled > self.sampled * declared
+            population = declared if declared is not None and sampled else pooled
+            # A share of the population is meant; what carries over to the pool is that of its negatives.
+            fits = quantile >= self.cap * population
+            meant = max(quantile, population) if fits else min(self.wanted * population, 0.99)
+            flagged = (meant - population) / max(1.0 - population, 1e-9)
             yield Evidence(
                 {
                     "quantile_percent": 100.0 * quantile,
-                    "rate_percent": 100.0 * float(rate[index]),
-                    "cap_percent": 100.0 * quantile / float(rate[index]),
-                    "quantile_wanted": min(round_to(self.wanted * float(rate[index])), 0.99),
+                    "rate_percent": 100.0 * pooled,
+                    "cap_percent": 100.0 * quantile / pooled,
+                    "population_percent": 100.0 * population,
+                    "meant_percent": 100.0 * meant,
+                    "quantile_wanted": min(round_to(pooled + flagged * (1.0 - pooled)), 0.99),
                 },
                 index,
-                severity="warning" if quantile < self.low * rate[index] else "info",
+                severity="warning" if quantile < self.low * pooled else "info",
+                cause=self.sampler_cause if sampled else None,
+                remedy=self.sampler_remedy if sampled else None,
             )

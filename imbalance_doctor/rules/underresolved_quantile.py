@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import pool, queue_for, without_positives
+from imbalance_doctor.rules.measures import UNCAP, cap_for, larger_queue, pool, wider_cap, without_positives
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class UnderresolvedQuantile(Rule):
     The pool (live batch and queue) is small for so high a quantile.
 
     ## Remedy
-    A `queue_size` with which 20 rows lie above the threshold (printed), or a larger quantile.
+    A `queue_size` with which 20 rows lie above the threshold (printed), or a larger quantile. Under a
+    `max_pool_size` no queue adds a row: the cap goes first.
 
     ## Evidence
     (batch + queue_size) x quantile, with the queue taken as full. The relative sampling error of the
@@ -45,7 +47,7 @@ class UnderresolvedQuantile(Rule):
     severity: ClassVar[Severity] = "warning"
     kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
     requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB003")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB003", "IMB010", "IMB204")
     foreseeable: ClassVar[bool] = True
 
     symptom: ClassVar[str] = (
@@ -57,6 +59,10 @@ class UnderresolvedQuantile(Rule):
         "{wanted_rows:.0f} rows above the threshold need queue_size ≈ {queue_size:,.0f} "
         "(now {queue_size_now:,.0f}); or a larger quantile."
     )
+    cap_cause: ClassVar[str] = (
+        "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so high a quantile."
+    )
+    cap_remedy: ClassVar[str] = UNCAP
 
     #: Fewer rows above the threshold are a warning.
     few: float = 10.0
@@ -72,19 +78,27 @@ class UnderresolvedQuantile(Rule):
         above = now.full_size * quantile
         if above >= self.few:
             return []
-        to = queue_for(self.wanted_rows / quantile, now)
+        wanted = self.wanted_rows / quantile
         values = {
             "rows_above": above,
             "pool_size": now.full_size,
+            "whole": now.whole,
             "quantile": quantile,
             "wanted_rows": self.wanted_rows,
-            "queue_size": float(to),
             "queue_size_now": float(now.queue_size),
         }
         severity: Severity = "error" if above < self.none else "warning"
-        prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
         # The pool and the quantile are those of all classes; a single column is class 0.
         only = 0 if window.classes == 1 else None
         if without_positives(window, now).all():
             return []
+        if now.cap:
+            values["cap_wanted"] = float(cap_for(wanted, now))
+            cause, remedy = self.cap_cause, self.cap_remedy
+            return [Evidence(values, only, severity, None, cause, remedy, wider_cap(wanted, now))]
+        to = larger_queue(wanted, now)
+        if to is None:
+            return []
+        values["queue_size"] = float(to)
+        prescription: Mapping[str, Any] = {"parameter": "queue_size", "from": now.queue_size, "to": to}
         return [Evidence(values, only, severity=severity, prescription=prescription)]

@@ -11,7 +11,17 @@ import numpy as np
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import RECENT, Floats, classes_of, held, mean, pool, queue_for
+from imbalance_doctor.rules.measures import (
+    RECENT,
+    UNCAP,
+    Floats,
+    cap_for,
+    classes_of,
+    held,
+    larger_queue,
+    mean,
+    pool,
+)
 
 
 @dataclass(frozen=True)
@@ -22,16 +32,15 @@ class UnstableThreshold(Rule):
     `threshold` (or `t_beta`) goes up and down between records, while the scores around it move little.
 
     ## Cause
-    Few scores lie near the quantile: the pool is small for it, or it falls into the gap between the
-    negatives and the positives, as a quantile at the positive rate does when the model is good.
+    Few scores lie near the quantile: the pool is small for it, or a cap leaves few rows of it.
 
     ## Remedy
-    A `queue_size` with which 20 rows lie above the threshold, and a quantile (or budget) clear of the
-    positive rate.
+    A `queue_size` with which 20 rows lie above the threshold, or no cap; and a quantile (or budget) clear of
+    the positive rate.
 
     ## Evidence
     The mean distance of the threshold from the mean of its two neighbours in time, over the last 20 records,
-    is above 0.2 interquartile ranges of the scores. Drift cancels in it.
+    is above 0.2 interquartile ranges of the scores, with fewer than 20 rows above it. Drift cancels in it.
 
     Recall beside BCE at half of the weight, rate 2 %, batch 256, two seeds: jumps of 0.03 to 0.09 ranges with
     a queue of 4,096 and 1 or more rows in a hundred above the threshold; 0.3 to 2.2 with four rows above it.
@@ -40,7 +49,7 @@ class UnstableThreshold(Rule):
     AP with 4 rows above the threshold against 84 and more: Gaussian data .89 / .90, digits .69 / .81,
     make_classification .84 / .88; with 15 rows and jumps of 0.14 to 0.21 nothing was lost (.91 / .80 / .88).
     What harms is the small number, which IMB304 (and IMB401) says more directly; a threshold that jumps at
-    a good number is harmless. Information.
+    a good number is harmless, and nothing is said of it. Information.
 
     ## Known problems
     A learning rate that moves all scores to and fro shows the same.
@@ -58,7 +67,7 @@ class UnstableThreshold(Rule):
     )  # fmt: skip
     min_records: ClassVar[int] = RECENT
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB003", "IMB301", "IMB304", "IMB401", "IMB402", "IMB407",
+        "IMB001", "IMB002", "IMB003", "IMB010", "IMB204", "IMB301", "IMB304", "IMB401", "IMB402", "IMB407",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
@@ -73,9 +82,11 @@ class UnstableThreshold(Rule):
         "and keep the quantile clear of the positive rate of {positive_rate:.2g}."
     )
 
+    cap_remedy: ClassVar[str] = UNCAP
+
     #: Mean jump in interquartile ranges of the scores. See Evidence.
     jump: float = 0.2
-    #: Rows above the threshold with the recommended queue.
+    #: Rows above the threshold with the recommended queue; with as many, a jump is harmless.
     wanted_rows: float = 20.0
 
     def examine(self, window: Window) -> Verdict:
@@ -101,6 +112,10 @@ class UnstableThreshold(Rule):
             return
         now, taus = pool(window), mean(window.recent("tau_eff", RECENT).values)
         quantile = float(window.config("quantile") or window.config("beta") or 1.0)
+        wanted = self.wanted_rows / quantile
+        to = larger_queue(wanted, now)
+        if now.full_size >= wanted or (to is None and not now.cap):
+            return
         positives = window.series("live_pos_count").values.sum(axis=0)
         rows = positives + window.series("live_neg_count").values.sum(axis=0)
         for index in classes:
@@ -112,9 +127,11 @@ class UnstableThreshold(Rule):
                     "rows_above": now.full_size * quantile,
                     "quantile": quantile,
                     "wanted_rows": self.wanted_rows,
-                    "queue_size": float(queue_for(self.wanted_rows / quantile, now)),
                     "queue_size_now": float(now.queue_size),
+                    **({} if to is None else {"queue_size": float(to)}),
+                    **({"cap_wanted": float(cap_for(wanted, now))} if now.cap else {}),
                     "positive_rate": float(positives[index] / max(float(rows[index]), 1.0)),
                 },
                 index,
+                remedy=self.cap_remedy if now.cap else None,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,9 @@ from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, switch_step, validation
+
+#: Main losses whose gradient needs an order to begin with, as a text calls them.
+NAMES = {"recall_at_quantile": "Recall@Quantile", "pauc_at_budget": "partial AUC"}
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class WarmupTooShort(Rule):
 
     ## Remedy
     Weight the positives in the warmup loss (`pos_weight` of about one over the rate), or begin with Smooth-AP
-    at once. A longer warmup of the same kind helps less.
+    at once, where that is the main loss. A longer warmup of the same kind helps less.
 
     ## Evidence
     Average precision, with chance as 0 and perfection as 1, is below 0.3 at the last evaluation before the
-    switch; it resolves where the newest one is above, 5 records after the switch at the soonest.
+    switch, which is no further back than a quarter of the warmup or 5 records, and below half of the best
+    since (or at chance): where no loss gets above .23, .15 is no early end. It resolves where the best one
+    since is above 0.3, 5 records after the switch at the soonest.
 
     Smooth-AP at a rate of 2 %, batch 128, 400 steps of Adam, 3 seeds; AP at the end:
 
@@ -69,7 +75,7 @@ class WarmupTooShort(Rule):
 
     symptom: ClassVar[str] = (
         "average precision was {at_switch:.2f} at step {evaluated:.0f}, before the warmup ended at step "
-        "{switch:.0f}, and is {now:.2f} now; chance is {chance:.2g}."
+        "{switch:.0f}; the best since is {best:.2f}, and chance is {chance:.2g}."
     )
     cause: ClassVar[str] = (
         "the warmup loss had not brought up the order of the scores when the ranking loss took over."
@@ -78,9 +84,19 @@ class WarmupTooShort(Rule):
         "weight the positives in the warmup loss (pos_weight of about {weight:,.0f}), or begin with "
         "Smooth-AP at once; a longer warmup of the same kind helps less."
     )
+    thresholded_remedy: ClassVar[str] = (
+        "weight the positives in the warmup loss (pos_weight of about {weight:,.0f}), and keep it beside "
+        "{main_loss} (final_main_weight below 1), which needs an order to begin with."
+    )
 
     #: Average precision at the switch, between 0 for chance and 1, below which the order was not there.
     ready: float = 0.3
+    #: Share of the best average precision since, from which the warmup had done its part.
+    part: float = 0.5
+    #: Average precision on that scale up to which nothing has been learnt since either.
+    nothing: float = 0.1
+    #: Share of the warmup that an evaluation may lie back and still tell how it ended.
+    stale: float = 0.25
     #: Records after the switch during which that is told even if the order has come since: with a good main
     #: loss it comes within 10 steps, and looks are further apart.
     records: int = 5
@@ -92,21 +108,31 @@ class WarmupTooShort(Rule):
         if switch is None or not len(precision):
             return []
         before = int(np.searchsorted(precision.steps, switch)) - 1
+        if before < 0:
+            return []
+        soon = self.records * window.run.every
+        lies_back = switch - int(precision.steps[before])
         rate = chance(window)
-        if before < 0 or lift(precision.values[before], rate) >= self.ready:
+        at_switch = float(lift(precision.values[before], rate))
+        if lies_back > max(self.stale * (switch - window.run.start_step), soon) or at_switch >= self.ready:
             return []
-        recovered = lift(precision.values[-1], rate) >= self.ready
-        if recovered and window.step > switch + self.records * window.run.every:
+        since = precision.values[before + 1 :]
+        best = float(lift(since.max(), rate)) if len(since) else math.nan
+        if best > self.nothing and at_switch > self.part * best:
             return []
+        if best >= self.ready and window.step > switch + soon:
+            return []
+        main = dict(window.config("main_loss") or {}).get("kind", "smooth_ap")
         return [
             Evidence(
                 {
                     "at_switch": float(precision.values[before]),
                     "evaluated": float(precision.steps[before]),
                     "switch": float(switch),
-                    "now": float(precision.values[-1]),
+                    "best": float(precision.values[before:].max()),
                     "chance": rate,
                     "weight": round_up(1.0 / max(rate, 1e-6)),
-                }
+                },
+                remedy=self.thresholded_remedy.replace("{main_loss}", NAMES[main]) if main in NAMES else None,
             )
         ]

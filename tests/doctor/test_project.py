@@ -69,7 +69,7 @@ def test_the_catalogue_shows_it(project, capsys):
     project('[tool.imbalance-doctor]\nselect = ["IMB003"]\n[tool.imbalance-doctor.rules.IMB003]\npoor = 3')
     assert main(["rules", "--format", "json"]) == EXIT_OK
     [rule] = json.loads(capsys.readouterr().out)
-    assert rule["thresholds"] == {"few": 10.0, "poor": 3, "noise": 2.0, "wanted_positives": 20.0}
+    assert rule["thresholds"] == {"few": 10.0, "poor": 3, "wanted_positives": 20.0}
     assert main(["rules"]) == EXIT_OK
     assert "poor = 3" in capsys.readouterr().out
 

@@ -17,7 +17,7 @@ from imbalance_doctor.records import RunInfo
 from imbalance_doctor.rules import all_rules, find_rule, rule_types
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from losses.diagnostics import STATS
-from tests.rules.cases import Case
+from tests.rules.cases import Case, counts
 
 SECTIONS = ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References")
 RULES = [pytest.param(rule, id=rule.code) for rule in rule_types()]
@@ -76,6 +76,69 @@ def test_case(rule: type[Rule], case: Case) -> None:
     if case.prescribes is not None:
         assert evidence[0].prescription is not None
         assert {**evidence[0].prescription, **case.prescribes} == dict(evidence[0].prescription)
+
+
+POOLS = [
+    pytest.param(kind, options, rate, declared, id=f"{kind}-{options}-{rate}-{declared}")
+    for kind, settings in (
+        ("smooth_ap", ({},)),
+        ("recall_at_quantile", ({"quantile": 0.002}, {"quantile": 0.03})),
+        ("pauc_at_budget", ({"beta": 0.002, "alpha": 0.0001}, {"beta": 0.02, "budget_basis": "population"})),
+    )
+    for options in settings
+    for rate in (0.001, 0.02, 0.3)
+    for declared in (None, 0.0005, 0.05)
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "rate", "declared"), POOLS)
+def test_no_prescription_shrinks_the_queue(
+    kind: str, options: dict[str, float], rate: float, declared: float | None
+) -> None:
+    """Over pools of every size, with a cap and without, evenly filled and in stretches."""
+    for queue in (0, 128, 4096):
+        for cap in (None, 64, 1000):
+            for every in (1, 5):  # records that hold all of the positives, one in so many
+                rows = min(256 + queue, cap or 256 + queue)
+                share = min(every * rate, 1.0)
+                stats = counts(
+                    positives=lambda n, r=rows, e=every, s=share: round(r * s) * (n % e == 0),
+                    live=lambda n, e=every, s=share: round(256 * s) * (n % e == 0),
+                    pool=rows, queue_fill=1.0, band_neg_count=rows * 0.002, iid_neg_count=rows * (1 - rate),
+                    threshold=lambda n: float(n % 2), t_beta=lambda n: float(n % 2),
+                    score_iqr=1.0, tau_eff=0.1,
+                    per_class_loss=lambda n: 0.5 + 0.3 * (n % 2),
+                )  # fmt: skip
+                config = {"queue_size": queue, "max_pool_size": cap, **options}
+                case = Case(
+                    "", "sick", kind, stats, None, config, 40, run={"population_positive_rate": declared}
+                )
+                for code in POOL_RULES:
+                    rule = find_rule(code)
+                    if kind in rule.kinds:
+                        _grows(rule, case)
+
+
+#: Rules that read the size of the pool.
+POOL_RULES = ("IMB002", "IMB003", "IMB203", "IMB204", "IMB303", "IMB304", "IMB401", "IMB407")
+
+
+def _grows(rule: type[Rule], case: Case) -> None:
+    window = case.window()
+    verdict = rule().examine(window)
+    for item in [] if isinstance(verdict, Skipped) else verdict:
+        if "queue_size" in (item.remedy or rule.remedy):
+            assert "queue_size" not in item.values or item.values["queue_size"] > case.config["queue_size"]
+        change = item.prescription or {}
+        if change.get("parameter") == "queue_size" and "to" in change:
+            assert change["to"] > change["from"] == (case.config.get("queue_size") or 0)
+        if change.get("parameter") == "max_pool_size" and change["to"] is not None:
+            assert change["to"] > change["from"]
+
+
+@pytest.mark.parametrize(("rule", "case"), [p for p in CASES if p.values[1].expect not in (None, "skipped")])
+def test_no_case_shrinks_the_queue(rule: type[Rule], case: Case) -> None:
+    _grows(rule, case)
 
 
 @pytest.mark.parametrize(("rule", "case"), [p for p in CASES if p.values[1].sort == "sick"])

@@ -10,7 +10,7 @@ def drawn(live: float, iid: float = 1000.0) -> dict[str, object]:
 
 CASES = [
     Case("population", "sick", "pauc_at_budget", drawn(64), "warning", POPULATION, run=DECLARED),
-    Case("negatives only", "sick", "pauc_at_budget", drawn(64), "info", {"beta": 0.05}, run=DECLARED),
+    Case("negatives only", "borderline", "pauc_at_budget", drawn(64), None, {"beta": 0.05}, run=DECLARED),
     Case(
         "known from validation data",
         "sick",

@@ -29,7 +29,7 @@ CASES = [
     case("falls and stays", "sick", after(0.5), "warning"),
     case("half the weight already", "sick", after(0.5), "warning", final_main_weight=0.5),
     case("a little lower", "borderline", after(0.76), None),
-    case("within the noise of 20 positives", "borderline", after(0.6), None, positives=20),
+    case("within the noise of 20 positives", "borderline", after(0.65), None, positives=20),
     case("on its way back", "borderline", lambda n: 0.8 if n < 8 else 0.3 + 0.03 * (n - 8), None),
     case("dips and recovers", "borderline", lambda n: 0.5 if 8 <= n < 17 else 0.8, None),
     case("fell for three evaluations", "borderline", lambda n: 0.8 if n < 17 else 0.5, None),

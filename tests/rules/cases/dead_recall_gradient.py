@@ -26,6 +26,14 @@ CASES = [
         prescribes={"parameter": "temperature", "from": 0.01, "to": 1.0},
     ),
     Case(
+        "too few quantiles to measure the distance",
+        "sick",
+        "recall_at_quantile",
+        recall(12, 0, median=3.0),
+        "error",
+        RAW,
+    ),
+    Case(
         "one of a hundred carries",
         "borderline",
         "recall_at_quantile",

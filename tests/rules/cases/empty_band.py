@@ -20,5 +20,14 @@ CASES = [
     Case("six negatives", "sick", "pauc_at_budget", band(6), "warning", BUDGET),
     Case("exactly ten", "borderline", "pauc_at_budget", band(10), None, BUDGET),
     Case("filling", "borderline", "pauc_at_budget", band(2, iid=400, pool=420), None, BUDGET),
+    Case(
+        "under a cap", "sick", "pauc_at_budget", band(2.2, iid=102, pool=128), "warning",
+        {"queue_size": 4096, "beta": 0.02, "max_pool_size": 128},
+        prescribes={"parameter": "max_pool_size", "from": 128, "to": None},
+    ),
+    Case(
+        "filled by positives", "sick", "pauc_at_budget", band(0.7, iid=3050, pool=4352), "error",
+        {"queue_size": 4096, "beta": 0.02, "budget_basis": "population"},
+    ),
     Case("twenty", "healthy", "pauc_at_budget", band(20), None, {**BUDGET, "beta": 0.016}),
-]
+]  # fmt: skip

@@ -6,7 +6,7 @@ CASES = [
         "sick",
         "smooth_ap",
         counts(positives=1.5),
-        "error",
+        "warning",
         QUEUE,
         prescribes={"parameter": "queue_size", "from": 1024, "to": 17000},
     ),
@@ -45,5 +45,17 @@ CASES = [
         QUEUE,
         classes=(2,),
     ),
+    Case(
+        "the cap's doing", "sick", "smooth_ap", counts(positives=4, pool=64, live=5), "warning",
+        {**QUEUE, "max_pool_size": 64}, prescribes={"parameter": "max_pool_size", "from": 64, "to": None},
+    ),
+    Case(
+        "capped, and few in all", "borderline", "smooth_ap", counts(positives=4, pool=64, live=0.8),
+        "warning", {**QUEUE, "max_pool_size": 64}, prescribes={"parameter": "queue_size", "from": 1024},
+    ),
+    Case(
+        "fewer than declared", "borderline", "smooth_ap", counts(positives=4), "warning", QUEUE,
+        run={"population_positive_rate": 0.05},
+    ),
     Case("twenty", "healthy", "smooth_ap", counts(positives=20), None, QUEUE),
-]
+]  # fmt: skip

@@ -18,6 +18,15 @@ CASES = [
         {"surrogate": "trapezoid"},
         run=AFTER_WARMUP,
     ),
+    Case(
+        "falls, and is good all the same",
+        "borderline",
+        "pauc_at_budget",
+        ranked(lambda n: 0.999 - 0.01 * n),
+        "info",
+        {"surrogate": "trapezoid"},
+        run=AFTER_WARMUP,
+    ),
     Case("alone, but it learns", "borderline", "recall_at_quantile", ranked(0.75), "info"),
     Case("alone, and young", "borderline", "recall_at_quantile", ranked(0.55), "info", records=12),
     Case(

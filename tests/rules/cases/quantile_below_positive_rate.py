@@ -34,6 +34,15 @@ CASES = [
         {**QUEUE, "quantile": 0.046},
     ),
     Case(
+        "a sampler",
+        "sick",
+        "recall_at_quantile",
+        counts(positives=384, live=77),
+        "warning",
+        {**QUEUE, "quantile": 0.02},
+        run={"population_positive_rate": 0.005},
+    ),
+    Case(
         "above the rate",
         "healthy",
         "recall_at_quantile",

@@ -1,7 +1,9 @@
 from tests.rules.cases import Case, counts
 
 
-def spread(iqr: float, carrying: float, loss: float = 0.6, live: float = 5) -> dict[str, object]:
+def spread(
+    iqr: float, carrying: float, loss: float = 0.6, live: float = 5, auroc: float = 0.9
+) -> dict[str, object]:
     return counts(
         positives=25,
         live=live,
@@ -10,6 +12,7 @@ def spread(iqr: float, carrying: float, loss: float = 0.6, live: float = 5) -> d
         tau_eff=0.01,
         score_iqr=iqr,
         score_std=iqr,
+        pool_auroc=auroc,
     )
 
 
@@ -28,6 +31,8 @@ CASES = [
     Case("few carry any", "sick", "recall_at_quantile", spread(20.0, 0.05), "warning", RAW),
     Case("2 % carry", "borderline", "recall_at_quantile", spread(20.0, 0.1), None, RAW),
     Case("wide, though positives carry", "sick", "smooth_ap", spread(10.1, 2), "warning", RAW),
+    Case("wide, but in order", "borderline", "smooth_ap", spread(20.0, 2, auroc=0.98), None, RAW),
+    Case("far too wide", "borderline", "smooth_ap", spread(50.0, 2, auroc=0.98), "warning", RAW),
     Case("a thousand temperatures", "borderline", "smooth_ap", spread(9.9, 0), None, RAW),
     Case("dead because solved", "borderline", "smooth_ap", spread(50.0, 0, loss=0.02), None, RAW),
     Case("narrow", "borderline", "smooth_ap", spread(1.0, 0), None, RAW),

@@ -35,5 +35,10 @@ CASES = [
         {"queue_size": 1744, "quantile": 0.005},
         records=1,
     ),
+    Case(
+        "under a cap", "sick", "recall_at_quantile", counts(positives=40, pool=128, live=2.5), "warning",
+        {"queue_size": 4096, "quantile": 0.03, "max_pool_size": 128},
+        prescribes={"parameter": "max_pool_size", "from": 128, "to": None},
+    ),
     Case("64 rows", "healthy", "recall_at_quantile", counts(positives=30), None, {**QUEUE, "quantile": 0.05}),
-]
+]  # fmt: skip

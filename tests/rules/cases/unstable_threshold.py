@@ -1,6 +1,7 @@
 from tests.rules.cases import QUEUE, Case, counts
 
 RECALL = {**QUEUE, "quantile": 0.01}
+MANY = {**QUEUE, "quantile": 0.05}
 
 
 def at(threshold: object, iqr: object = 1.0, name: str = "threshold") -> dict[str, object]:
@@ -24,6 +25,7 @@ CASES = [
     ),
     Case("a fifth of the spread", "borderline", "recall_at_quantile", at(swinging(0.199)), None, RECALL),
     Case("drifts fast", "borderline", "recall_at_quantile", at(lambda n: 1.0 * n), None, RECALL),
+    Case("jumps at a good number", "borderline", "recall_at_quantile", at(swinging(1.0)), None, MANY),
     Case("young", "borderline", "recall_at_quantile", at(swinging(1.0)), None, RECALL, records=19),
     Case(
         "spread in some records",
