@@ -19,6 +19,12 @@ from losses._checks import looks_are_free
 from losses.labels import IGNORED, all_count, strata
 from losses.sampling import fair_order, fair_rows, quota_sample, rows_in_order
 
+#: Rows of a queue whose scores are compared between ranks: all of a small one, and in a larger one enough
+#: to meet every batch that it holds.
+_PROBES = 64
+#: The integers whose bits are those of a float of so many bytes.
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -191,9 +197,20 @@ class MemoryQueue(nn.Module):
         return (self.step - oldest).amax() if self.size else torch.zeros_like(self.step)
 
     def digest(self) -> Tensor:
-        """0-dim int64 that tells apart queues that were fed, reset or loaded differently."""
+        """0-dim int64 that tells apart queues whose rows, or their order, differ.
+
+        Where in the ring they lie does not count, nor how many rows came before them: once a queue has turned
+        over, it does not matter that it was emptied. Of all rows their age goes in, and of some, from the
+        oldest to the newest, the bits of their scores, which are the same on all ranks that gathered them.
+        """
+        if not self.size:
+            return torch.zeros_like(self.step)
+        ages = torch.where(self.born >= 0, self.step - self.born, -1)
+        probes = torch.arange(min(self.size, _PROBES), device=ages.device)
+        at = (self.head + probes * self.size // len(probes)) % self.size
+        bits = self.scores[at].view(_BITS[self.scores.element_size()]).sum(1, dtype=torch.int64)
         # Primes, so that one difference does not undo another.
-        return self.born.sum() * 1_000_003 + self.step * 10_007 + self.head
+        return ages.sum() * 1_000_003 + ((bits + ages[at] * 10_007) * (probes + 1)).sum()
 
     @torch.no_grad()
     def reset(self) -> None:

@@ -1,15 +1,17 @@
-"""IMB702: a class has positives to learn from, and its average precision stays at chance."""
+"""IMB702: a class has positives to learn from, and does not learn: at chance, or without any gradient."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import Floats, classes_of, mean
+from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
 from imbalance_doctor.rules.phases import at_chance
 
 
@@ -19,15 +21,17 @@ class ClassNeverImproves(Rule):
 
     ## Symptom
     The average precision of one class stays at its share of the validation data, evaluation after
-    evaluation.
+    evaluation. Or a class is never predicted, and the gradient of its positives is exactly 0.
 
     ## Cause
     Its gradient is starved, its labels are noise, or the model cannot see what sets it apart. Where
-    another finding on the class says which, it is named as the explanation.
+    another finding on the class says which, it is named as the explanation. Where training rows of the class
+    are ranked well, the features do tell, and the fault is on the way to validation rows. A gradient of
+    exactly 0 is a weight of 0.
 
     ## Remedy
     What the other findings on the class ask for; without any, look at its rows: are the labels right, do
-    the features tell?
+    the features tell? Where only validation is at chance: the same rows, scored both ways.
 
     ## Evidence
     From step 400 on, and after 300 positives: each of the newest 4 evaluations has an average precision
@@ -36,6 +40,12 @@ class ClassNeverImproves(Rule):
 
     Cross-entropy, one class of 5 (Gaussian data) or 10 (digits) whose label went to random rows, 500 steps, 3
     seeds: mean AP .77 and .89, against .95 and .97; the class found at step 410, no other one.
+
+    At each of the last 4 looks the gradient of the class's positives is 0, at 10 or more of them, another
+    class has one, and no row was given to the class: cross-entropy on ten even classes of digits with a
+    weight of 0 on one of them. Its log-odds had an AUROC of .98 all the same (what a class is not teaches
+    what it is), so that no other finding told; found at step 140. With a weight of 0.001 it was predicted,
+    and at an AP of .83, by step 1200.
 
     Late learners set the limit: in 160 ordinary runs of up to 400 steps, average precision was at chance
     until step 280 (partial AUC on digits at 0.2 %), 340 (on sequences) and 200 (Recall on Gaussian data with
@@ -58,7 +68,7 @@ class ClassNeverImproves(Rule):
     min_records: ClassVar[int] = 10
     explained_by: ClassVar[tuple[str, ...]] = (
         "IMB001", "IMB002", "IMB003", "IMB004", "IMB005", "IMB010", "IMB201", "IMB202", "IMB305", "IMB401",
-        "IMB402", "IMB403", "IMB506", "IMB509", "IMB701", "IMB703",
+        "IMB402", "IMB403", "IMB506", "IMB509", "IMB701", "IMB703", "IMB704",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
@@ -73,6 +83,24 @@ class ClassNeverImproves(Rule):
         "capacity."
     )
 
+    ranked_cause: ClassVar[str] = (
+        "the features do tell it apart in training (AUROC {pool_auroc:.2f} there): its rows are memorised, a "
+        "feature knows the label in training only, or validation rows have other labels or another "
+        "preprocessing."
+    )
+    ranked_remedy: ClassVar[str] = (
+        "score training rows as you score validation rows: if they come out as badly, labels or "
+        "preprocessing differ there; if not, look for leaks, then regularise or find more positives."
+    )
+    untrained_symptom: ClassVar[str] = (
+        "{class_label} has about {seen:,.0f} positives in {steps:.0f} steps, none of which carries any "
+        "gradient, and no row is given to it."
+    )
+    untrained_cause: ClassVar[str] = (
+        "its positives weigh 0: a class weight, alpha or pos_weight of 0, or a mask that leaves them out."
+    )
+    untrained_remedy: ClassVar[str] = "give the class a weight above 0, or leave it out of the problem."
+
     #: Steps before which a class may be at chance: in healthy runs it was until step 300.
     steps: int = 400
     #: Positives that must have been trained on.
@@ -82,9 +110,41 @@ class ClassNeverImproves(Rule):
     #: Multiple of average precision in the first evaluations from which the class is on its way: a slow run
     #: (sequences at 2 %) was at chance within its error until step 600, at twice what it began with.
     rise: float = 1.5
+    #: AUROC of the pool from which training rows of the class are ranked well.
+    ranked: float = 0.8
+    #: Looks in a row without gradient, and the positives that must have been in them: a gradient underflows
+    #: where the probability is 1 to the last bit, and then the class is predicted.
+    looks: int = 4
+    looked_at: float = 10.0
 
     def examine(self, window: Window) -> Verdict:
-        """Compare average precision with chance, class by class."""
+        """Look for classes without gradient, and compare average precision with chance, class by class."""
+        return [*self._untrained(window), *self._at_chance(window)]
+
+    def _untrained(self, window: Window) -> Iterator[Evidence]:
+        names = ("pos_grad_norm", "predicted_pos_count", "live_pos_count")
+        if window.kind not in LIKELIHOOD or not all(window.has(name) for name in names):
+            return
+        norms, predicted, live = (series.last(self.looks).values for series in window.aligned(*names))
+        if len(norms) < self.looks or not norms.shape == predicted.shape == live.shape:
+            return
+        without = (norms == 0.0).all(axis=0) & (predicted == 0.0).all(axis=0)
+        without &= live.sum(axis=0) >= self.looked_at
+        if not (norms > 0.0).any():  # nothing is trained at all, which is not the fault of a class
+            return
+        trained = float(window.step - window.run.start_step)
+        seen = window.series("live_pos_count").values.mean(axis=0) * trained
+        for index in classes_of(without):
+            yield Evidence(
+                {"steps": trained, "seen": float(seen[index])},
+                index,
+                severity="error",
+                symptom=self.untrained_symptom,
+                cause=self.untrained_cause,
+                remedy=self.untrained_remedy,
+            )
+
+    def _at_chance(self, window: Window) -> Iterable[Evidence]:
         trained = window.step - window.run.start_step
         if trained < self.steps:
             return []
@@ -109,14 +169,18 @@ class ClassNeverImproves(Rule):
             mean(window.eval_series(name).last(self.evaluations).values)
             for name in ("average_precision", "auroc")
         )
+        unknown = np.full(rates.shape, np.nan)
+        pool = mean(recent(window, "pool_auroc")) if window.has("pool_auroc") else unknown
         for index in classes:
-            yield Evidence(
-                {
-                    "steps": trained,
-                    "seen": float(seen[index]),
-                    "precision": float(precision[index]),
-                    "chance": float(rates[index]),
-                    "auroc": float(areas[index]),
-                },
-                index,
-            )
+            values = {
+                "steps": trained,
+                "seen": float(seen[index]),
+                "precision": float(precision[index]),
+                "chance": float(rates[index]),
+                "auroc": float(areas[index]),
+            }
+            if pool[index] >= self.ranked:
+                values["pool_auroc"] = float(pool[index])
+                yield Evidence(values, index, cause=self.ranked_cause, remedy=self.ranked_remedy)
+            else:
+                yield Evidence(values, index)

@@ -81,7 +81,8 @@ class DeadRecallGradient(Rule):
         "warmup with BCE or cross-entropy, which brings them near the threshold."
     )
     unmeasured_cause: ClassVar[str] = (
-        "the slope reaches some 6 temperatures of {tau:.2g} from the threshold, and no missed positive is there."
+        "the slope reaches some 6 temperatures of {tau:.2g} from the threshold, and no missed positive is "
+        "there."
     )
     unmeasured_remedy: ClassVar[str] = (
         'a larger temperature, tau_scale="iqr", or a warmup with BCE or cross-entropy, which brings the '

@@ -130,9 +130,10 @@ class MajorityCollapse(Rule):
     #: AUROC above which a class is ranked, and by how many standard errors above 0.5 it must be.
     ranked: float = 0.6
     errors: float = 3.0
-    #: Growth of validation precision since the middle evaluation from which it still rises, if it is two
-    #: standard errors as well. Runs that needed most of their steps grew by 1.3 and more to the end; those
-    #: that had settled by less than 1.1.
+    #: Growth of validation precision since the middle evaluation from which it still rises, if it is a
+    #: standard error as well: the rows are the same each time, so that most of the error cancels. Runs that
+    #: needed most of their steps grew by 1.3 and more to the end; those that
+    #: had settled by less than 1.1.
     rising: float = 1.25
     #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
     rare: float = 0.25
@@ -296,7 +297,7 @@ class MajorityCollapse(Rule):
         positives = np.maximum(window.eval_series("positives").values[-1], 1.0)
         error = np.sqrt(np.maximum(now * (1.0 - now), 0.0) / positives)
         with np.errstate(invalid="ignore"):
-            rising: Bools = now >= np.maximum(self.rising * before, before + 2.0 * error)
+            rising: Bools = now >= np.maximum(self.rising * before, before + error)
         return rising
 
     def _findings(

@@ -12,7 +12,7 @@ from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean
-from imbalance_doctor.rules.scores import distinct_rows
+from imbalance_doctor.rules.scores import auroc_error, fresh_rows, weighted
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,14 @@ class NoSeparation(Rule):
     No choice of loss mends this.
 
     ## Evidence
-    The pool's mean AUROC over the newer half of the run is below 0.6 by two standard errors, from 300 steps
-    or half of a run on (500 where its length is unknown; the age of the queue comes on top, whose rows were
-    scored that long ago), has not risen by 0.05 above one half or by two standard errors from below it, and
-    validation, where logged, says the same. The error is that of a random order,
-    sqrt((1 / positives + 1 / negatives) / 12), over the different rows that were ranked.
+    The pool's AUROC over the newer half of the run, each look with the weight of the positives that are new
+    in it, is below 0.6 by two standard errors, from 300 steps or half of a run on (500 where its length is
+    unknown; the age of the queue comes on top, whose rows were scored that long ago), has not risen by 0.05
+    above one half or by two standard errors from below it, and validation, where logged, says the same. Or
+    validation proves it, where the pool holds too few positives or learns its rows by heart: the higher of
+    the newest two evaluations is below 0.6 by two standard errors, does not rise, and the pool does not speak
+    against it. The error is that of a random order, sqrt((1 / positives + 1 / negatives) / 12), over the
+    different rows that were ranked.
 
     Rows and labels that do not belong together, and inputs of pure noise (3 families, 6 losses, 2 seeds): .45
     to .52 (errors .01 to .03), and found in all but those in which a random direction happened to fit clean
@@ -62,8 +65,12 @@ class NoSeparation(Rule):
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
-        "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}), that of "
-        "a random order."
+        "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}), no "
+        "better than a random order's."
+    )
+    confirmed_symptom: ClassVar[str] = (
+        "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}) and that "
+        "of validation {judged:.2f} (± {judged_error:.2f}), no better than a random order's."
     )
     cause: ClassVar[str] = (
         "the inputs do not tell the label, or the model cannot learn it at this capacity and learning rate."
@@ -95,42 +102,50 @@ class NoSeparation(Rule):
         series = window.series("pool_auroc")
         since = min(window.run.start_step + steps // 2, int(series.steps[-2:][0]))
         now = series.since(since)
-        low = mean(now.values)
-        poor = low < self.auroc
-        if not poor.any():
+        positives, negatives = (fresh_rows(window, kind, now) for kind in ("pos", "neg"))
+        low = weighted(now.values, positives)
+        error = auroc_error(positives.sum(axis=0), negatives.sum(axis=0))
+        if not (low - 2.0 * error < self.auroc).any():
             return []
-        error = self._error(window, since, len(now))
-        poor &= (low + 2.0 * error < self.auroc) & ~self._rising(series.values, low, error)
-        poor &= ~self._validated(window, low)
-        return self._findings(steps, low, error, classes_of(poor))
+        third = max(len(series) // 3, 1)
+        before = weighted(series.values[:third], fresh_rows(window, "pos", series)[:third])
+        judged, judged_error = self._validation(window, since, low.shape)
+        # A pool that rises while validation does not is learning its rows by heart.
+        confirmed = (judged + 2.0 * judged_error < self.auroc) & (low - 2.0 * error < self.auroc)
+        poor = (low + 2.0 * error < self.auroc) & ~self._rising(before, low, error)
+        # Of an unknown number of positives it is taken as it stands: comparisons with nan are False.
+        poor &= ~((judged >= self.auroc) & ~(judged < 0.5 + 2.0 * judged_error))
+        judgement = np.stack([judged, judged_error])
+        return self._findings(steps, low, error, judgement, confirmed, classes_of(poor | confirmed))
 
-    @staticmethod
-    def _error(window: Window, since: int, records: int) -> Floats:
-        """The standard error of AUROC under a random order, from the different rows that it ranked."""
-        positives, negatives = (
-            np.maximum(distinct_rows(window, kind, since, records), 0.01) for kind in ("pos", "neg")
-        )
-        error: Floats = np.sqrt((1.0 / positives + 1.0 / negatives) / 12.0)
-        return error
-
-    def _rising(self, values: Floats, now: Floats, error: Floats) -> Bools:
-        before = mean(values[: max(len(values) // 3, 1)])
+    def _rising(self, before: Floats, now: Floats, error: Floats) -> Bools:
         rising: Bools = now > np.fmax(before, 0.5) + self.rise
         # Initial weights may order the classes the wrong way round (.32 at the start of one run).
         rising |= now > before + np.maximum(self.rise, 2.0 * np.sqrt(2.0) * error)
         return rising
 
-    def _validated(self, window: Window, now: Floats) -> Bools:
-        """Classes that validation data shows to be told apart."""
-        values = window.eval_series("auroc").values[-1:]
-        if values.shape[1:] != now.shape:
-            return np.zeros(now.shape, dtype=np.bool_)
-        told_apart: Bools = values[0] >= self.auroc
-        return told_apart
+    def _validation(self, window: Window, since: int, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+        """The higher AUROC of the newest two evaluations and its error, [C] each; nan where there is none.
 
-    @staticmethod
-    def _findings(steps: int, auroc: Floats, error: Floats, classes: list[int]) -> Iterator[Evidence]:
+        Without an error, so that it proves nothing, where there is one only, or it is old, or rises.
+        """
+        unknown = np.full(shape, np.nan)
+        orders = window.eval_series("auroc")
+        if orders.values.shape[1:] != shape:
+            return unknown, unknown
+        judged = np.fmax(*orders.values[[-min(2, len(orders)), -1]])
+        positives, rows = (window.eval_series(name).values[-1:] for name in ("positives", "rows"))
+        if not positives.shape == rows.shape == (1, *shape) or len(orders.since(since)) < 2:
+            return judged, unknown
+        error = auroc_error(positives[0], rows[0] - positives[0])
+        rising = orders.values[-1] > np.fmax(mean(orders.values[: len(orders) // 2]), 0.5) + self.rise
+        return judged, np.where(rising, np.nan, error)
+
+    def _findings(
+        self, steps: int, auroc: Floats, error: Floats, judged: Floats, confirmed: Bools, classes: list[int]
+    ) -> Iterator[Evidence]:
         for index in classes:
-            yield Evidence(
-                {"steps": float(steps), "auroc": float(auroc[index]), "error": float(error[index])}, index
-            )
+            values = {"steps": float(steps), "auroc": float(auroc[index]), "error": float(error[index])}
+            if confirmed[index]:
+                values |= {"judged": float(judged[0, index]), "judged_error": float(judged[1, index])}
+            yield Evidence(values, index, symptom=self.confirmed_symptom if confirmed[index] else None)

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
+import numpy as np
+
+from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 
@@ -16,26 +18,31 @@ class ScheduleNotDriven(Rule):
     """Training steps go by, but the wrapper does not hear of them: phase or temperature stand still.
 
     ## Symptom
-    The run is past the end of its warmup and the warmup loss is still the one that trains; or the ranking
-    loss trains at its first temperature for ever.
+    The run is past the end of its warmup (or its blend) and still in it; or the schedule goes back to its
+    warmup again and again; or the ranking loss trains at its first temperature for ever.
 
     ## Cause
-    `on_train_batch_start(global_step)` is not called, or always with the same number.
+    `on_train_batch_start(global_step)` is not called, or always with the same number, or with the index of
+    the batch in its epoch, which begins at 0 again at each.
 
     ## Remedy
-    Call `on_train_batch_start(global_step)` before each forward (and `on_train_epoch_start(epoch)` at each
-    epoch, when the schedule is in epochs).
+    Call `on_train_batch_start(global_step)` before each forward, with steps counted over all epochs (and
+    `on_train_epoch_start(epoch)` at each epoch, when the schedule is in epochs).
 
     ## Evidence
-    Two comparisons with the configured schedule, neither with a threshold to tune. Steps: the run is
-    more than `warmup_steps` and 5 records old, and `phase` is still 0. Temperature: over the last 5 or more
-    records of the main phase, the schedule should have moved it by at least 0.1 % (float32 resolves a
-    ten-thousandth of that) and it has not moved at all.
+    Comparisons with the configured schedule, none with a threshold to tune. Steps: the run is more than 5
+    records older than the end of `warmup_steps` (or of the blend), and `phase` is still what it was before;
+    or `phase` has fallen twice. Temperature: over the last 5 or more records of the main phase, the schedule
+    should have moved it by at least 0.1 % (float32 resolves a ten-thousandth of that) and it has not moved
+    at all.
+
+    Smooth-AP on digits with epochs of 100 steps, the hook given the index of the batch: a warmup of 200 steps
+    never ends (found at step 290), one of 60 begins again at each epoch (found at step 140).
 
     ## Known problems
-    A schedule in epochs of which only the epoch hook was forgotten stays in warmup without being found
-    here, because a log does not say where an epoch ends; the wrapper itself warns of it. A resumed run
-    whose step counter begins at 0 again is judged from that 0.
+    A schedule in epochs is not examined before its main phase, because a log does not say where an epoch
+    ends; the wrapper itself warns of a missing hook. A resumed run whose step counter begins at 0 again is
+    judged from that 0.
 
     ## References
     The hooks' names are those of Lightning's `Callback`.
@@ -50,15 +57,26 @@ class ScheduleNotDriven(Rule):
 
     symptom: ClassVar[str] = (
         "the run is {steps:.0f} steps old and still in a warmup of {warmup_steps:.0f} steps: the main loss "
-        "has not begun."
+        "does not train."
     )
     cause: ClassVar[str] = (
         "the wrapper does not hear of training steps: on_train_batch_start(global_step) is not called, or "
-        "always with the same number."
+        "with a number that stands still or begins at 0 at each epoch."
     )
     remedy: ClassVar[str] = (
-        "call loss_fn.on_train_batch_start(global_step) before each forward, and "
-        "loss_fn.on_train_epoch_start(epoch) at each epoch."
+        "call loss_fn.on_train_batch_start(global_step) before each forward, with steps counted over all "
+        "epochs, and loss_fn.on_train_epoch_start(epoch) at each epoch."
+    )
+    blend_symptom: ClassVar[str] = (
+        "the run is {steps:.0f} steps old and still in a blend that ends at step {warmup_steps:.0f}."
+    )
+    restart_symptom: ClassVar[str] = (
+        "the schedule has gone back to its beginning {restarts:.0f} times, the last time at step "
+        "{at_step:.0f}: the main loss stops training there, and its queue is emptied when it takes over anew."
+    )
+    restart_cause: ClassVar[str] = (
+        "on_train_batch_start hears a number that begins at 0 again, as the index of a batch in its epoch "
+        "does."
     )
     temperature_symptom: ClassVar[str] = (
         "the temperature has stayed at {temperature:.3g} for {steps:.0f} steps of the main phase; the "
@@ -69,20 +87,28 @@ class ScheduleNotDriven(Rule):
     records: int = 5
     #: Relative movement of the temperature that must have been due.
     due: float = 1e-3
+    #: Times that the phase fell: once, a run was resumed (see temperature-jumped-back).
+    restarts: int = 2
 
     def examine(self, window: Window) -> Verdict:
         """Compare phase and temperature with the configured schedule."""
         phase = window.series("phase")
+        fell = np.flatnonzero(phase.values[1:] < phase.values[:-1])
+        if len(fell) >= self.restarts:
+            values = {"restarts": float(len(fell)), "at_step": float(phase.steps[fell[-1] + 1])}
+            return [Evidence(values, symptom=self.restart_symptom, cause=self.restart_cause)]
+        lengths = [window.config(name) for name in ("warmup_steps", "blend_steps")]
+        if phase.values[-1] != MAIN_PHASE and lengths == [None, None]:
+            return Skipped("its warmup or blend is in epochs, and a log does not say where they begin")
         steps = window.step - window.run.start_step
-        warmup = window.config("warmup_steps")
-        late = self.records * window.run.every
-        if warmup is not None and phase.values[-1] == WARMUP_PHASE:
-            if steps < float(warmup) + late:
+        warmup, blend = (float(length or 0) for length in lengths)
+        end = warmup if phase.values[-1] == WARMUP_PHASE else warmup + blend
+        if phase.values[-1] != MAIN_PHASE:
+            if steps < end + self.records * window.run.every:
                 return []
-            return [Evidence({"steps": float(steps), "warmup_steps": float(warmup)})]
-        if phase.values[-1] != MAIN_PHASE or not window.has("temperature"):
-            return []
-        return self._temperature(window)
+            symptom = None if phase.values[-1] == WARMUP_PHASE else self.blend_symptom
+            return [Evidence({"steps": float(steps), "warmup_steps": end}, symptom=symptom)]
+        return self._temperature(window) if window.has("temperature") else []
 
     def _temperature(self, window: Window) -> Verdict:
         temperatures, phases = window.series("temperature"), window.series("phase").values

@@ -1,4 +1,4 @@
-"""IMB508: the scheduled temperature goes up again in the middle of the run."""
+"""IMB508: the scheduled temperature goes up again, or the warmup begins again, in the middle of the run."""
 
 from __future__ import annotations
 
@@ -8,37 +8,43 @@ from typing import ClassVar
 import numpy as np
 
 from imbalance_doctor.findings import Severity
-from imbalance_doctor.history import WARMUP_PHASE, Window
+from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
-from imbalance_doctor.rules.measures import held
 
 
 @dataclass(frozen=True)
 class TemperatureJumpedBack(Rule):
-    """A temperature that a schedule only ever lowers has gone up: the schedule lost its place.
+    """A temperature that only ever falls has gone up, or a warmup has come back: the schedule lost its place.
 
     ## Symptom
-    `temperature` falls, jumps back towards `temp_start`, and falls again.
+    `temperature` falls, jumps back towards `temp_start`, and falls again. Or `phase` falls from 2 to 0: the
+    ranking loss no longer trains.
 
     ## Cause
     The run resumed from a checkpoint of the model without the loss's `state_dict`, so that the schedule
-    counts its decay from the resume; or a new wrapper was built in the middle of the run.
+    counts its decay from the resume; or a new wrapper was built in the middle of the run. Where the warmup
+    comes back, the steps or epochs that the hooks are given began at 0 again.
 
     ## Remedy
     Save and load the loss's `state_dict` with the model's: the schedule, and the queue with it, then
-    continue where they were.
+    continue where they were. Count steps over the whole training and not from the resume.
 
     ## Evidence
     `temperature` rises by more than 1 % from one record to the next in a schedule from a higher to a lower
-    value, and is still above where it was. Scheduled temperatures never rise, and float32 resolves 1e-7.
+    value, and is still above where it was. Scheduled temperatures never rise, and float32 resolves 1e-7. Or
+    `phase` is lower than in a record before, and has not come back.
 
     Smooth-AP, 0.2 to 0.005 in 200 of 300 steps, a new schedule at step 150 or 250, 3 seeds: AP .89 / .89 on
     Gaussian data and .79 / .79 on digits, .89 and .78 without. The jump itself does no harm; it shows that
     the loss's state did not come back. Information.
 
+    Smooth-AP on digits, 200 steps of warmup, resumed at step 600 with steps counted from 0: `phase` was at 0
+    for 200 steps again, and the temperature back at 0.5; found at step 640.
+
     ## Known problems
     A temperature that is raised by hand, with `reconfigure`, looks the same; one that is raised by a
-    treatment does not. It is seen where the log of the earlier session is continued.
+    treatment does not; and so does a second training, meant to begin anew, with the same wrapper and log. It
+    is seen where the log of the earlier session is continued.
 
     ## References
     Brown et al., *Smooth-AP*, ECCV 2020 (a small temperature approximates the rank).
@@ -48,8 +54,9 @@ class TemperatureJumpedBack(Rule):
     name: ClassVar[str] = "temperature-jumped-back"
     severity: ClassVar[Severity] = "info"
     kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase", "temperature")
+    requires: ClassVar[tuple[str, ...]] = ("phase",)
     min_records: ClassVar[int] = 2
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB506",)
 
     symptom: ClassVar[str] = (
         "the temperature rose from {before:.3g} to {after:.3g} at step {at_step:.0f}; its schedule only "
@@ -61,11 +68,38 @@ class TemperatureJumpedBack(Rule):
     )
     remedy: ClassVar[str] = "save and load loss_fn.state_dict() beside the model's; it holds the queue too."
 
+    phase_symptom: ClassVar[str] = (
+        "the schedule went back at step {at_step:.0f}, to phase {phase:.0f} (0 is the warmup, 1 the blend), "
+        "and is still there."
+    )
+    phase_cause: ClassVar[str] = (
+        "the schedule lost its place, as when a run resumes without the loss's state_dict, or counts its "
+        "steps (or epochs) from 0 again."
+    )
+    phase_remedy: ClassVar[str] = (
+        "save and load loss_fn.state_dict() beside the model's, and give the hooks steps and epochs counted "
+        "over the whole training."
+    )
+
     #: Relative rise that is no rounding: float32 resolves a hundred-thousandth of it.
     rise: float = 0.01
 
     def examine(self, window: Window) -> Verdict:
-        """Find the newest rise, and whether the temperature has come down from it."""
+        """Look for a phase that came back, and else for a temperature that did."""
+        phases = window.series("phase")
+        fell = np.flatnonzero(phases.values[1:] < phases.values[:-1])
+        if len(fell) and phases.values[-1] < phases.values[fell[-1]]:
+            return [
+                Evidence(
+                    {"at_step": float(phases.steps[fell[-1] + 1]), "phase": float(phases.values[-1])},
+                    symptom=self.phase_symptom,
+                    cause=self.phase_cause,
+                    remedy=self.phase_remedy,
+                )
+            ]
+        return self._risen(window) if window.has("temperature") else []
+
+    def _risen(self, window: Window) -> list[Evidence]:
         series = window.series("temperature")
         values = series.values
         rose = values[1:] > values[:-1] * (1.0 + self.rise)
@@ -73,8 +107,7 @@ class TemperatureJumpedBack(Rule):
             return []
         last = int(np.flatnonzero(rose)[-1])
         before, after, now = float(values[last]), float(values[last + 1]), float(values[-1])
-        warming = held(window, "phase", series.steps[last + 1 :])[0] == WARMUP_PHASE
-        if warming or now <= before * (1.0 + self.rise):  # a second training begins anew; or it is over
+        if now <= before * (1.0 + self.rise):  # it is over
             return []
         values_ = {
             "before": before,

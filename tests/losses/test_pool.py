@@ -47,6 +47,37 @@ def test_a_reset_forgets_everything():
     assert held(loss_fn) == [2.0] * 5
 
 
+def test_queues_agree_once_they_hold_the_same_rows_wherever_in_the_ring_these_lie():
+    one, other = SmoothAPLoss(1, queue_size=12), SmoothAPLoss(1, queue_size=12)
+    for step in range(3):
+        feed(one, step)
+        feed(other, step)
+    other.reset_queue()
+    agree = []
+    for step in range(3, 7):
+        agree.append(bool(one.queue.digest() == other.queue.digest()))
+        feed(one, step)
+        feed(other, step)
+    assert agree == [False, False, False, True]
+    assert held(one) == held(other)
+    assert one.queue.head != other.queue.head
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_queues_that_hold_other_scores_or_ages_disagree(dtype):
+    def fed(values, **options):
+        loss_fn = SmoothAPLoss(1, **{"queue_size": 200, **options})
+        for value in values:
+            loss_fn(torch.full((50, 1), float(value), dtype=dtype), torch.arange(50) % 2)
+        return loss_fn.queue.digest()
+
+    assert fed([1, 2, 3, 4]) == fed([9, 1, 2, 3, 4])
+    assert fed([1, 2, 3, 4]) != fed([1, 2, 3, 5])
+    assert fed([1, 2, 3, 4]) != fed([2, 1, 3, 4])
+    assert fed([1, 2, 3]) != fed([1, 2, 3, 3])
+    assert fed([1, 2], queue_size=0) == fed([], queue_size=0)
+
+
 def test_a_frozen_queue_is_ranked_against_but_not_fed():
     loss_fn = SmoothAPLoss(1, queue_size=10)
     feed(loss_fn, 1)

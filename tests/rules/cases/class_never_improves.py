@@ -24,7 +24,37 @@ def case(
     )
 
 
+def untrained(name: str, sort: str, expect: str | None, norms: list[float], predicted: float = 0.0) -> Case:
+    return Case(
+        name,
+        sort,  # type: ignore[arg-type]
+        "cross_entropy",
+        counts(
+            positives=[5.0, 5.0], live=[5.0, 5.0], pos_grad_norm=norms, predicted_pos_count=[5.0, predicted]
+        ),
+        expect,  # type: ignore[arg-type]
+        evals=evals([0.9, 0.9], [0.98, 0.98], [0.1, 0.1], [200, 200]),
+        evaluations=4,
+        classes=(1,),
+    )
+
+
 CASES = [
+    untrained("weighs nothing", "sick", "error", [0.1, 0.0]),
+    untrained("hardly weighs", "borderline", None, [0.1, 1e-9]),
+    untrained("finished", "borderline", None, [0.1, 0.0], 5.0),
+    untrained("nothing is trained", "borderline", None, [0.0, 0.0]),
+    Case(
+        "told apart in training",
+        "sick",
+        "bce",
+        counts(positives=5.0, live=5.0, pool_auroc=0.99),
+        "warning",
+        records=41,
+        evals=evals(0.025),
+        evaluations=20,
+        eval_every=20,
+    ),
     case("at chance", "sick", "warning", evals(0.025)),
     case(
         "one of three",

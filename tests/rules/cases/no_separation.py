@@ -25,6 +25,23 @@ CASES = [
         "told apart on validation data", "borderline", "smooth_ap", order(0.55), None, QUEUE, 51,
         run=LONG, evals={"auroc": 0.8}, evaluations=3,
     ),
+    Case(
+        "too few positives, but validation proves it", "sick", "bce",
+        counts(positives=1, live=1, pool_auroc=0.55), "warning", records=51, run=LONG,
+        evals={"auroc": 0.51, "positives": 300, "rows": 6000}, evaluations=5, eval_every=100,
+    ),
+    Case(
+        "too few positives, and validation rises", "borderline", "bce",
+        counts(positives=1, live=1, pool_auroc=0.55), None, records=51, run=LONG,
+        evals={"auroc": lambda n: 0.45 + 0.03 * n, "positives": 300, "rows": 6000},
+        evaluations=5, eval_every=100,
+    ),
+    Case(
+        "one look at one positive", "sick", "bce",
+        counts(positives=lambda n: 1 + 19 * (n % 2), live=lambda n: 1 + 19 * (n % 2),
+               pool_auroc=lambda n: 0.5 + 0.45 * (n % 2 == 0)),
+        "warning", records=51, run=LONG,
+    ),
     Case("unknown in every record", "borderline", "bce", order(float("nan")), None, records=51),
     Case("separated", "healthy", "smooth_ap", order(0.9), None, QUEUE, 51, run=LONG),
 ]  # fmt: skip

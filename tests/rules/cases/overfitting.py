@@ -1,4 +1,4 @@
-from tests.rules.cases import Case
+from tests.rules.cases import Case, counts
 
 
 def case(
@@ -30,7 +30,42 @@ def shaking(n: int) -> float:
     return 0.6 + 0.1 * (-1) ** n - 0.004 * n
 
 
+def gap(
+    name: str,
+    sort: str,
+    expect: str | None,
+    auroc: object,
+    pool: object = 0.99,
+    classes: tuple[int | None, ...] = (None,),
+    many: int = 3,
+    seen: int = 200,
+) -> Case:
+    """Validation whose precision never falls, and its AUROC beside the pool's."""
+    width = len(pool) if isinstance(pool, list) else 1
+    each = (lambda value: [value] * width) if width > 1 else (lambda value: value)
+    return Case(
+        name,
+        sort,  # type: ignore[arg-type]
+        "bce",
+        counts(positives=each(20), live=each(20), pool_auroc=pool),
+        expect,  # type: ignore[arg-type]
+        evals={"average_precision": each(0.3), "auroc": auroc, "positives": each(seen)},
+        evaluations=many,
+        eval_every=90,
+        classes=classes,
+    )
+
+
 CASES = [
+    gap("memorised from the start", "sick", "warning", 0.7),
+    gap("one class of three", "sick", "warning", [0.98, 0.6, 0.98], [0.99, 0.99, 0.99], (1,)),
+    gap("two classes of three", "sick", "warning", [0.7, 0.6, 0.98], [0.99, 0.99, 0.99]),
+    gap("nearly as good", "borderline", None, 0.9),
+    gap("few positives in validation", "borderline", None, 0.8, seen=5),
+    gap("two evaluations", "borderline", None, 0.7, many=2),
+    gap("still on its way", "borderline", None, lambda n: 0.6 + 0.1 * n),
+    gap("training is no better", "borderline", None, 0.55, 0.7),
+    gap("generalises", "healthy", None, 0.98),
     case("past its peak", "sick", peak(0.2), "warning"),
     case("hardly lower", "borderline", peak(0.03), None),
     case("the pool is no better", "borderline", peak(0.2), None, pool=0.82),

@@ -8,5 +8,14 @@ CASES = [
     ),
     Case("unknown", "borderline", "smooth_ap", {"ranks_apart": float("nan")}, None, run=TWO),
     Case("once, and no more", "borderline", "smooth_ap", {"ranks_apart": lambda n: n == 5}, None, run=TWO),
+    Case(
+        "since the last look",
+        "borderline",
+        "smooth_ap",
+        {"ranks_apart": lambda n: n == 16},
+        "warning",
+        run=TWO,
+        classes=(None,),
+    ),
     Case("equal", "healthy", "smooth_ap", {"ranks_apart": 0}, None, run=TWO),
 ]
