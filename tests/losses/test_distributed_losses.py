@@ -23,11 +23,12 @@ def results(request, tmp_path_factory):
 @pytest.mark.parametrize("name", ranks.CASES)
 def test_ddp_gradients_are_those_of_one_process(results, name, shards):
     for rank in results:
-        ratios, gradient_gap, loss_gap, same_state = rank["exactness"][name, shards]
+        ratios, gradient_gap, loss_gap, same_state, bits = rank["exactness"][name, shards]
         assert ratios == pytest.approx([1.0] * 3, abs=1e-5)
         assert gradient_gap < 1e-12
         assert loss_gap < 1e-12
         assert same_state, "queues must hold the same rows in the same order"
+        assert bits == results[0]["exactness"][name, shards][4], "and the very same ones on every rank"
 
 
 @pytest.mark.parametrize("name", ranks.SHARDED)
