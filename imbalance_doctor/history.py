@@ -91,8 +91,8 @@ class _Ring:
 class _Track:
     """The rings of one loss (or of the evaluations)."""
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
+    def __init__(self, capacity: int, *, treated: bool = False) -> None:
+        self.capacity, self.treated = capacity, treated
         self.rings: dict[str, _Ring] = {}
         self.records = 0
         self.step = self.since = 0
@@ -139,6 +139,8 @@ class Window:
     records: int
     #: Step of the first of them.
     since: int
+    #: Whether the window begins with a treatment: the loss goes on, and its queue with it.
+    treated: bool
     _track: _Track = field(repr=False)
     _evals: _Track = field(repr=False)
 
@@ -220,7 +222,7 @@ class History:
                 self._forget(record.loss)  # a session with other settings: another loss by the same name
             self._losses[record.loss.name] = record.loss
         elif isinstance(record, TreatmentRecord):
-            self._forget(record.loss)
+            self._forget(record.loss, treated=True)
         elif isinstance(record, StepRecord):
             self._add_step(record)
         elif isinstance(record, EvalRecord):
@@ -236,7 +238,9 @@ class History:
         for (name, kind), track in self._tracks.items():
             if loss in (None, name) and kind in self._current.get(name, ()):
                 info = self._infos[name, kind]
-                yield Window(self.run, info, track.step, track.records, track.since, track, self._evals)
+                yield Window(
+                    self.run, info, track.step, track.records, track.since, track.treated, track, self._evals
+                )
 
     def _add_step(self, record: StepRecord) -> None:
         loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))
@@ -247,12 +251,12 @@ class History:
             self._infos[key] = info
             self._tracks.setdefault(key, _Track(WINDOW)).append(record.step, stats)
 
-    def _forget(self, loss: LossInfo) -> None:
+    def _forget(self, loss: LossInfo, *, treated: bool = False) -> None:
         """Statistics from before a treatment describe the untreated loss."""
         self._losses[loss.name] = loss
         for key in self._tracks:
             if key[0] == loss.name:
-                self._tracks[key] = _Track(WINDOW)
+                self._tracks[key] = _Track(WINDOW, treated=treated)
 
 
 def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossInfo, Mapping[str, Array]]]:

@@ -36,10 +36,7 @@ class QueuePoisonedAtSwitch(Rule):
     At the first record (or the first after a pause of three times the usual gap), the queue holds more rows
     than 1.5 times those that the batches since the record before can have brought, none at the start of a
     run; and the medians of live and queued scores are more than one mean interquartile range apart. It is
-    said until the queue has turned over. Where the records of a loss begin in the middle of a run, as they do
-    at the switch and after a treatment, its rows may be its own: they count only if they are older than the
-    run. (Of a loss treated at step 560, with a queue that turned over in 16 steps and scores that had run
-    away by then, this rule said that it had taken over at 570 with the rows of another model.)
+    said until the queue has turned over. The first record after a treatment is no switch: the queue goes on.
 
     A queue of 8,192 rows from before a model's 200 steps of BCE, batch 64 (128 steps to turn over), Smooth-AP
     at 2 %, 4 seeds; AP after 20 / 40 / 80 / 160 / 300 steps with the old queue, and with an empty one:
@@ -49,7 +46,7 @@ class QueuePoisonedAtSwitch(Rule):
 
     ## Known problems
     Where several batches fit between the switch and the first record, a small queue could have been filled
-    since, and nothing is said. Nor is it where a queue that is loaded at a switch is younger than the run.
+    since, and nothing is said.
 
     ## References
     He et al., *Momentum Contrast*, CVPR 2020 (a queue is useful while its keys come from similar encoders).
@@ -96,7 +93,7 @@ class QueuePoisonedAtSwitch(Rule):
         )
         step = int(fill.steps[at])
         elapsed = 0 if step == window.run.start_step else usual
-        if at == 0 and elapsed and not _older_than_the_run(window, step):
+        if at == 0 and window.treated:
             return []
         older = float(fill.values[at]) * size - self.margin * batch * elapsed
         if older <= 0.0 or (window.step - step) * batch > size:
@@ -122,12 +119,6 @@ class QueuePoisonedAtSwitch(Rule):
                 "steps": forgets,
             }
             yield Evidence(values, index, prescription=RESET_QUEUE)
-
-
-def _older_than_the_run(window: Window, step: int) -> bool:
-    """Whether the queue held rows at a step that more forwards were behind than the run had steps."""
-    age = window.series("queue_age").since(step).values[:1]
-    return bool(len(age)) and float(age[0]) > step - window.run.start_step + 1
 
 
 def _takeover(steps: np.ndarray[tuple[int], np.dtype[np.int64]], every: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from imbalance_doctor.records import (
     as_array,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
+from imbalance_doctor.rules.queue_poisoned_at_switch import QueuePoisonedAtSwitch
 
 
 @dataclass(frozen=True)
@@ -233,9 +234,30 @@ def test_a_treatment_starts_a_new_window():
     doctor.feed(TreatmentRecord(5, treated, "TST001", "queue_size", 64, 4096))
     (window,) = doctor.history.windows()
     assert window.records == 0
+    assert window.treated
     doctor.feed(levels(10, 0))
     (window,) = doctor.history.windows()
     assert window.config("queue_size") == 4096
+
+
+def test_a_queue_that_goes_on_after_a_treatment_is_not_one_from_before_a_switch():
+    def record(step, fill=1.0):
+        quantiles = {
+            "live_score_quantiles": as_array([[-4.0 + z for z in range(-4, 5)]]),
+            "queue_score_quantiles": as_array([[float(z) for z in range(-4, 5)]]),
+        }
+        counts = {"queue_fill": as_array(fill), "pool_size": as_array(64), "live_pos_count": as_array([1])}
+        return StepRecord(step, "ap", {**quantiles, **counts, "live_neg_count": as_array([3])})
+
+    def found(*before):
+        doctor = checkup(QueuePoisonedAtSwitch())
+        for each in (*before, record(100), record(110)):
+            doctor.feed(each)
+        assert not doctor.failed
+        return [finding.code for finding in doctor.findings]
+
+    assert found() == ["IMB505"]
+    assert found(record(0, 0.0), TreatmentRecord(95, LOSS, "TST001", "temperature", 0.1, 0.2)) == []
 
 
 def test_the_window_is_bounded_and_in_order():

@@ -30,16 +30,6 @@ CASES = [
         records=2,
         run={"start_step": -100},
     ),
-    Case(
-        "begins anew with its own rows",
-        "borderline",
-        "smooth_ap",
-        at_start(1.0, scores(0.0), queue_age=64),
-        None,
-        QUEUE,
-        records=2,
-        run={"start_step": -100},
-    ),
     Case("same scores", "borderline", "smooth_ap", at_start(1.0, scores(-4.5)), None, QUEUE, records=2),
     Case("half its width", "borderline", "smooth_ap", at_start(1.0, scores(-3.01)), None, QUEUE, records=2),
     Case(
