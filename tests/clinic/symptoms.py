@@ -68,7 +68,8 @@ ROWS: tuple[Row, ...] = (
         "a higher temperature, decayed later",
         "does not hold",
         "What oscillates is an estimate from a handful of positives; a sharp temperature moved the loss no "
-        "more than its standard error, and did harm without oscillating (see the rule's Evidence).",
+        "more than its standard error, and did harm without oscillating (see the rule's Evidence). Steps "
+        "that are too large swing validation as well, and a lower learning rate cures those.",
     ),
     Row(
         ("IMB302",),
