@@ -270,8 +270,8 @@ def _remedies(figures: Figures) -> str:
         "three quiet looks, or two at the end of a run: for rules that ask for 10 records that is some 190 "
         "steps, more than what is left of some of these runs, whatever the metrics say; IMB405 stays as "
         "information, and IMB006 is the event that the reset answers. Means over runs, before → after, with "
-        "the standard deviation of the differences; the verdict is by differences above 0.02 and two standard errors. Of what gained "
-        "nothing clear, in metrics at the end of runs this short: "
+        "the standard deviation of the differences; the verdict is by differences above 0.02 and two "
+        "standard errors. Of what gained nothing clear, in metrics at the end of runs this short: "
         + ", ".join(nothing)
         + ".\n\n"
         + table(("code", "remedy", "when", "gone", *names, "verdict"), rows)
