@@ -321,10 +321,13 @@ class Listener:
         return known
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _outside_the_graph(call: Callable[..., T], *arguments: Any) -> T:
     """Call a listener from a compiled loss: traced too, each change of its state would recompile the loss."""
     return call(*arguments)
+
+
+# What `torch.compiler.disable` leaves on a function; the decorator itself would import the whole compiler.
+_outside_the_graph._torchdynamo_disable = True  # type: ignore[attr-defined]
 
 
 class Diagnosable(nn.Module, ABC):
