@@ -115,8 +115,8 @@ class SuspectedLabelNoise(Rule):
     #: positives lie on a slope down to the negatives.
     slope: float = 2.0
     #: Share of the other positives that score above 95 % of the negatives. A model that has not learnt to
-    #: tell the classes apart says nothing of the labels: 0.9 to 1.0 with a third mislabelled, 0.82 in a linear
-    #: model of digits that could not learn some of them.
+    #: tell the classes apart says nothing of the labels: 0.9 to 1.0 with a third mislabelled, 0.82 in a
+    #: linear model of digits that could not learn some of them.
     separated: float = 0.87
     #: Distance of the median positive from the median negative, in logits of a likelihood loss, below which
     #: nothing is told apart: a tenth in the odds. Scores that had all collapsed were within 0.001.
