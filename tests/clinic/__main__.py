@@ -21,9 +21,6 @@ from tests.clinic.score import Ordinary, Trial
 
 PAGE = Path(__file__).parents[2] / "docs" / "clinic.md"
 
-#: Of the seeds, as many are used for remedies.
-REMEDY_SEEDS = 2
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything and write the page."""
@@ -31,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each planted fault")
     parser.add_argument("--healthy", type=int, default=180, help="ordinary runs")
+    parser.add_argument("--remedies", type=int, default=2, help="seeds of which remedies are applied")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--codes", nargs="*", help="only faults of these codes")
     parser.add_argument("--out", type=Path, default=PAGE, help="the page")
@@ -40,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     cases = [c for c in _cases(seeds) if not given.codes or c.code in given.codes]
     trials = _trials(cases, given.workers)
     ordinary = _ordinary(given.healthy, given.first_seed, given.workers)
-    treated = [t for t in trials if t.case.sick.seed < given.first_seed + REMEDY_SEEDS]
+    treated = [t for t in trials if t.case.sick.seed < given.first_seed + given.remedies]
     tried = [attempt for trial in treated for attempt in attempts(trial)]
     outcomes = carry_out({attempt.name: attempt.run for attempt in tried}, given.workers, "remedies")
     applied = [(attempt, outcomes[attempt.name]) for attempt in tried]
-    chosen = ("first_seed", "seeds", "healthy")
+    chosen = ("first_seed", "seeds", "healthy", "remedies")
     options = " ".join(f"--{name.replace('_', '-')} {getattr(given, name)}" for name in chosen)
     command = f"python -m tests.clinic {options}"
     figures = Figures(command, seeds, trials, ordinary, effects(applied, treated))

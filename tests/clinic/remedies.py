@@ -86,7 +86,10 @@ def attempts(trial: Trial) -> Iterator[Attempt]:
         words = words if settings else "the queue reset, as prescribed"
         yield Attempt(trial, words, MID_RUN, sick.but(treat=code))
     for words, change in BY_HAND.get(code, ()):
-        changed = change(sick, finding)
+        try:
+            changed = change(sick, finding)
+        except KeyError:  # another degree of the fault, which prints no such number
+            continue
         if changed is not None:
             yield Attempt(trial, words, FROM_THE_START, changed)
 
