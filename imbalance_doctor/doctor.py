@@ -176,10 +176,12 @@ class Doctor:
         Raises:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
         """
-        current, self._steps = self._steps, self._steps + 1
+        self._steps += 1
         if self._steps < self._watchers.wake:  # nothing is due in this step, and nothing in the next one
-            self._step = self._next_step() if step is None else int(step)
+            assert self._step is not None  # the first step is always due
+            self._step = self._step + 1 if step is None else int(step)
             return []
+        current = self._steps - 1
         if self._closed or os.getpid() != self._process:  # a forked worker is not the run
             return []
         number = self._next_step() if step is None else int(step)

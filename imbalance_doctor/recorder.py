@@ -16,7 +16,7 @@ from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
 from losses.gradients import gradient_norms
 from losses.likelihood import config_of, kind_of
-from losses.likelihood_statistics import labels_of, likelihood_stats
+from losses.likelihood_statistics import described, labels_of
 
 #: Losses of single steps that are kept for their mean: ten times what lies between two records.
 MOST_LOSSES = 1000
@@ -73,7 +73,7 @@ class Watcher:
         self.rank_local = False
         self._guarded = guarded
         self._detail = Detail.LOSS
-        self._pending: dict[str, Tensor] | None = None
+        self._pending: dict[str, Any] | None = None
         self._losses: list[Tensor] = []
         self._phase: float | None = None
         self._handle: Handle | None = None
@@ -111,7 +111,8 @@ class Watcher:
         if pending is None:
             return None
         if losses:
-            pending["interval_loss"] = torch.stack(losses).float().mean()
+            several = len(losses) > 1
+            pending["interval_loss"] = torch.stack(losses).float().mean() if several else losses[0]
         if self.rank_local:
             pending = {name: value for name, value in pending.items() if name in RANK_LOCAL}
         return to_host(pending)
@@ -142,7 +143,7 @@ class Watcher:
             return Detail.LOSS
         return min(self._detail, Detail.COUNTS) if self.rank_local else self._detail
 
-    def _receive(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
+    def _receive(self, module: nn.Module, stats: dict[str, Any]) -> None:
         if "loss" in stats:
             self._hear_loss(stats["loss"])
         if len(stats) > 1:
@@ -204,18 +205,14 @@ def _ignored(module: nn.Module) -> int | None:
 
 def _plain_stats(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Statistics of a loss that knows nothing of us, from the logits, targets and loss of its call."""
     logits, targets = _read(args, kwargs)
-    return likelihood_stats(
-        logits,
-        targets,
-        detail=detail,
-        elements=_elements(module, logits.detach(), targets) if detail >= Detail.SCORES else None,
-        loss=out.detach().mean() if isinstance(out, Tensor) else None,
-        multiclass=_excludes(module),
-        ignore_index=_ignored(module),
-    )
+    elements = _elements(module, logits.detach(), targets) if detail >= Detail.SCORES else None
+    stats = dict(described(logits, targets, detail, elements, _excludes(module), _ignored(module)))
+    if isinstance(out, Tensor):
+        stats["loss"] = out.detach().mean() if out.dim() else out.detach()
+    return stats
 
 
 def _elements(module: nn.Module, logits: Tensor, targets: Tensor) -> Tensor | None:
@@ -236,14 +233,20 @@ def _elements(module: nn.Module, logits: Tensor, targets: Tensor) -> Tensor | No
     return None
 
 
-def to_host(stats: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Move all statistics, which are detached, to the host: from a device in one transfer, as float32."""
-    if all(value.is_cpu and value.dtype is not torch.bfloat16 for value in stats.values()):
-        return {name: np.array(value.numpy(), np.float32) for name, value in stats.items()}
-    parts = [value.reshape(-1).float() for value in stats.values()]
+def to_host(stats: Mapping[str, Any]) -> dict[str, Array]:
+    """All statistics, tensors of one device or NumPy's, as float32: those of a device in one transfer."""
+    tensors = {name: value for name, value in stats.items() if isinstance(value, Tensor)}
+    if all(value.is_cpu and value.dtype is not torch.bfloat16 for value in tensors.values()):
+        return {
+            # Copied, because a tensor's memory may change; NumPy's results are nobody else's.
+            name: np.array(value.numpy(), np.float32) if name in tensors else np.asarray(value, np.float32)
+            for name, value in stats.items()
+        }
+    parts = [value.reshape(-1).float() for value in tensors.values()]
     flat = torch.cat(parts).cpu().numpy()
-    result, start = {}, 0
-    for (name, value), part in zip(stats.items(), parts, strict=True):
+    result = {name: np.asarray(value, np.float32) for name, value in stats.items() if name not in tensors}
+    start = 0
+    for (name, value), part in zip(tensors.items(), parts, strict=True):
         end = start + part.numel()
         result[name] = flat[start:end].reshape(tuple(value.shape))
         start = end

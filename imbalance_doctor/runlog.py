@@ -15,6 +15,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -69,13 +70,26 @@ def _values(array: Array) -> str:
 
 
 def _nested(values: list[Any]) -> str:
-    inner = _nested if isinstance(values[0], list) else _number
-    return "[" + ",".join(map(inner, values)) + "]" if values else "[]"
+    if values and isinstance(values[0], list):
+        return "[" + ",".join(map(_nested, values)) + "]"
+    if math.isfinite(sum(values)):
+        return _pattern(len(values)) % tuple(values)
+    return "[" + ",".join(map(_number, values)) + "]"
+
+
+@lru_cache(maxsize=16)
+def _pattern(length: int) -> str:
+    """A list of numbers, to be filled in one call."""
+    return "[" + ",".join(["%.9g"] * length) + "]"
 
 
 def _table(arrays: Mapping[str, Array]) -> str:
-    # `json.dumps` without arguments has its encoder ready.
-    return "{" + ",".join(f"{json.dumps(name)}:{_values(array)}" for name, array in arrays.items()) + "}"
+    return "{" + ",".join([_key(name) + _values(array) for name, array in arrays.items()]) + "}"
+
+
+@lru_cache(maxsize=256)
+def _key(name: str) -> str:
+    return json.dumps(name) + ":"
 
 
 def _text(value: Any) -> str:

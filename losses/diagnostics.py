@@ -50,6 +50,12 @@ QUANTILE_LEVELS: tuple[float, ...] = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.
 #: Bins of a score histogram. The first and the last also count what lies beyond the edges.
 HISTOGRAM_BINS = 40
 
+#: The probability range that a histogram spans; the end bins take what lies beyond.
+HISTOGRAM_SPAN = (0.01, 0.99)
+
+#: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
+EASY_ABOVE = 0.9
+
 #: A positive is "saturated" when its slope is below this share of the largest possible slope.
 #: 1 % is where a sigmoid's derivative stands at 6 temperatures from its centre.
 SATURATED_BELOW = 0.01

@@ -30,8 +30,8 @@ def gradient_norms(gradient: Tensor, positive: Tensor, counted: Tensor | None) -
     if counted is not None:
         counted = _classes_last(counted).reshape(squares.shape)
         positive, negative = positive & counted, negative & counted
-    norms = (torch.stack([positive, negative]) * squares).sum(1).sqrt()
-    return {"pos_grad_norm": norms[0], "neg_grad_norm": norms[1]}
+    pos, neg = (torch.where(kind, squares, 0.0).sum(0).sqrt() for kind in (positive, negative))
+    return {"pos_grad_norm": pos, "neg_grad_norm": neg}
 
 
 def _classes_last(x: Tensor) -> Tensor:

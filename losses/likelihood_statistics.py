@@ -7,18 +7,18 @@ positives of each column (sigmoid), and a sum of rows into the column of their c
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from losses import host_statistics
 from losses._checks import looks_are_free
-from losses.diagnostics import Detail, Stats
+from losses.diagnostics import EASY_ABOVE, Detail, Stats
 from losses.pool import wide_dtype
-from losses.statistics import histograms, one_vs_rest, score_stats, share, spans_of
-
-#: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
-EASY_ABOVE = 0.9
+from losses.statistics import distribution, from_host, on_host, one_vs_rest, share
 
 #: Logits whose distribution is taken; of more rows, every k-th. The statistics of a million take a quarter of
 #: a second on one core, and a quantile of a million draws varies by a thousandth of their spread.
@@ -107,23 +107,47 @@ def likelihood_stats(
     Raises:
         ValueError: If the shapes fit neither.
     """
-    if multiclass is None:
-        multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
-    sheet = _sheet(logits, targets, multiclass, ignore_index)
+    found = described(logits, targets, detail, elements, multiclass, ignore_index)
+    stats = from_host(found, wide_dtype(logits.dtype))
+    if loss is not None and loss.dim() == 0:
+        stats["loss"] = loss.detach()
+    return stats
+
+
+@torch.no_grad()
+def described(
+    logits: Tensor,
+    targets: Tensor,
+    detail: Detail,
+    elements: Tensor | None,
+    multiclass: bool | None,
+    ignore_index: int | None,
+) -> Mapping[str, Any]:
+    """What `likelihood_stats` returns, where it was computed: tensors of a device, or NumPy's on the host."""
+    z, y, multiclass = _laid_out(logits, targets, multiclass)
+    if elements is not None:
+        elements = _classes_last(elements.detach(), 1 if multiclass else z.shape[1])
+    if not on_host(z) or (multiclass and z.shape[1] == 1):
+        sheet = _read_ids(z, y, ignore_index) if multiclass else _read_labels(z, y)
+        return _device_stats(sheet, detail, elements, multiclass)
+    table = None if elements is None else elements.numpy()
+    if not multiclass:
+        return host_statistics.column_stats(z.numpy(), y.numpy(), detail, table)
+    rows = None if table is None else table[:, 0]
+    return host_statistics.row_stats(z.numpy(), y.numpy(), detail, rows, ignore_index)
+
+
+def _device_stats(sheet: Sheet, detail: Detail, elements: Tensor | None, multiclass: bool) -> Stats:
     exclusive = sheet.positive.dim() == 1
     stats = _counted(_sums_by_row(sheet) if exclusive else _sums_by_column(sheet), sheet)
     if detail >= Detail.SCORES:
-        sheet, elements = _sampled(sheet, elements, multiclass)
+        sheet, elements = _sampled(sheet, elements)
         positive, valid = sheet.masks()
         if elements is not None:
-            stats |= _loss_shares(elements.detach(), positive, valid, multiclass)
+            stats |= _loss_shares(elements, positive, valid, multiclass)
         scores = one_vs_rest(sheet.logits) if exclusive else sheet.logits
         stats["easy_share"] = _easy_share(scores, positive, positive if multiclass else valid)
-        stats |= score_stats(scores, positive, valid, None, {"live": valid})
-        if detail >= Detail.HISTOGRAMS:
-            stats |= histograms(scores, positive, valid, spans_of(stats))
-    if loss is not None and loss.dim() == 0:
-        stats["loss"] = loss.detach()
+        stats |= distribution(detail, scores, positive, valid, {"live": valid})
     return stats
 
 
@@ -131,55 +155,63 @@ def labels_of(
     logits: Tensor, targets: Tensor, *, multiclass: bool | None = None, ignore_index: int | None = -100
 ) -> tuple[Tensor, Tensor]:
     """Positive entries and entries that count, `[N, C]`; arguments as in `likelihood_stats`."""
-    return _sheet(logits, targets, multiclass, ignore_index).masks()
+    z, y, multiclass = _laid_out(logits, targets, multiclass)
+    return (_read_ids(z, y, ignore_index) if multiclass else _read_labels(z, y)).masks()
 
 
 # ------------------------------------------------------------------------------------------- reading
 
 
-def _sheet(logits: Tensor, targets: Tensor, multiclass: bool | None, ignore_index: int | None) -> Sheet:
+def _laid_out(logits: Tensor, targets: Tensor, multiclass: bool | None) -> tuple[Tensor, Tensor, bool]:
+    """Logits `[N, C]`, class ids `[N]` or labels `[N, C]`, and whether they are class ids."""
     if multiclass is None:
         multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
-    z = logits.detach().to(wide_dtype(logits.dtype))
-    return _read_multiclass(z, targets, ignore_index) if multiclass else _read_labels(z, targets)
-
-
-def _read_multiclass(z: Tensor, targets: Tensor, ignore_index: int | None) -> Sheet:
-    """A problem with exclusive classes."""
-    classes_at = 1 if z.dim() > 1 else 0
-    classes = z.shape[classes_at]
-    flat = z.movedim(classes_at, -1).reshape(-1, classes)
-    if targets.shape == z.shape and targets.is_floating_point():
-        ids = targets.movedim(classes_at, -1).reshape(-1, classes).argmax(1)
-    else:
-        ids = targets.reshape(-1)
-    if ids.shape[0] != flat.shape[0]:
+    z, y = logits.detach().to(wide_dtype(logits.dtype)), targets.detach()
+    if not multiclass:
+        if z.numel() != y.numel():
+            raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(y.shape)}")
+        y = y.reshape(z.shape)
+        y = y.to(z.dtype) if y.is_floating_point() else y
+        classes = z.shape[1] if z.dim() > 1 else 1
+        return _classes_last(z, classes), _classes_last(y, classes), False
+    flat = z.reshape(1, -1) if z.dim() == 1 else _classes_last(z, z.shape[1])
+    if y.shape == z.shape and y.is_floating_point():
+        y = y.reshape(1, -1) if y.dim() == 1 else _classes_last(y, flat.shape[1])
+        return flat, y.argmax(1), True
+    if y.numel() != flat.shape[0]:
         raise ValueError(
-            f"class ids must have the logits' shape without the class dimension, got {list(targets.shape)} "
+            f"class ids must have the logits' shape without the class dimension, got {list(y.shape)} "
             f"for logits {list(z.shape)}"
         )
+    return flat, y.reshape(-1), True
+
+
+def _classes_last(x: Tensor, classes: int) -> Tensor:
+    """`[M, C]`, a row for each place that has a value of every class."""
+    if x.dim() == 2 and x.shape[1] == classes:
+        return x
+    if x.dim() > 2 and classes > 1:
+        x = x.movedim(1, -1)
+    return x.reshape(-1, classes)
+
+
+def _read_ids(z: Tensor, ids: Tensor, ignore_index: int | None) -> Sheet:
+    """A problem with exclusive classes."""
     counted = None if ignore_index is None else ids != ignore_index
     if looks_are_free(ids) and counted is not None and bool(counted.all()):
         counted = None
-    logits, finite, nonfinite = _finite(flat, counted)
+    logits, finite, nonfinite = _finite(z, counted)
     valid = counted
     if finite is not None:
         valid = finite.all(1) if counted is None else finite.all(1) & counted
     ids = ids if valid is None else torch.where(valid, ids, 0)
-    if classes > 1:
+    if z.shape[1] > 1:
         return Sheet(logits, ids, valid, nonfinite)
     return Sheet(logits, ids[:, None] == 0, None if valid is None else valid[:, None], nonfinite)
 
 
-def _read_labels(z: Tensor, targets: Tensor) -> Sheet:
+def _read_labels(z: Tensor, y: Tensor) -> Sheet:
     """A problem with one label a logit."""
-    if z.shape != targets.shape and z.numel() != targets.numel():
-        raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(targets.shape)}")
-    y = targets.reshape(z.shape)
-    if z.dim() < 2:
-        z, y = z.reshape(-1, 1), y.reshape(-1, 1)
-    elif z.dim() > 2:
-        z, y = (x.movedim(1, -1).reshape(-1, z.shape[1]) for x in (z, y))
     counted: Tensor | None = None
     if y.is_floating_point() and not (looks_are_free(y) and math.isfinite(y.sum())):
         counted = ~y.isnan()
@@ -250,7 +282,7 @@ def _counted(sums: Sums, sheet: Sheet) -> Stats:
     }
 
 
-def _sampled(sheet: Sheet, elements: Tensor | None, multiclass: bool) -> tuple[Sheet, Tensor | None]:
+def _sampled(sheet: Sheet, elements: Tensor | None) -> tuple[Sheet, Tensor | None]:
     """Every k-th row, where there are more than `MOST_ENTRIES`: images have millions, to be sorted."""
     rows, classes = sheet.logits.shape
     step = -(-rows * classes // MOST_ENTRIES)
@@ -258,14 +290,8 @@ def _sampled(sheet: Sheet, elements: Tensor | None, multiclass: bool) -> tuple[S
         return sheet, elements
     step += 1 - step % 2  # odd, so that the columns of an image whose width is a power of two take turns
     valid = None if sheet.valid is None else sheet.valid[::step]
-    if elements is not None:
-        by_row = multiclass or elements.dim() < 2
-        elements = (elements.reshape(-1, 1) if by_row else _classes_last(elements, classes))[::step]
+    elements = None if elements is None else elements[::step]
     return Sheet(sheet.logits[::step], sheet.positive[::step], valid, sheet.nonfinite), elements
-
-
-def _classes_last(x: Tensor, classes: int) -> Tensor:
-    return x.movedim(1, -1).reshape(-1, classes)
 
 
 def _pool_size(sheet: Sheet) -> Tensor:
@@ -274,12 +300,8 @@ def _pool_size(sheet: Sheet) -> Tensor:
     return (sheet.valid.any(1) if sheet.valid.dim() == 2 else sheet.valid).sum()
 
 
-def _loss_shares(elements: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
-    """How the summed loss splits; for a softmax, a row's loss belongs to its class."""
-    if multiclass or elements.dim() < 2:
-        loss = elements.reshape(-1, 1)
-    else:
-        loss = _classes_last(elements, positive.shape[1])
+def _loss_shares(loss: Tensor, positive: Tensor, valid: Tensor, multiclass: bool) -> Stats:
+    """How the summed loss splits; for a softmax, a row's loss `[N, 1]` belongs to its class."""
     # `where`, because the loss of an entry that does not count may be nan.
     loss = torch.where(valid, loss, 0.0)
     of_pos, total = (loss * positive).sum(0), loss.sum(0)

@@ -138,25 +138,27 @@ def _of_one_column(values: Tensor, q: list[float], mask: Tensor | None, interpol
     """The same for a single short column `[M]` on the CPU, where each call to torch would be felt."""
     rows = values.numpy()
     rows = np.sort(rows if mask is None else rows[mask.numpy()])
-    return of_sorted([rows], tuple(q), interpolation).t()
+    if not len(rows) or math.isnan(rows[-1]):
+        return values.new_full((len(q), 1), torch.nan)
+    quantiles = of_sorted(rows[None], np.array([len(rows)]), tuple(q), interpolation)
+    return torch.from_numpy(quantiles).t()
 
 
-def of_sorted(parts: Sequence[Floats], q: tuple[float, ...], interpolation: str) -> Tensor:
-    """Quantiles `[B, Q]` of B sorted arrays on the CPU; nan where one is empty or ends in a nan."""
-    levels = _numpy_levels(q, parts[0].dtype)
-    places, lower, upper = [], [], []
-    for rows in parts:
-        if not len(rows) or math.isnan(rows[-1]):
-            rows = np.full(1, np.nan, rows.dtype)
-        place = levels * levels.dtype.type(len(rows) - 1)
-        if interpolation in _ROUNDING:
-            place = _ROUNDING[interpolation](place)
-        places.append(place)
-        lower.append(rows[np.floor(place).astype(np.intp)])
-        upper.append(rows[np.ceil(place).astype(np.intp)])
-    low, high, place = (torch.from_numpy(np.array(table)) for table in (lower, upper, places))
-    weight = place.frac() if interpolation != "midpoint" else torch.full_like(place, 0.5)
-    return torch.lerp(low, high, weight)
+def of_sorted(
+    ordered: Floats, count: NDArray[np.integer[Any]], q: tuple[float, ...], interpolation: str = "linear"
+) -> Floats:
+    """Quantiles `[..., Q]` of the first `count` `[...]` of sorted rows `[..., M]`, M > 0; nan where none."""
+    levels = _numpy_levels(q, ordered.dtype)
+    place = levels * np.maximum(count - 1, 0).astype(ordered.dtype)[..., None]
+    if interpolation in _ROUNDING:
+        place = _ROUNDING[interpolation](place)
+    below = np.floor(place)
+    lower, upper = (np.take_along_axis(ordered, end.astype(np.intp), -1) for end in (below, np.ceil(place)))
+    weight = place - below if interpolation != "midpoint" else np.full_like(place, 0.5)
+    # The lerp of torch is exact at both ends, and never beyond them.
+    result = torch.lerp(*map(torch.from_numpy, (lower, upper, weight))).numpy()
+    result[count == 0] = np.nan
+    return result
 
 
 @lru_cache(maxsize=64)

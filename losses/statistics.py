@@ -5,23 +5,30 @@ Nothing here is in the graph. Each function fills the statistics of one level of
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
+from losses import host_statistics
 from losses._checks import looks_are_free
-from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, SATURATED_BELOW, Detail, Stats
+from losses.diagnostics import (
+    HISTOGRAM_BINS,
+    HISTOGRAM_SPAN,
+    QUANTILE_LEVELS,
+    SATURATED_BELOW,
+    Detail,
+    Stats,
+)
 from losses.functional import all_true
 from losses.pool import Pool
-from losses.quantiles import SELECT_ROWS, SortedParts, of_sorted, quantile
+from losses.quantiles import SortedParts, quantile
 
-#: The probability range that a histogram spans; the end bins take what lies beyond.
-_HISTOGRAM_SPAN = (0.01, 0.99)
+#: Entries up to which scores in the host's memory are described by NumPy, on one core.
+HOST_ENTRIES = 1 << 20
 
 
 @torch.no_grad()
@@ -85,10 +92,7 @@ def ranking_stats(
     if detail >= Detail.SCORES:
         scores, counted, live = pool.scores.detach(), pool.valid, pool.live[:, None]
         parts = {"live": counted & live, "queue": counted & ~live}
-        stats |= score_stats(scores, positive, counted, pool.row_weight, parts)
-    if detail >= Detail.HISTOGRAMS:
-        spans = spans_of(stats) if pool.row_weight is None else None
-        stats |= histograms(scores, positive, pool.valid, spans)
+        stats |= distribution(detail, scores, positive, counted, parts, pool.row_weight)
     return stats
 
 
@@ -116,6 +120,43 @@ def one_vs_rest(z: Tensor) -> Tensor:
     return (log_p - torch.log1p(-p)).scatter(1, best, z.gather(1, best) - rivals)
 
 
+def distribution(
+    detail: Detail,
+    scores: Tensor,
+    positive: Tensor,
+    valid: Tensor,
+    parts: Mapping[str, Tensor],
+    row_weight: Tensor | None = None,
+) -> Stats:
+    """What is asked of the distribution of `[M, C]` scores; see `score_stats` and `histograms`."""
+    bins = detail >= Detail.HISTOGRAMS
+    if row_weight is None and on_host(scores):
+        masks = {name: mask.numpy() for name, mask in parts.items()}
+        table = host_statistics.distribution(
+            scores.numpy(), positive.numpy(), valid.numpy(), masks, bins=bins
+        )
+        return from_host(table, scores.dtype)
+    stats = score_stats(scores, positive, valid, row_weight, parts)
+    if bins:
+        spans = spans_of(stats) if row_weight is None else None
+        stats |= histograms(scores, positive, valid, spans)
+    return stats
+
+
+def on_host(scores: Tensor) -> bool:
+    """Whether these are scores that NumPy describes."""
+    return scores.numel() <= HOST_ENTRIES and looks_are_free(scores)
+
+
+def from_host(table: Mapping[str, Any], dtype: torch.dtype) -> Stats:
+    """NumPy's results as tensors of a type; marks and the counts of histograms keep their own."""
+    stats = {name: torch.as_tensor(value) for name, value in table.items()}
+    return {
+        name: value if value.dtype is torch.bool or name.endswith("_hist") else value.to(dtype)
+        for name, value in stats.items()
+    }
+
+
 def score_stats(
     scores: Tensor,
     positive: Tensor,
@@ -133,8 +174,6 @@ def score_stats(
     if row_weight is not None:
         tables = [_quantiles(scores, mask, row_weight) for mask in masks.values()]
         area = auroc(scores, positive, valid, row_weight)
-    elif scores.shape[1] == 1 and len(scores) < SELECT_ROWS and looks_are_free(scores):
-        tables, area = _of_one_class(scores, list(masks.values()))
     else:
         tables, area = _from_one_sort(scores, list(masks.values()))
     table_of = dict(zip(masks, tables, strict=True))
@@ -148,17 +187,6 @@ def score_stats(
         "score_max": everything[:, -1],
         "pool_auroc": area,
     }
-
-
-def _of_one_class(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """What `_from_one_sort` returns, for a single class on the CPU: NumPy's calls cost a third."""
-    values = scores.numpy()
-    _, pos, neg, *_ = parts = [np.sort(values[mask.numpy()]) for mask in masks]
-    # The negatives below each positive, and half of those tied with it.
-    wins = sum(int(neg.searchsorted(pos, side).sum()) for side in ("left", "right")) / 2
-    pairs = len(pos) * len(neg)
-    tables = of_sorted(parts, QUANTILE_LEVELS, "linear")
-    return list(tables[:, None]), scores.new_tensor([wins / pairs if pairs else math.nan])
 
 
 def _from_one_sort(scores: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], Tensor]:
@@ -246,7 +274,7 @@ def histograms(
     """
     negative = valid & ~positive
     if spans is None:
-        spans = quantile(scores, _HISTOGRAM_SPAN, positive), quantile(scores, _HISTOGRAM_SPAN, negative)
+        spans = quantile(scores, HISTOGRAM_SPAN, positive), quantile(scores, HISTOGRAM_SPAN, negative)
     low, high = torch.fmin(spans[0][0], spans[1][0]), torch.fmax(spans[0][1], spans[1][1])
     largest = torch.finfo(scores.dtype).max
     if not all_true(low.isfinite() & high.isfinite()):
@@ -271,7 +299,7 @@ def histograms(
 
 def spans_of(stats: Stats) -> tuple[Tensor, Tensor]:
     """What histograms span, from the quantiles of both kinds."""
-    places = [QUANTILE_LEVELS.index(level) for level in _HISTOGRAM_SPAN]
+    places = [QUANTILE_LEVELS.index(level) for level in HISTOGRAM_SPAN]
     pos, neg = (stats[f"{kind}_score_quantiles"][:, places].t() for kind in ("pos", "neg"))
     return pos, neg
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -83,8 +84,8 @@ class NonfiniteScores(Rule):
         loss, logits = window.newest("loss"), window.newest("nonfinite_count")
         between = window.newest("interval_loss")
         broken = float(logits) if logits is not None else 0.0
-        finite = loss is None or bool(np.isfinite(loss))
-        if finite and broken == 0 and (between is None or np.isfinite(between)):
+        finite = loss is None or math.isfinite(loss)
+        if finite and broken == 0 and (between is None or math.isfinite(between)):
             return []
         valid = window.newest("valid")
         if not finite and broken == 0 and valid is not None and not valid.any():
