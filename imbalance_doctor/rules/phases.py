@@ -66,16 +66,25 @@ def at_chance(window: Window, evaluations: int) -> Bools:
 
     Needs `average_precision`, `auroc`, `positive_rate` and `positives`; nobody where there are too few.
     """
+    found = imprecise(window, evaluations)
+    if found.any():
+        found &= (window.eval_series("auroc").last(evaluations).values < CHANCE_AUROC).all(axis=0)
+    return found
+
+
+def imprecise(window: Window, evaluations: int, above: float = CHANCE_ABOVE) -> Bools:
+    """Classes whose average precision is about that of random scores in each of the newest evaluations, [C].
+
+    `above` is how far, in multiples of the positive rate (at a low rate), it may be above it.
+    """
     precision = window.eval_series("average_precision").last(evaluations).values
     rates = window.eval_series("positive_rate").values[-1]
     if len(precision) < evaluations:
         return np.zeros(rates.shape, dtype=np.bool_)
     varies = rates * (1.0 - rates)
     errors = np.sqrt(varies / np.maximum(window.eval_series("positives").values[-1], 1.0))
-    bound = rates + np.maximum(CHANCE_ABOVE * varies, CHANCE_ERRORS * errors)
+    bound = rates + np.maximum(above * varies, CHANCE_ERRORS * errors)
     found: Bools = (precision <= bound).all(axis=0)
-    if found.any():
-        found &= (window.eval_series("auroc").last(evaluations).values < CHANCE_AUROC).all(axis=0)
     return found
 
 

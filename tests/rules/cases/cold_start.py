@@ -28,6 +28,10 @@ def after(value: float, before: float = 0.8) -> object:
 CASES = [
     case("falls and stays", "sick", after(0.5), "warning"),
     case("half the weight already", "sick", after(0.5), "warning", final_main_weight=0.5),
+    case("rises, then falls", "sick", lambda n: 0.45 if n < 8 else 0.6 if n < 12 else 0.4, "warning"),
+    case("one high evaluation", "borderline", lambda n: 0.6 if n == 10 else 0.45, None),
+    case("had little to lose", "sick", after(0.05, before=0.12), "warning"),
+    case("lost a little of it", "borderline", after(0.09, before=0.12), None),
     case("a little lower", "borderline", after(0.76), None),
     case("within the noise of 20 positives", "borderline", after(0.65), None, positives=20),
     case("on its way back", "borderline", lambda n: 0.8 if n < 8 else 0.3 + 0.03 * (n - 8), None),

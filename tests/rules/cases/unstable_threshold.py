@@ -1,7 +1,7 @@
 from tests.rules.cases import QUEUE, Case, counts
 
-RECALL = {**QUEUE, "quantile": 0.01}
-MANY = {**QUEUE, "quantile": 0.05}
+RECALL = {**QUEUE, "quantile": 0.005}
+MANY = {**QUEUE, "quantile": 0.01}
 
 
 def at(threshold: object, iqr: object = 1.0, name: str = "threshold") -> dict[str, object]:
@@ -21,11 +21,14 @@ CASES = [
         "pauc_at_budget",
         at(swinging(1.0), name="t_beta"),
         "info",
-        {**QUEUE, "beta": 0.01},
+        {**QUEUE, "beta": 0.005},
     ),
-    Case("a fifth of the spread", "borderline", "recall_at_quantile", at(swinging(0.199)), None, RECALL),
+    Case("a tenth of the spread", "borderline", "recall_at_quantile", at(swinging(0.099)), None, RECALL),
+    Case("a little more", "borderline", "recall_at_quantile", at(swinging(0.101)), "info", RECALL),
     Case("drifts fast", "borderline", "recall_at_quantile", at(lambda n: 1.0 * n), None, RECALL),
-    Case("jumps at a good number", "borderline", "recall_at_quantile", at(swinging(1.0)), None, MANY),
+    Case(
+        "jumps with twelve rows above it", "borderline", "recall_at_quantile", at(swinging(1.0)), None, MANY
+    ),
     Case("young", "borderline", "recall_at_quantile", at(swinging(1.0)), None, RECALL, records=19),
     Case(
         "spread in some records",
