@@ -23,11 +23,13 @@ RECALL, FIRST, FALSE_ALARMS = 0.95, 0.85, 0.02
 JUDGED = ("found", "in_time", "first", "exactly_first")
 
 
-#: How the faults of schedules were made to come about.
+#: How faults that need a model that has learnt something were made to come about.
 PLANTS = (
-    "A fault of a schedule depends on how fast a family is learnt: a warmup is too long where precision has "
-    "stopped rising, and a model trained before where it is a good one. Steps and rates of these plants were "
-    "set by validation curves of seed 41, which no rule was asked about.\n\n"
+    "Some faults depend on how fast a family is learnt: a warmup is too long where precision has stopped "
+    "rising, labels look wrong once the others are told apart, an objective is met once the loss has come "
+    "down, and what cannot be learnt at all does not oscillate. Steps, rates and noise of these plants, which "
+    "differ for images and tumours, were set by training losses and validation curves of seeds 41 and 42, "
+    "which no rule was asked about.\n\n"
 )
 
 
