@@ -27,9 +27,9 @@ JUDGED = ("found", "in_time", "first", "exactly_first")
 PLANTS = (
     "Some faults depend on how fast a family is learnt: a warmup is too long where precision has stopped "
     "rising, labels look wrong once the others are told apart, an objective is met once the loss has come "
-    "down, and what cannot be learnt at all does not oscillate. Steps, rates and noise of these plants, which "
-    "differ for images and tumours, were set by training losses and validation curves of seeds 41 and 42, "
-    "which no rule was asked about.\n\n"
+    "down, and what cannot be learnt at all does not oscillate. Steps, rates and noise of these plants, "
+    "which differ for images and tumours, were set by training losses and validation curves of seeds 41 and "
+    "42, which no rule was asked about.\n\n"
 )
 
 
