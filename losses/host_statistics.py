@@ -10,8 +10,9 @@ Logits are `[N, C]` of float32 or float64, and results have the names, shapes an
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -34,8 +35,19 @@ _EASY_LOGIT = math.log(EASY_ABOVE / (1 - EASY_ABOVE))
 _LOWER, _UPPER, _FIRST, _LAST = (QUANTILE_LEVELS.index(level) for level in (0.25, 0.75, *HISTOGRAM_SPAN))
 _STEPS = np.linspace(0, 1, HISTOGRAM_BINS + 1)
 
-#: 0 / 0 is nan and exp(1000) is inf, on purpose, as they are in torch.
-_quietly = np.errstate(all="ignore")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _quietly(compute: Callable[P, R]) -> Callable[P, R]:
+    """0 / 0 is nan and exp(1000) is inf, on purpose, as they are in torch."""
+
+    @wraps(compute)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(all="ignore"):  # as a decorator it cannot be nested before NumPy 2
+            return compute(*args, **kwargs)
+
+    return quiet
 
 
 @_quietly
@@ -70,6 +82,7 @@ def row_stats(
     z: Floats, ids: Numbers, detail: Detail, elements: Floats | None, ignore_index: int | None
 ) -> Table:
     """Of classes that exclude each other; `ids` and, where known, `elements` are `[N]`."""
+    ids = ids.astype(np.intp, copy=False)
     counted = None if ignore_index is None else ids != ignore_index
     z, finite, nonfinite = _finite(z, counted)
     if finite is not None:
