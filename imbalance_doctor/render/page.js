@@ -272,6 +272,7 @@
     layout.hovermode = "closest";
     layout.annotations = [];
     layout.shapes = [];
+    layout.margin.t = 46; // the buttons above, then the titles
     const gapX = 0.07, tall = 165, gapPx = 72, inner = rows * tall + (rows - 1) * gapPx;
     const w = (1 - gapX * (columns - 1)) / columns, h = tall / inner, gapY = gapPx / inner;
     const named = new Set();
@@ -282,10 +283,13 @@
         if (made.length) named.add(name);
         traces.push(...made);
       }
-      const count = (side) => whole(histogram[side].reduce((a, b) => a + b, 0));
+      const count = (side, kind) => {
+        const rows = histogram[side].reduce((a, b) => a + b, 0);
+        return `${whole(rows)} ${kind}${rows === 1 ? "" : "s"}`;
+      };
       layout.annotations.push({ xref: "paper", yref: "paper", x: left, y: top, xanchor: "left", yanchor: "bottom",
         showarrow: false, align: "left", font: { size: 11.5 },
-        text: `<b>step ${whole(histogram.step)}</b>  ${count("pos")} positives, ${count("neg")} negatives` });
+        text: `<b>step ${whole(histogram.step)}</b>  ${count("pos", "positive")}, ${count("neg", "negative")}` });
       layout[`xaxis${axis}`] = { ...axisBase, domain: [left, left + w], anchor: `y${axis}`, nticks: 6,
         title: { text: "score (logits)", font: { size: 11 }, standoff: 4 } };
       layout[`yaxis${axis}`] = { ...axisBase, domain: [Math.max(0, top - h), top], anchor: `x${axis}`, nticks: 4,

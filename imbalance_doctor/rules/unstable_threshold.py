@@ -73,8 +73,8 @@ class UnstableThreshold(Rule):
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
-        "the threshold of {class_label} jumps by {jump:.2g} from record to record, {jump_in_spreads:.0%} of "
-        "the spread of its scores and {jump_in_temperatures:.2g} temperatures."
+        "the threshold of {class_label} jumps by {jump:.2g} from record to record: {jump_in_spreads:.2g} "
+        "times the spread of its scores, and {jump_in_temperatures:.2g} temperatures."
     )
     cause: ClassVar[str] = (
         "few scores lie near it: {rows_above:.2g} rows of the pool are above a quantile of {quantile:.3g}."
