@@ -74,16 +74,18 @@
       }
       seen.add(key);
       const last = labels[labels.length - 1];
-      if (last && event.step - last.x < room) {
-        last.more += 1;
+      // A treatment is named whatever else was found there, which takes more room.
+      if (last && event.step - last.x < (last.also ? 1.6 * room : room)) {
+        if (event.colour === TREATED && last.colour !== QUIET) last.also = `, ${event.text}`;
+        else last.more += 1;
         // A finding matters more than the phase in which it fell.
         if (last.colour === QUIET) Object.assign(last, { text: event.text, colour: event.colour });
       }
-      else labels.push({ x: event.step, text: event.text, colour: event.colour, more: 0 });
+      else labels.push({ x: event.step, text: event.text, colour: event.colour, more: 0, also: "" });
     }
     const annotations = labels.map((label) => ({ xref: "x", yref: "paper", x: label.x, y: 1, yanchor: "bottom",
       xanchor: (label.x - data.span[0]) / span > 0.92 ? "right" : label.x - data.span[0] < span * 0.04 ? "left" : "center",
-      showarrow: false, text: safe(label.text) + (label.more ? ` +${label.more}` : ""),
+      showarrow: false, text: safe(label.text) + (label.more ? ` +${label.more}` : "") + label.also,
       font: { size: 10.5, color: label.colour } }));
     return { shapes, annotations };
   }
