@@ -98,8 +98,14 @@ def _quantile(
     return _unweighted(columns, levels, None if mask is None else mask.t(), interpolation)
 
 
-@lru_cache(maxsize=64)
 def _levels(q: tuple[float, ...], device: torch.device) -> Tensor:
+    if torch.compiler.is_compiling():  # a graph keeps its constants, and warns of a cache
+        return torch.tensor(q, dtype=torch.float64, device=device)
+    return _kept_levels(q, device)
+
+
+@lru_cache(maxsize=64)
+def _kept_levels(q: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(q, dtype=torch.float64, device=device)
 
 
