@@ -5,8 +5,9 @@ spreads, gradients), when the rules are asked, at every fifth; histograms, some 
 
 Records are `every` steps apart at first. Most faults show in the first hundreds of steps, and what a rule
 looks back on grows with the run, so records grow apart with it: by a tenth of their number, up to twenty
-times `every`. A record costs about one small training step: a few per cent of a short run of such steps, and
-less of a long one. Whoever asks for every step gets every step.
+times `every`. A record costs about two small training steps, 1 ms itself and half of that in the ten steps
+after it, whose caches it has emptied: a few per cent of a short run of such steps, and less of a long one.
+Whoever asks for every step gets every step.
 """
 
 from __future__ import annotations
