@@ -94,11 +94,11 @@ def _head(figures: Figures) -> str:
         "Every figure on this page is from a real training run, watched by a `Doctor` as a user's run would "
         "be. A planted fault is a difference in configuration, data or loop, never in a log; its healthy "
         "twin differs in the fault alone. Seeds: " + seeds + ". No threshold was set by looking at runs of "
-        f"these seeds. None was set on the families {' and '.join(HELD_OUT)}; two of them (the jump of "
+        f"these seeds. None was set on the families {' and '.join(HELD_OUT)}; two thresholds (the jump of "
         "IMB303, the share of a low precision in IMB507) were set on other families after curves of images "
         "at seeds 41 and 42 had been seen, and account for at most 4 of the finds there. Shares are given "
-        "with 95 % Wilson intervals; runs that share a family or a seed are not independent, so that the intervals "
-        "are somewhat narrow.\n\n" + table(("", "share", "aim", ""), rows)
+        "with 95 % Wilson intervals; runs that share a family or a seed are not independent, so that the "
+        "intervals are somewhat narrow.\n\n" + table(("", "share", "aim", ""), rows)
     )
 
 
