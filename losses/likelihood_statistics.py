@@ -18,7 +18,7 @@ from losses import host_statistics
 from losses._checks import looks_are_free
 from losses.diagnostics import EASY_ABOVE, Detail, Stats
 from losses.pool import wide_dtype
-from losses.statistics import distribution, from_host, on_host, one_vs_rest, share
+from losses.statistics import as_tensors, distribution, on_host, one_vs_rest, share
 
 #: Logits whose distribution is taken; of more rows, every k-th. The statistics of a million take a quarter of
 #: a second on one core, and a quantile of a million draws varies by a thousandth of their spread.
@@ -108,7 +108,7 @@ def likelihood_stats(
         ValueError: If the shapes fit neither.
     """
     found = described(logits, targets, detail, elements, multiclass, ignore_index)
-    stats = from_host(found, wide_dtype(logits.dtype))
+    stats = as_tensors(found, wide_dtype(logits.dtype))
     if loss is not None and loss.dim() == 0:
         stats["loss"] = loss.detach()
     return stats

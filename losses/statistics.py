@@ -135,7 +135,7 @@ def distribution(
         table = host_statistics.distribution(
             scores.numpy(), positive.numpy(), valid.numpy(), masks, bins=bins
         )
-        return from_host(table, scores.dtype)
+        return as_tensors(table, scores.dtype)
     stats = score_stats(scores, positive, valid, row_weight, parts)
     if bins:
         spans = spans_of(stats) if row_weight is None else None
@@ -148,8 +148,8 @@ def on_host(scores: Tensor) -> bool:
     return scores.numel() <= HOST_ENTRIES and looks_are_free(scores)
 
 
-def from_host(table: Mapping[str, Any], dtype: torch.dtype) -> Stats:
-    """NumPy's results as tensors of a type; marks and the counts of histograms keep their own."""
+def as_tensors(table: Mapping[str, Any], dtype: torch.dtype) -> Stats:
+    """NumPy's results, or a device's, as tensors of a type; marks and counts of histograms keep their own."""
     stats = {name: torch.as_tensor(value) for name, value in table.items()}
     return {
         name: value if value.dtype is torch.bool or name.endswith("_hist") else value.to(dtype)

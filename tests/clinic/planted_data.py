@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from losses import RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 from tests.clinic.clinic import ClinicRun
+from tests.clinic.families import LEARNT
 
 if TYPE_CHECKING:
     from tests.clinic.catalogue import Planted
@@ -47,9 +48,6 @@ HARD: dict[str, dict[str, float]] = {
     "images": {},
     "tumours": {"jitter": 2.0},
 }
-
-#: Steps in which a family has learnt what it can, by its validation curve: scores tell of labels only then.
-LEARNT = {"images": 1000}
 
 
 def mislabelled(share: float, rate: float) -> Tamper:

@@ -11,14 +11,10 @@ from torch import Tensor, nn
 
 from losses import LossWarmupWrapper
 from tests.clinic.clinic import Batch, ClinicRun
-from tests.clinic.families import FAMILIES
-from tests.clinic.planted_data import LEARNT
+from tests.clinic.families import FAMILIES, LEARNT
 
 if TYPE_CHECKING:
     from tests.clinic.catalogue import Planted
-
-#: Steps that unwatched training takes until a model of a family is a good one, by its validation curve.
-SCHOOLING = {"images": 1000}
 
 Tamper = Callable[[int, Tensor, Tensor], Batch]
 Loop = Callable[[int, nn.Module, nn.Module, torch.optim.Optimizer], None]
@@ -82,7 +78,7 @@ def pretrain(run: ClinicRun, model: nn.Module, weight: float = 1.0) -> None:
     draw = drawing(run, 999)
     loss_fn = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(weight))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(SCHOOLING.get(run.family, 200)):
+    for _ in range(LEARNT.get(run.family, 200)):
         x, y = draw(256)
         optimizer.zero_grad()
         loss_fn(model(x)[:, 0], y.float()).backward()

@@ -39,44 +39,29 @@ def untrained(name: str, sort: str, expect: str | None, norms: list[float], pred
     )
 
 
+def in_training(name: str, sort: str, expect: str | None, pool_auroc: float, auroc: float = 0.5) -> Case:
+    """Average precision at chance; the AUROC of training rows and that of validation."""
+    return Case(
+        name,
+        sort,  # type: ignore[arg-type]
+        "bce",
+        counts(positives=5.0, live=5.0, pool_auroc=pool_auroc),
+        expect,  # type: ignore[arg-type]
+        records=41,
+        evals=evals(0.025, auroc),
+        evaluations=20,
+        eval_every=20,
+    )
+
+
 CASES = [
     untrained("weighs nothing", "sick", "error", [0.1, 0.0]),
     untrained("hardly weighs", "borderline", None, [0.1, 1e-9]),
     untrained("finished", "borderline", None, [0.1, 0.0], 5.0),
     untrained("nothing is trained", "borderline", None, [0.0, 0.0]),
-    Case(
-        "told apart in training",
-        "sick",
-        "bce",
-        counts(positives=5.0, live=5.0, pool_auroc=0.99),
-        "warning",
-        records=41,
-        evals=evals(0.025),
-        evaluations=20,
-        eval_every=20,
-    ),
-    Case(
-        "what the others leave over, random in training",
-        "sick",
-        "bce",
-        counts(positives=5.0, live=5.0, pool_auroc=0.5),
-        "warning",
-        records=41,
-        evals=evals(0.025, 0.7),
-        evaluations=20,
-        eval_every=20,
-    ),
-    Case(
-        "what the others leave over, told apart in training",
-        "borderline",
-        "bce",
-        counts(positives=5.0, live=5.0, pool_auroc=0.65),
-        None,
-        records=41,
-        evals=evals(0.025, 0.7),
-        evaluations=20,
-        eval_every=20,
-    ),
+    in_training("told apart in training", "sick", "warning", 0.99),
+    in_training("what the others leave over, random in training", "sick", "warning", 0.5, auroc=0.7),
+    in_training("what the others leave over, told apart in training", "borderline", None, 0.65, auroc=0.7),
     case("at chance", "sick", "warning", evals(0.025)),
     case(
         "one of three",
