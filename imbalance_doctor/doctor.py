@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,7 +27,6 @@ from imbalance_doctor.records import (
     EndRecord,
     EvalRecord,
     RunInfo,
-    StepRecord,
     TreatmentRecord,
     WatchRecord,
 )
@@ -130,7 +130,7 @@ class Doctor:
             },
         )
         self._journal = Journal(info, chosen, self.run_dir, tensorboard)
-        self._watchers = Watchers(every, total_steps)
+        self._watchers = Watchers(every, total_steps, self._journal.note)
         self._optimizer = optimizer
         self._process = os.getpid()
         self._steps = 0  # calls of `step`, which is what the schedule counts
@@ -157,6 +157,7 @@ class Doctor:
             ValueError: The name is taken, or the loss is watched already.
         """
         watcher = self._watchers.add(loss_fn, name, self._steps)
+        self._settle()
         if self._step is not None:  # others are put on record at the first step
             self._put_on_record(watcher, self._step)
 
@@ -187,13 +188,8 @@ class Doctor:
         number = self._next_step() if step is None else int(step)
         changed = self._begin(number) if self._step is None else []
         self._step = number
-        values: dict[str, float] | None = None
-        for watcher, stats, note in self._watchers.take(current):
-            values = self._metrics(metrics) if values is None else values
-            if stats:
-                changed += self._journal.take(StepRecord(number, watcher.name, stats, values))
-            if note:
-                self._journal.note(note)
+        for record in self._watchers.take(current, number, partial(self._metrics, metrics)):
+            changed += self._journal.take(record)
         self._watchers.arm(self._steps)
         untold, self._untold = self._untold, []
         return untold + self._speak(changed)
@@ -229,14 +225,13 @@ class Doctor:
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
             return
+        self._settle()
         if self._step is None:
             # Only the first step tells where this session begins, and what it supersedes.
             self._early.append((number, values))
         else:
             record = EvalRecord(self._step if number is None else number, values)
-            self._untold += self._speak(self._journal.take(record))
-            if self._untold:
-                self._watchers.wake = 0  # the next step has something to return
+            self._return_later(self._journal.take(record))
 
     def evaluation(self, step: int | None = None, *, budget: float | None = None) -> Evaluation:
         """Collect validation in batches, and record it once: `log_eval` for what does not fit into one call.
@@ -292,6 +287,7 @@ class Doctor:
             raise ValueError(f"{code} is about {loss!r}, which this doctor does not watch")
         if self._closed:
             raise ValueError("this doctor is closed; a treatment needs a run that goes on")
+        self._settle()
         return watcher
 
     def _treated(
@@ -313,6 +309,7 @@ class Doctor:
         """
         if self._closed:
             return
+        self._settle()
         changed = []
         if self._step is None and self._early:
             self._step = 0
@@ -342,6 +339,7 @@ class Doctor:
             The step, and the findings so far. Where the run has a log, a resumed `Doctor` reads what came
             before from there, and needs the step alone.
         """
+        self._settle()
         return {
             "version": STATE,
             "step": self._step,
@@ -374,11 +372,13 @@ class Doctor:
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, open ones first."""
+        self._settle()
         return self._journal.checkup.findings
 
     @property
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
+        self._settle()
         parts = (self._watchers.statistics, self._watchers.transfer, self._reading)
         notes = [*failures(*parts), *self._journal.notes]
         found = self._journal.checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
@@ -391,6 +391,7 @@ class Doctor:
         Raises:
             LogError: The log cannot be read back.
         """
+        self._settle()
         return self._journal.run
 
     # --- inside -----------------------------------------------------------------------------------------
@@ -409,6 +410,21 @@ class Doctor:
             changed += self._journal.take(EvalRecord(step if number is None else number, values))
         self._early.clear()
         return changed
+
+    def _settle(self) -> None:
+        """Put on record what waits for the next look: something that comes after it is about to be."""
+        if self._closed or os.getpid() != self._process:
+            return
+        changed: list[Finding] = []
+        for record in self._watchers.settle():
+            changed += self._journal.take(record)
+        self._return_later(changed)
+
+    def _return_later(self, changed: Sequence[Finding]) -> None:
+        """Tell findings now, between two steps, and return them from the next one."""
+        self._untold += self._speak(changed)
+        if self._untold:
+            self._watchers.wake = 0  # the next step has something to return
 
     def _put_on_record(self, watcher: Watcher, step: int) -> list[Finding]:
         watcher.rank_local = self._journal.info.rank > 0 and watcher.info.gathers

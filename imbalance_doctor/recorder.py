@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from imbalance_doctor.plain_losses import Call
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
 from losses.gradients import gradient_norms
 from losses.likelihood import config_of, kind_of
-from losses.likelihood_statistics import described, labels_of
 
 #: Losses of single steps that are kept for their mean: ten times what lies between two records.
 MOST_LOSSES = 1000
@@ -48,6 +48,24 @@ class _PlainHook:
         return type(self), ()
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a step that was due leaves behind.
+
+    Attributes:
+        main: The statistics of one forward, or that forward, yet to be described.
+        losses: The loss of each forward.
+    """
+
+    main: dict[str, Any] | Call
+    losses: list[Tensor]
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether it can be read later as well."""
+        return isinstance(self.main, Call) and self.main.may_wait
+
+
 class Watcher:
     """Listens to one loss: sums up every training forward, and keeps what one of them reports in full.
 
@@ -73,7 +91,7 @@ class Watcher:
         self.rank_local = False
         self._guarded = guarded
         self._detail = Detail.LOSS
-        self._pending: dict[str, Any] | None = None
+        self._pending: dict[str, Any] | Call | None = None
         self._losses: list[Tensor] = []
         self._phase: float | None = None
         self._handle: Handle | None = None
@@ -104,25 +122,29 @@ class Watcher:
         else:
             self.remove()
 
-    def take(self) -> dict[str, Array] | None:
-        """What a step that was due leaves behind, on the host; None where it leaves nothing."""
+    def take(self) -> Heard | None:
+        """What a step that was due leaves behind; None where it leaves nothing."""
         pending, self._pending = self._pending, None
         losses, self._losses = self._losses, []
-        if pending is None:
-            return None
-        if losses:
-            several = len(losses) > 1
-            pending["interval_loss"] = torch.stack(losses).float().mean() if several else losses[0]
-        if self.rank_local:
-            pending = {name: value for name, value in pending.items() if name in RANK_LOCAL}
-        return to_host(pending)
+        return None if pending is None else Heard(pending, losses)
 
-    def recorded(self, stats: Mapping[str, Array] | None) -> None:
-        """A step that was due is over."""
-        step = self.schedule.due
-        self.schedule.recorded()
-        self.missed += stats is None
-        phase = float(stats["phase"]) if stats is not None and "phase" in stats else self._phase
+    def read(self, heard: Heard) -> dict[str, Any] | None:
+        """The statistics of what was taken; None if they cannot be made."""
+        stats: dict[str, Any] | None = self._guarded(self._read, heard)
+        return stats
+
+    def _read(self, heard: Heard) -> dict[str, Any]:
+        stats = heard.main.stats() if isinstance(heard.main, Call) else heard.main
+        if heard.losses:
+            several = len(heard.losses) > 1
+            stats["interval_loss"] = torch.stack(heard.losses).float().mean() if several else heard.losses[0]
+        if self.rank_local:
+            stats = {name: value for name, value in stats.items() if name in RANK_LOCAL}
+        return stats
+
+    def recorded(self, step: int, stats: Mapping[str, Array]) -> None:
+        """The step with this number, counted from 0, has left a record."""
+        phase = float(stats["phase"]) if "phase" in stats else self._phase
         if phase != self._phase and self._phase is not None:
             self.schedule.restart(step + 1)
         self._phase = phase
@@ -150,7 +172,7 @@ class Watcher:
             self._pending = stats
 
     def _receive_gradients(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
-        if self._pending is not None:
+        if isinstance(self._pending, dict):
             self._pending |= stats
 
     def _hear_loss(self, loss: Tensor) -> None:
@@ -162,75 +184,31 @@ class Watcher:
 
     def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
+        if detail > Detail.NOTHING:
+            self._guarded(self._hear_call, module, args, kwargs, out, detail)
+
+    def _hear_call(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
+    ) -> None:
+        call = Call.of(module, args, kwargs, out, detail)
+        if call.loss is not None:
+            self._hear_loss(call.loss)
         if detail is Detail.LOSS:
-            if isinstance(out, Tensor):
-                self._hear_loss(out.detach())
-        elif detail > Detail.LOSS:
-            stats = self._guarded(_plain_stats, module, args, kwargs, out, detail)
-            if stats:
-                self._receive(module, stats)
-                if detail >= Detail.SCORES:
-                    self._guarded(self._watch_gradient, module, args, kwargs)
+            return
+        # All of it after the step, in one go: torch and NumPy take three times as long for their first call
+        # in the middle of a training step as for the next ones. A large batch has no such cold start to save.
+        small = call.is_small
+        self._pending = call.kept() if small else call.stats()
+        if detail >= Detail.SCORES and call.logits.requires_grad:
+            hook = self._keep_gradient if small else partial(self._split_gradient, call.labels())
+            call.logits.register_hook(partial(self._guarded, hook))  # type: ignore[no-untyped-call]
 
-    def _watch_gradient(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        logits, targets = _read(args, kwargs)
-        if logits.requires_grad:
-            labels = labels_of(logits, targets, multiclass=_excludes(module), ignore_index=_ignored(module))
-            logits.register_hook(partial(self._guarded, self._gradient, labels))  # type: ignore[no-untyped-call]
+    def _keep_gradient(self, gradient: Tensor) -> None:
+        if isinstance(self._pending, Call):
+            self._pending.gradient = gradient.clone()
 
-    def _gradient(self, labels: tuple[Tensor, Tensor | None], gradient: Tensor) -> None:
+    def _split_gradient(self, labels: tuple[Tensor, Tensor | None], gradient: Tensor) -> None:
         self._receive_gradients(self.module, gradient_norms(gradient, *labels))
-
-
-def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """The logits and targets that a loss was called with."""
-    given = [*args, *kwargs.values()]
-    if len(given) < 2 or not all(isinstance(value, Tensor) for value in given[:2]):
-        raise TypeError(
-            "expected the watched loss to be called with (logits, targets) tensors; "
-            f"got {[type(value).__name__ for value in given]}"
-        )
-    return given[0], given[1]
-
-
-def _excludes(module: nn.Module) -> bool | None:
-    """Whether the loss takes classes that exclude each other; None where its inputs must tell."""
-    kind = kind_of(module)
-    return None if kind == "other" else kind == "cross_entropy"
-
-
-def _ignored(module: nn.Module) -> int | None:
-    return getattr(module, "ignore_index", None)
-
-
-def _plain_stats(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
-) -> dict[str, Any]:
-    """Statistics of a loss that knows nothing of us, from the logits, targets and loss of its call."""
-    logits, targets = _read(args, kwargs)
-    elements = _elements(module, logits.detach(), targets) if detail >= Detail.SCORES else None
-    stats = dict(described(logits, targets, detail, elements, _excludes(module), _ignored(module)))
-    if isinstance(out, Tensor):
-        stats["loss"] = out.detach().mean() if out.dim() else out.detach()
-    return stats
-
-
-def _elements(module: nn.Module, logits: Tensor, targets: Tensor) -> Tensor | None:
-    """The loss of each element (BCE) or row (cross-entropy); None where the module keeps it to itself."""
-    if type(module) is nn.BCEWithLogitsLoss:
-        return F.binary_cross_entropy_with_logits(
-            logits, targets.to(logits), module.weight, pos_weight=module.pos_weight, reduction="none"
-        )
-    if type(module) is nn.CrossEntropyLoss and not targets.is_floating_point():
-        return F.cross_entropy(
-            logits,
-            targets,
-            module.weight,
-            ignore_index=module.ignore_index,
-            label_smoothing=module.label_smoothing,
-            reduction="none",
-        )
-    return None
 
 
 def to_host(stats: Mapping[str, Any]) -> dict[str, Array]:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 #: What each part of imbalance_doctor may import from it. Order is the direction of the data.
 MAY_IMPORT = {
     "records": set(),
+    "plain_losses": set(),
     "findings": {"render"},  # inside methods, when a diagnosis is shown
     "metrics": {"records"},
     "history": {"records"},
