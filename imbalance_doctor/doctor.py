@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -49,7 +50,7 @@ class Doctor:
     Args:
         run_dir: Where the run log goes (see `load_run`). None keeps everything in memory.
         every: Steps from one record to the next. The loss itself is followed at every step; records grow
-            apart as the run grows, up to ten times this, and quantiles and histograms are in some of them
+            apart as the run grows, up to twenty times this, and quantiles and histograms are in some of them
             only (see `imbalance_doctor.schedule`). 1 records every step to the end, to look into a fault.
         total_steps: Length of the run, where known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
@@ -133,12 +134,15 @@ class Doctor:
         self._watchers = Watchers(every, total_steps, self._journal.note)
         self._optimizer = optimizer
         self._process = os.getpid()
+        # For whoever never closes: at the end of this doctor, or of its process.
+        weakref.finalize(self, self._journal.close)
         self._steps = 0  # calls of `step`, which is what the schedule counts
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
         self._resumed: list[Finding] = []  # findings of that session
         self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
-        self._untold: list[Finding] = []  # opened since the last step, by an evaluation
+        self._unspoken: list[Finding] = []  # opened since the last step, by records that somebody read
+        self._untold: list[Finding] = []  # opened and told since the last step, by an evaluation
         self._treatments: list[str] = []  # of this session, in words
         self._closed = False
         self._reading = Guard("the metrics given to step", "they are no longer recorded")
@@ -157,9 +161,8 @@ class Doctor:
             ValueError: The name is taken, or the loss is watched already.
         """
         watcher = self._watchers.add(loss_fn, name, self._steps)
-        self._settle()
         if self._step is not None:  # others are put on record at the first step
-            self._put_on_record(watcher, self._step)
+            self._tell_later(self._put_on_record(watcher, self._step))
 
     # --- the loop ---------------------------------------------------------------------------------------
 
@@ -188,8 +191,10 @@ class Doctor:
         number = self._next_step() if step is None else int(step)
         changed = self._begin(number) if self._step is None else []
         self._step = number
-        for record in self._watchers.take(current, number, partial(self._metrics, metrics)):
-            changed += self._journal.take(record)
+        drafts, may_wait = self._watchers.take(current, number, partial(self._metrics, metrics))
+        self._journal.wait(drafts)
+        if not may_wait:
+            changed += self._journal.settle()
         self._watchers.arm(self._steps)
         untold, self._untold = self._untold, []
         return untold + self._speak(changed)
@@ -219,19 +224,20 @@ class Doctor:
                 targets,
                 budget=chosen,
                 by_column=self._ranks_columns(),
-                ignore_index=self._setting("ignore_index") or IGNORED,
+                ignore_index=self._ignore_index(),
             )
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
             return
-        self._settle()
         if self._step is None:
             # Only the first step tells where this session begins, and what it supersedes.
             self._early.append((number, values))
         else:
             record = EvalRecord(self._step if number is None else number, values)
-            self._return_later(self._journal.take(record))
+            self._untold += self._speak(self._journal.take(record))
+            if self._untold:
+                self._watchers.wake = 0  # the next step has something to return
 
     def evaluation(self, step: int | None = None, *, budget: float | None = None) -> Evaluation:
         """Collect validation in batches, and record it once: `log_eval` for what does not fit into one call.
@@ -287,7 +293,6 @@ class Doctor:
             raise ValueError(f"{code} is about {loss!r}, which this doctor does not watch")
         if self._closed:
             raise ValueError("this doctor is closed; a treatment needs a run that goes on")
-        self._settle()
         return watcher
 
     def _treated(
@@ -295,7 +300,7 @@ class Doctor:
     ) -> TreatmentRecord:
         record = TreatmentRecord(self._step or 0, watcher.info, code, parameter, *change)
         if self._step is not None:
-            self._journal.take(record)
+            self._tell_later(self._journal.take(record))
         self._treatments.append(f"{record.loss.name}: {record}")
         watcher.schedule.restart(self._steps)
         self._watchers.arm(self._steps)
@@ -309,11 +314,11 @@ class Doctor:
         """
         if self._closed:
             return
-        self._settle()
         changed = []
         if self._step is None and self._early:
             self._step = 0
             changed += self._begin(0)
+        changed += self._journal.settle()
         if complete and self._step is not None:
             changed += self._journal.take(EndRecord(self._step))
         self._closed = True
@@ -379,8 +384,7 @@ class Doctor:
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
         self._settle()
-        parts = (self._watchers.statistics, self._watchers.transfer, self._reading)
-        notes = [*failures(*parts), *self._journal.notes]
+        notes = [*failures(*self._watchers.guards, self._reading), *self._journal.notes]
         found = self._journal.checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
         return replace(found, treatments=tuple(self._treatments))
 
@@ -412,30 +416,27 @@ class Doctor:
         return changed
 
     def _settle(self) -> None:
-        """Put on record what waits for the next look: something that comes after it is about to be."""
-        if self._closed or os.getpid() != self._process:
-            return
-        changed: list[Finding] = []
-        for record in self._watchers.settle():
-            changed += self._journal.take(record)
-        self._return_later(changed)
+        """Put down the records that wait: somebody is about to read. Findings are told at the next step."""
+        self._tell_later(self._journal.settle())
 
-    def _return_later(self, changed: Sequence[Finding]) -> None:
-        """Tell findings now, between two steps, and return them from the next one."""
-        self._untold += self._speak(changed)
-        if self._untold:
-            self._watchers.wake = 0  # the next step has something to return
+    def _tell_later(self, changed: Sequence[Finding]) -> None:
+        self._unspoken += changed
+        if self._unspoken:
+            self._watchers.wake = 0
 
     def _put_on_record(self, watcher: Watcher, step: int) -> list[Finding]:
         watcher.rank_local = self._journal.info.rank > 0 and watcher.info.gathers
-        return self._journal.take(WatchRecord(step, watcher.info))
+        changed = self._journal.take(WatchRecord(step, watcher.info))
+        watcher.schedule.resume(self._journal.checkup.history.records_of(watcher.name))
+        return changed
 
     def _metrics(self, given: Mapping[str, Any]) -> dict[str, float]:
         """The numbers to keep beside a record."""
         return self._reading(_numbers, given, self._optimizer) or {}
 
     def _speak(self, changed: Sequence[Finding]) -> list[Finding]:
-        opened = [finding for finding in changed if finding.status == "open"]
+        unspoken, self._unspoken = self._unspoken, []
+        opened = [finding for finding in (*unspoken, *changed) if finding.status == "open"]
         # What all ranks see alike is rank 0's to tell.
         alike = {watcher.name for watcher in self._watchers if watcher.rank_local}
         told = [finding for finding in opened if finding.loss not in alike]
@@ -451,17 +452,20 @@ class Doctor:
         return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
 
     def _budget(self) -> float:
-        return float(self._setting("quantile", "beta") or DEFAULT_BUDGET)
+        return float(self._setting("quantile", "beta", default=DEFAULT_BUDGET))
 
-    def _setting(self, *names: str) -> Any:
+    def _ignore_index(self) -> int:
+        return int(self._setting("ignore_index", default=IGNORED))
+
+    def _setting(self, *names: str, default: float) -> Any:
         """The first of these settings that a watched loss has, or the main loss of a wrapper."""
         for watcher in self._watchers:
             config = watcher.info.config
             config = {**config, **(config.get("main_loss") or {})}
             for name in names:
-                if config.get(name):
+                if config.get(name) is not None:
                     return config[name]
-        return None
+        return default
 
 
 def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:

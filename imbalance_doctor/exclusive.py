@@ -22,14 +22,19 @@ class Writer(Protocol):
 _writers: weakref.WeakValueDictionary[Path, Writer] = weakref.WeakValueDictionary()
 
 
-def claim(path: Path, writer: Writer) -> None:
-    """Make this the writer of a file of this process; an older one is closed.
+def displace(path: Path) -> None:
+    """Close the writer that a file has in this process.
 
     That happens where a cell of a notebook runs twice, or a training function is called again after an error.
     """
     older = _writers.pop(path, None)
-    if older is not None and older is not writer:
+    if older is not None:
         older.close(f"a newer Doctor of this process writes to {path}")
+
+
+def claim(path: Path, writer: Writer) -> None:
+    """Make this the writer of a file of this process; an older one is closed."""
+    displace(path)
     _writers[path] = writer
 
 

@@ -242,6 +242,13 @@ class History:
                     self.run, info, track.step, track.records, track.since, track.treated, track, self._evals
                 )
 
+    def records_of(self, loss: str) -> int:
+        """Records that the newest window of a loss began with or has seen since; 0 without one."""
+        tracks = [track for (name, _), track in self._tracks.items() if name == loss]
+        newest = max((track.step for track in tracks), default=0)
+        # Of a wrapper, the loss that was active: it is younger than the wrapper.
+        return min((track.records for track in tracks if track.step == newest), default=0)
+
     def _add_step(self, record: StepRecord) -> None:
         loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))
         self._current[record.loss] = set()

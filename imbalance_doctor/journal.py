@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from imbalance_doctor import exclusive
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Finding
 from imbalance_doctor.guard import Guard, failures, warn
@@ -37,6 +39,10 @@ TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
 class Journal:
     """The record of one run, as it is made.
 
+    A record may wait: counts of a small batch are described several at once, because torch and NumPy take
+    three times as long for their first call in the middle of a training step as for the next ones. Whatever
+    comes after a record puts it down first, so that nothing can tell that it has waited.
+
     Args:
         info: What is known of the run before its first step.
         rules: The rules to apply.
@@ -50,6 +56,8 @@ class Journal:
         self.info, self.run_dir = info, run_dir
         self.checkup = Checkup(info, rules)
         self._tensorboard = tensorboard
+        self._process = os.getpid()
+        self._waiting: list[Callable[[], StepRecord | None]] = []
         self._records: list[Record] = []  # the run itself, where there is no run_dir
         self._notes: list[str] = []
         self._failed_rules: set[str] = set()
@@ -66,7 +74,7 @@ class Journal:
 
     @property
     def run(self) -> Run:
-        """The run so far.
+        """The run as it was put down so far.
 
         Raises:
             LogError: The log cannot be read back.
@@ -87,24 +95,44 @@ class Journal:
         self.checkup.history.run = self.info
         if self.run_dir is not None:
             path = log_path(self.run_dir, rank)
+            exclusive.displace(path)  # what it still has to say belongs to the run that is read here
             # Findings of the earlier sessions stay open, and are not told again.
             for record in self._logging(earlier_sessions, path, step) or []:
                 self._examining(self.checkup.feed, record)
             if self.checkup.history.records:
                 self._examining(self.checkup.feed, StartRecord(step))
                 resumed = ()  # the log knows more
-            self._log = self._logging(LogWriter, path)
+            self._log = self._logging(LogWriter, path, last_words=self.settle)
             self._write(header(self.info))
         self.checkup.restore(resumed)
         if self._tensorboard and rank == 0:
             self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
 
-    def take(self, record: Record) -> list[Finding]:
-        """Log, examine and draw one record.
+    def wait(self, drafts: Iterable[Callable[[], StepRecord | None]]) -> None:
+        """Put down these records later, in this order and before any other; None is one that was not made."""
+        self._waiting += drafts
+
+    def settle(self) -> list[Finding]:
+        """Put down what waits, unless this process is a fork of the one that heard it.
 
         Returns:
             Findings that it opened, made graver or resolved.
         """
+        waiting, self._waiting = self._waiting, []
+        if not waiting or os.getpid() != self._process:
+            return []
+        made = (draft() for draft in waiting)
+        return [finding for record in made if record is not None for finding in self._put_down(record)]
+
+    def take(self, record: Record) -> list[Finding]:
+        """Log, examine and draw one record, after those that wait.
+
+        Returns:
+            Findings that they opened, made graver or resolved.
+        """
+        return self.settle() + self._put_down(record)
+
+    def _put_down(self, record: Record) -> list[Finding]:
         if self.run_dir is None:
             self._records.append(record)
         elif self._log is not None:
@@ -129,7 +157,10 @@ class Journal:
         self._write(encode_note(text))
 
     def close(self) -> None:
-        """End the log and the panels; a second call does nothing."""
+        """Put down what waits, and end the log and the panels; a second call does nothing."""
+        if os.getpid() != self._process:  # a fork has neither the lock nor the threads of its parent
+            return
+        self.settle()
         if self._log is not None:
             with contextlib.suppress(OSError):  # a full disk says so again; it has been reported
                 self._log.close()

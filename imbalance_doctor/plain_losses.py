@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,10 +22,13 @@ from losses.pool import wide_dtype
 #: microseconds, and statistics of more take so long that a cold start of half a millisecond is little.
 MOST_KEPT = 1 << 16
 
+#: The losses whose elements we can compute, and so split over classes, positives and negatives.
+_WITH_ELEMENTS = (nn.BCEWithLogitsLoss, nn.CrossEntropyLoss)
+
 
 @dataclass
 class Call:
-    """One forward of a loss that knows nothing of us.
+    """One forward of a loss.
 
     Attributes:
         module: The loss.
@@ -32,7 +36,9 @@ class Call:
         targets: The same.
         loss: What it returned, or the mean of that; None if it was no tensor.
         detail: What a record of it is to hold.
+        weights: The `weight` and `pos_weight` that it had, where they say what its elements were.
         gradient: That of the logits, where it is wanted and the backward has been.
+        may_wait: Whether a rule is in no hurry to see it: it is kept, of counts alone, and finite.
     """
 
     module: nn.Module
@@ -40,7 +46,9 @@ class Call:
     targets: Tensor
     loss: Tensor | None
     detail: Detail
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
     gradient: Tensor | None = None
+    may_wait: bool = False
 
     @classmethod
     def of(
@@ -51,7 +59,7 @@ class Call:
         Raises:
             TypeError: These are not logits and targets.
         """
-        given = [*args, *kwargs.values()]
+        given = _in_order(module, args, kwargs)
         if len(given) < 2 or not all(isinstance(value, Tensor) for value in given[:2]):
             raise TypeError(
                 "expected the watched loss to be called with (logits, targets) tensors; "
@@ -60,7 +68,11 @@ class Call:
         loss = None
         if isinstance(out, Tensor):  # a copy, because a loop may scale its loss in place
             loss = out.detach().mean() if out.dim() else out.detach().clone()
-        return cls(module, given[0], given[1], loss, detail)
+        weights = {}
+        if detail >= Detail.SCORES and type(module) in _WITH_ELEMENTS:
+            named = {name: getattr(module, name, None) for name in ("weight", "pos_weight")}
+            weights = {name: value.detach() for name, value in named.items() if value is not None}
+        return cls(module, given[0], given[1], loss, detail, weights)
 
     @property
     def is_small(self) -> bool:
@@ -68,26 +80,25 @@ class Call:
         at_hand = looks_are_free(self.logits) and looks_are_free(self.targets)
         return at_hand and self.logits.numel() <= MOST_KEPT
 
-    @property
-    def may_wait(self) -> bool:
-        """Whether a rule is in no hurry to see it: it is of counts alone, and finite."""
-        return (
-            self.detail is Detail.COUNTS
-            and self.loss is not None
-            and math.isfinite(self.loss)
-            and math.isfinite(self.logits.sum())
-        )
-
     def kept(self) -> Call:
-        """The same with tensors of its own, because those of a loop are its to change."""
+        """The same with tensors of its own, because those of a loop and of a loss are theirs to change."""
         logits, targets = self.logits.detach().clone(), self.targets.detach().clone()
-        return Call(self.module, logits, targets, self.loss, self.detail)
+        weights = {name: value.clone() for name, value in self.weights.items()}
+        may_wait = self.detail is Detail.COUNTS and self.is_finite and math.isfinite(logits.sum())
+        return Call(self.module, logits, targets, self.loss, self.detail, weights, may_wait=may_wait)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the loss is a number that is finite."""
+        return self.loss is not None and math.isfinite(self.loss)
+
+    def hear_gradient(self, gradient: Tensor) -> None:
+        """Keep the gradient of the logits."""
+        self.gradient = gradient.clone()
 
     def stats(self) -> dict[str, Any]:
         """Its statistics, where they were computed."""
-        elements = None
-        if self.detail >= Detail.SCORES:
-            elements = _elements(self.module, self.logits.detach(), self.targets)
+        elements = self._elements() if self.detail >= Detail.SCORES else None
         multiclass, ignored = self._reading
         stats = dict(described(self.logits, self.targets, self.detail, elements, multiclass, ignored))
         if self.loss is not None:
@@ -108,22 +119,40 @@ class Call:
         ignored: int | None = getattr(self.module, "ignore_index", None)
         return None if kind == "other" else kind == "cross_entropy", ignored
 
+    def _elements(self) -> Tensor | None:
+        """The loss of each element (BCE) or row (cross-entropy); None where it is not ours to compute."""
+        module, targets = self.module, self.targets
+        # As autocast does, which is off after the forward.
+        logits = self.logits.detach().to(wide_dtype(self.logits.dtype))
+        weights: dict[str, Any] = {name: value.to(logits) for name, value in self.weights.items()}
+        if type(module) is nn.BCEWithLogitsLoss:
+            return F.binary_cross_entropy_with_logits(logits, targets.to(logits), reduction="none", **weights)
+        if type(module) is nn.CrossEntropyLoss and not targets.is_floating_point():
+            return F.cross_entropy(
+                logits,
+                targets,
+                ignore_index=module.ignore_index,
+                label_smoothing=module.label_smoothing,
+                reduction="none",
+                **weights,
+            )
+        return None
 
-def _elements(module: nn.Module, logits: Tensor, targets: Tensor) -> Tensor | None:
-    """The loss of each element (BCE) or row (cross-entropy); None where the module keeps it to itself."""
-    logits = logits.to(wide_dtype(logits.dtype))  # as autocast does, which is off after the forward
-    if type(module) is nn.BCEWithLogitsLoss:
-        weights = [None if each is None else each.to(logits) for each in (module.weight, module.pos_weight)]
-        return F.binary_cross_entropy_with_logits(
-            logits, targets.to(logits), weights[0], pos_weight=weights[1], reduction="none"
-        )
-    if type(module) is nn.CrossEntropyLoss and not targets.is_floating_point():
-        return F.cross_entropy(
-            logits,
-            targets,
-            None if module.weight is None else module.weight.to(logits),
-            ignore_index=module.ignore_index,
-            label_smoothing=module.label_smoothing,
-            reduction="none",
-        )
-    return None
+
+def hear_next_gradient(logits: Tensor, hear: Callable[[Tensor], None]) -> None:
+    """Be told the next gradient of the logits, once: a leaf that is used again keeps its hooks."""
+
+    def once(gradient: Tensor) -> None:
+        handle.remove()
+        hear(gradient.detach())
+
+    handle = logits.register_hook(once)  # type: ignore[no-untyped-call]
+
+
+def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments of a call in the order in which the loss declares them."""
+    if not kwargs:
+        return list(args)
+    declared = list(inspect.signature(module.forward).parameters)
+    names = sorted(kwargs, key=lambda name: declared.index(name) if name in declared else len(declared))
+    return [*args, *(kwargs[name] for name in names)]

@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imbalance_doctor.plain_losses import Call
+from imbalance_doctor.guard import Guard
+from imbalance_doctor.plain_losses import Call, hear_next_gradient
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
 from losses.gradients import gradient_norms
 from losses.likelihood import config_of, kind_of
 
-#: Losses of single steps that are kept for their mean: ten times what lies between two records.
+#: Losses of single forwards that are kept before they are added up: adding each at once costs a call a step.
 MOST_LOSSES = 1000
 
 #: Statistics that differ between ranks although they gather; the others are rank 0's to record.
@@ -48,17 +49,44 @@ class _PlainHook:
         return type(self), ()
 
 
+class LossMean:
+    """The mean loss of the forwards since the record before."""
+
+    def __init__(self) -> None:
+        self._recent: list[Tensor] = []
+        self._sum: Tensor | None = None
+        self._count = 0
+
+    def add(self, loss: Tensor) -> None:
+        """One more forward."""
+        if len(self._recent) == MOST_LOSSES:
+            total = torch.stack(self._recent).float().sum()
+            self._sum = total if self._sum is None else self._sum + total
+            self._count += len(self._recent)
+            self._recent = []
+        self._recent.append(loss)
+
+    def value(self) -> Tensor | None:
+        """The mean; None where there was no forward."""
+        if self._sum is not None:
+            total = self._sum + torch.stack(self._recent).float().sum()
+            return total / (self._count + len(self._recent))
+        if not self._recent:
+            return None
+        return torch.stack(self._recent).float().mean() if len(self._recent) > 1 else self._recent[0]
+
+
 @dataclass(frozen=True)
 class Heard:
     """What a step that was due leaves behind.
 
     Attributes:
         main: The statistics of one forward, or that forward, yet to be described.
-        losses: The loss of each forward.
+        mean: The loss of all of them.
     """
 
     main: dict[str, Any] | Call
-    losses: list[Tensor]
+    mean: LossMean
 
     @property
     def may_wait(self) -> bool:
@@ -76,27 +104,26 @@ class Watcher:
         name: What the loss is called in this run.
         module: The loss.
         schedule: Which of its steps leave a record.
-        guarded: Runs work that must not harm the training.
     """
 
-    def __init__(self, name: str, module: nn.Module, schedule: Schedule, guarded: Callable[..., Any]) -> None:
-        # A compiled module forwards to the loss it was made from, which is the one with settings and hooks.
-        module = getattr(module, "_orig_mod", module)
-        self.name, self.module, self.schedule = name, module, schedule
+    def __init__(self, name: str, module: nn.Module, schedule: Schedule) -> None:
+        # A compiled module runs hooks of its own; those of the one inside stay as they were when compiled.
+        self._hooked = module
+        #: The loss, which has the settings.
+        self.module = getattr(module, "_orig_mod", module)
+        self.name, self.schedule = name, schedule
         #: Whether it was called at all, and whether in training.
         self.called = self.trained = False
-        #: Steps that were due and left nothing.
-        self.missed = 0
         #: Whether only what differs between ranks is recorded here.
         self.rank_local = False
-        self._guarded = guarded
+        self.guard = Guard(f"the statistics of {name!r}", "it is no longer recorded")
         self._detail = Detail.LOSS
         self._pending: dict[str, Any] | Call | None = None
-        self._losses: list[Tensor] = []
+        self._mean = LossMean()
         self._phase: float | None = None
         self._handle: Handle | None = None
-        if isinstance(module, Diagnosable):
-            self._handle = module.register_diagnostics_hook(
+        if isinstance(self.module, Diagnosable):
+            self._handle = self.module.register_diagnostics_hook(
                 self._receive, wants=self._wants, gradients=self._receive_gradients
             )
 
@@ -118,26 +145,27 @@ class Watcher:
         # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
         # a step of half a millisecond. So it has one only in the steps that leave a record.
         if due:
-            self._handle = self.module.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
+            self._handle = self._hooked.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
         else:
             self.remove()
 
     def take(self) -> Heard | None:
         """What a step that was due leaves behind; None where it leaves nothing."""
-        pending, self._pending = self._pending, None
-        losses, self._losses = self._losses, []
-        return None if pending is None else Heard(pending, losses)
+        if self._pending is None:
+            return None
+        heard = Heard(self._pending, self._mean)
+        self._pending, self._mean = None, LossMean()
+        return heard
 
     def read(self, heard: Heard) -> dict[str, Any] | None:
         """The statistics of what was taken; None if they cannot be made."""
-        stats: dict[str, Any] | None = self._guarded(self._read, heard)
-        return stats
+        return self.guard(self._read, heard)
 
     def _read(self, heard: Heard) -> dict[str, Any]:
         stats = heard.main.stats() if isinstance(heard.main, Call) else heard.main
-        if heard.losses:
-            several = len(heard.losses) > 1
-            stats["interval_loss"] = torch.stack(heard.losses).float().mean() if several else heard.losses[0]
+        mean = heard.mean.value()
+        if mean is not None:
+            stats["interval_loss"] = mean
         if self.rank_local:
             stats = {name: value for name, value in stats.items() if name in RANK_LOCAL}
         return stats
@@ -176,36 +204,29 @@ class Watcher:
             self._pending |= stats
 
     def _hear_loss(self, loss: Tensor) -> None:
-        if loss.dim():  # unreduced: nan stands for an invalid class there, and says nothing
-            return
-        if len(self._losses) == MOST_LOSSES:  # no record comes: the loss is not called in steps that are due
-            self._losses = [torch.stack(self._losses).mean()]
-        self._losses.append(loss)
+        if loss.dim() == 0:  # unreduced, nan stands for an invalid class and says nothing
+            self._mean.add(loss)
 
     def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
         if detail > Detail.NOTHING:
-            self._guarded(self._hear_call, module, args, kwargs, out, detail)
+            self.guard(self._hear_call, args, kwargs, out, detail)
 
-    def _hear_call(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail
-    ) -> None:
-        call = Call.of(module, args, kwargs, out, detail)
+    def _hear_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail) -> None:
+        call = Call.of(self.module, args, kwargs, out, detail)
         if call.loss is not None:
             self._hear_loss(call.loss)
-        if detail is Detail.LOSS:
+        if detail is Detail.LOSS:  # one more forward of this step
+            if isinstance(self._pending, Call):
+                self._pending.may_wait &= call.is_finite
             return
         # All of it after the step, in one go: torch and NumPy take three times as long for their first call
         # in the middle of a training step as for the next ones. A large batch has no such cold start to save.
-        small = call.is_small
-        self._pending = call.kept() if small else call.stats()
+        kept = call.kept() if call.is_small else None
+        self._pending = call.stats() if kept is None else kept
         if detail >= Detail.SCORES and call.logits.requires_grad:
-            hook = self._keep_gradient if small else partial(self._split_gradient, call.labels())
-            call.logits.register_hook(partial(self._guarded, hook))  # type: ignore[no-untyped-call]
-
-    def _keep_gradient(self, gradient: Tensor) -> None:
-        if isinstance(self._pending, Call):
-            self._pending.gradient = gradient.clone()
+            split = partial(self._split_gradient, call.labels()) if kept is None else kept.hear_gradient
+            hear_next_gradient(call.logits, lambda gradient: self.guard(split, gradient))
 
     def _split_gradient(self, labels: tuple[Tensor, Tensor | None], gradient: Tensor) -> None:
         self._receive_gradients(self.module, gradient_norms(gradient, *labels))

@@ -151,14 +151,20 @@ class LogWriter:
     Args:
         path: The file; its folder is made.
         opener: How to open it, for tests that need a disk to fill up.
+        last_words: Called before it is closed, whoever closes it.
 
     Raises:
         OSError: The folder or file cannot be made, another process writes to it, or, from `write`, the disk
             is full.
     """
 
-    def __init__(self, path: Path, opener: Callable[..., IO[bytes]] = open) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: Path,
+        opener: Callable[..., IO[bytes]] = open,
+        last_words: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.path, self._last_words = path, last_words
         self._closed: str | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: each line is with the operating system when `write` returns, so that a killed
@@ -193,6 +199,7 @@ class LogWriter:
             why: What a later `write` says.
         """
         if self._closed is None:
+            self._last_words()
             self._closed = why
             self._file.close()
 

@@ -44,7 +44,10 @@ class Schedule:
         self.every = every
         #: The step that leaves the next record.
         self.due = start + -start % every
+        #: Steps in a row that were due and left nothing.
+        self.missed = 0
         self._records = 0
+        self._earlier = 0  # records of a session that this one resumes
         self._histogram_due = 0
         self._between_histograms = 0 if total_steps is None else max(1, total_steps // HISTOGRAMS_A_RUN)
         self._scored = 0
@@ -52,25 +55,37 @@ class Schedule:
     @property
     def detail(self) -> Detail:
         """What the next record is to hold."""
-        if not is_look(self._records + 1):
+        if not is_look(self._earlier + self._records + 1):
             return Detail.COUNTS
         if self._between_histograms:
             return Detail.HISTOGRAMS if self.due >= self._histogram_due else Detail.SCORES
         return Detail.HISTOGRAMS if self._scored % HISTOGRAM_EVERY == 0 else Detail.SCORES
 
     def recorded(self) -> None:
-        """The step that was due is over."""
+        """The step that was due has left something."""
         detail = self.detail
         if detail is Detail.HISTOGRAMS:
             self._histogram_due = self.due + self._between_histograms
         self._scored += detail >= Detail.SCORES
+        self.missed = 0
         self._records += 1
         grown = self._records // GROWTH if self._records >= CLOSE_RECORDS else 1
         self.due += self.every * (min(grown, WIDEST) if self.every > 1 else 1)
 
+    def passed(self) -> None:
+        """The step that was due has left nothing: one of the next ones may, in which the loss is called."""
+        self.missed += 1
+        # A loss of every k-th step is met within k steps; of one that is never called, not every step is to
+        # ask. One step more than `every`, so that the steps that ask are not always those without it.
+        self.due += 1 if self.missed <= self.every or self.every == 1 else self.every + 1
+
+    def resume(self, records: int) -> None:
+        """A session goes on from one with this many records, which the rules count along."""
+        self._earlier = records
+
     def restart(self, step: int) -> None:
         """The loss is another one from this step on: all about it is of interest again."""
-        self._records = 0
+        self._records = self._earlier = 0
         self.due = min(self.due, step + -step % self.every)
 
     def widen(self, classes: int) -> bool:

@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 from torch import nn
 
-from imbalance_doctor.checkup import LOOK_EVERY
 from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.recorder import Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
 
-#: Steps that were due and left nothing, before a loss that was never called is asked about.
+#: A record in the making; None if it cannot be made.
+Draft: TypeAlias = Callable[[], StepRecord | None]
+
+#: Steps without a record after which a loss is asked about, in units of `every`.
 PATIENCE = 20
 
 #: Seconds from one step that is due to the next, up to which a record may wait for the look that it belongs
-#: to. At most four wait, so that a process that is killed loses about a second of records; where steps are
-#: slower than that, what waiting saves, a millisecond or two a look, is less than 0.2 % of them.
-SHORT_GAP = 0.25
-
-
-@dataclass(frozen=True)
-class _Waiting:
-    """A record that is yet to be made of what was heard."""
-
-    step: int  # counted from 0
-    number: int  # as the user calls it
-    watcher: Watcher
-    heard: Heard
-    metrics: dict[str, float]
+#: to. At most four of a loss wait, so that a process that is killed loses two seconds of records. Where steps
+#: are slower than that, what waiting saves, a millisecond or two a look, is less than 0.1 % of them.
+SHORT_GAP = 0.5
 
 
 class Watchers:
     """The losses that are listened to. Steps are counted from 0 here, whatever the user calls them.
-
-    Counts of a small batch are made some records at once: the first call of torch or NumPy after a training
-    step finds the caches full of something else and takes three times as long as the next. So what was heard
-    waits, until something else is to be told or the rules look.
 
     Args:
         every: As in `Doctor`.
@@ -51,11 +39,17 @@ class Watchers:
         self.every, self._total_steps, self._note = every, total_steps, note
         #: The first step after which there is something to do again: to arm a loss, or to take its record.
         self.wake = 0
-        self.statistics = Guard("the statistics of a watched loss", "it is no longer recorded")
-        self.transfer = Guard("reading the statistics", "nothing more is recorded")
+        self._transfer = Guard("reading the statistics", "nothing more is recorded")
         self._by_name: dict[str, Watcher] = {}
-        self._waiting: list[_Waiting] = []
         self._last = time.monotonic()
+        #: The step since which each loss has left no record, and those that have been asked about.
+        self._since: dict[str, int] = {}
+        self._asked: set[str] = set()
+
+    @property
+    def guards(self) -> list[Guard]:
+        """What may have failed."""
+        return [*(watcher.guard for watcher in self), self._transfer]
 
     def __iter__(self) -> Iterator[Watcher]:
         return iter(self._by_name.values())
@@ -76,7 +70,7 @@ class Watchers:
                 f"expected a loss module; got {type(loss_fn).__name__}. Wrap a function in an nn.Module "
                 "whose forward takes (logits, targets)"
             )
-        if any(watcher.module is loss_fn for watcher in self):
+        if any(watcher.module is getattr(loss_fn, "_orig_mod", loss_fn) for watcher in self):
             raise ValueError("this loss is watched already")
         if name is not None and name in self._by_name:
             raise ValueError(f"a loss is watched as {name!r} already; give another name")
@@ -85,7 +79,8 @@ class Watchers:
         while chosen in self._by_name:
             chosen = f"{kind}_{len(self._by_name) + 1}"
         schedule = Schedule(self.every, self._total_steps, step)
-        watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule, self.statistics)
+        watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule)
+        self._since[chosen] = step
         self.arm(step)
         return watcher
 
@@ -95,7 +90,9 @@ class Watchers:
             watcher.next_step(step)
         self.wake = min((watcher.schedule.due for watcher in self), default=0)
 
-    def take(self, step: int, number: int, metrics: Callable[[], dict[str, float]]) -> list[StepRecord]:
+    def take(
+        self, step: int, number: int, metrics: Callable[[], dict[str, float]]
+    ) -> tuple[list[Draft], bool]:
         """The step is over.
 
         Args:
@@ -104,39 +101,37 @@ class Watchers:
             metrics: Reads what to keep beside its records.
 
         Returns:
-            The records that are ready, in the order of the run.
+            The records that it leaves, in the making, and whether they may wait for those of later steps.
         """
         due = [watcher for watcher in self if watcher.schedule.due == step]
         if not due:
-            return []
-        values, hurry = metrics(), False
+            return [], True
+        drafts: list[Draft] = []
+        values, may_wait = metrics(), True
         for watcher in due:
             heard = watcher.take()
-            watcher.schedule.recorded()
-            if heard is not None:
-                hurry |= not heard.may_wait
-                self._waiting.append(_Waiting(step, number, watcher, heard, values))
-                continue
-            watcher.missed += 1
-            if watcher.missed == PATIENCE and not watcher.trained:
-                _ask_about(watcher, step)
+            if heard is None:
+                watcher.schedule.passed()
+                self._ask_about(watcher, step)
+            else:
+                watcher.schedule.recorded()
+                self._since[watcher.name] = step
+                drafts.append(partial(self._record, watcher, heard, step, number, values))
+                may_wait &= heard.may_wait
         now = time.monotonic()
         gap, self._last = now - self._last, now
-        many = len(self._waiting) >= LOOK_EVERY * len(self._by_name)  # a loss is not called at its looks
-        return self.settle() if hurry or many or gap > SHORT_GAP else []
+        return drafts, may_wait and gap <= SHORT_GAP
 
-    def settle(self) -> list[StepRecord]:
-        """The records of all that waits, in the order of the run."""
-        waiting, self._waiting = self._waiting, []
-        records = []
-        for item in waiting:
-            found = item.watcher.read(item.heard)
-            stats = self.transfer(to_host, found) if found else None
-            if stats:
-                item.watcher.recorded(item.step, stats)
-                self._widen(item.watcher, stats)
-                records.append(StepRecord(item.number, item.watcher.name, stats, item.metrics))
-        return records
+    def _record(
+        self, watcher: Watcher, heard: Heard, step: int, number: int, metrics: dict[str, float]
+    ) -> StepRecord | None:
+        found = watcher.read(heard)
+        stats = self._transfer(to_host, found) if found else None
+        if not stats:
+            return None
+        watcher.recorded(step, stats)
+        self._widen(watcher, stats)
+        return StepRecord(number, watcher.name, stats, metrics)
 
     def _widen(self, watcher: Watcher, stats: dict[str, Array]) -> None:
         """Make the records of a loss with many classes rarer."""
@@ -149,11 +144,21 @@ class Watchers:
                 f"{watcher.schedule.every} steps instead of every {self.every}"
             )
 
-
-def _ask_about(watcher: Watcher, steps: int) -> None:
-    how = "only in eval mode or without gradient" if watcher.called else "not once"
-    warn(
-        f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {steps} steps, so that "
-        "nothing can be said of it. Watch the very module that the training step calls (not a copy of it), "
-        "and call it as a module: loss_fn(logits, targets)."
-    )
+    def _ask_about(self, watcher: Watcher, step: int) -> None:
+        """Once, where a loss leaves no record for long."""
+        since = self._since[watcher.name]
+        if step - since < (PATIENCE - 1) * self.every or watcher.name in self._asked or watcher.guard.failure:
+            return
+        self._asked.add(watcher.name)
+        if watcher.trained:  # it was called, in other steps or before: nothing need be wrong
+            self._note(
+                f"{watcher.name} left no record from step {since} to {step}: it was not called there, or "
+                "only as a compiled copy, which is another module"
+            )
+            return
+        how = "only in eval mode or without gradient" if watcher.called else "not once"
+        warn(
+            f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {step - since} steps, so "
+            "that nothing can be said of it. Watch the very module that the training step calls (not a copy "
+            "of it), and call it as a module: loss_fn(logits, targets)."
+        )

@@ -17,8 +17,8 @@ from torch import nn
 from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run
 from imbalance_doctor.records import StepRecord
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
-from losses import PAUCAtBudgetLoss, SmoothAPLoss
-from tests.doctor.loop import train
+from losses import PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss
+from tests.doctor.loop import batches, train
 
 
 def sick_loss():
@@ -242,6 +242,44 @@ def test_a_loss_called_in_its_own_way_costs_one_warning():
                 loss_fn({"logits": torch.randn(4, requires_grad=True)})
                 doctor.step()
     assert len(caught) == 1
+
+
+def test_a_loss_that_cannot_be_read_costs_itself_alone():
+    class Own(nn.Module):
+        def forward(self, batch):
+            return batch["logits"].square().mean()
+
+    own, focal = Own(), SigmoidFocalLoss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(own)
+        doctor.watch(focal)
+        with pytest.warns(ImbalanceWarning, match="the statistics of 'Own' failed.*it is no longer recorded"):
+            for _, (x, y) in zip(range(4), batches(64, 0.2, 0), strict=False):
+                logits = x[:, 0].clone().requires_grad_()
+                (own({"logits": logits}) + focal(logits, y.float())).backward()
+                doctor.step()
+        (note,) = doctor.diagnosis.notes
+    assert [(record.step, record.loss) for record in doctor.run.steps()] == [
+        (step, "sigmoid_focal") for step in range(4)
+    ]
+    assert "the statistics of 'Own' failed" in note
+
+
+def test_a_transformed_call_costs_one_warning():
+    """Gradients of single rows: inside `vmap` nobody may look at a value."""
+    loss_fn = nn.BCEWithLogitsLoss()
+
+    def of_row(weight, x, y):
+        return loss_fn(x @ weight, y)
+
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=1)
+        x, y = next(batches(64, 0.2, 0))
+        with pytest.warns(ImbalanceWarning, match="the statistics of 'BCEWithLogitsLoss' failed"):
+            torch.func.vmap(torch.func.grad(of_row), (None, 0, 0))(torch.zeros(8), x, y.float())
+            doctor.step()
+    assert len(doctor.run.steps()) == 1
 
 
 def test_nan_everywhere_is_a_finding_and_no_failure(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imbalance_doctor.checkup import is_look
-from imbalance_doctor.schedule import Schedule
+from imbalance_doctor.schedule import CLOSE_RECORDS, Schedule
 from losses.diagnostics import Detail
 
 
@@ -74,3 +74,29 @@ def test_many_classes_make_records_rarer():
 
 def test_a_loss_that_is_watched_late_is_recorded_on_the_same_grid():
     assert list(plan(40, start=13)) == [20, 30]
+
+
+@pytest.mark.parametrize(("every", "period"), [(10, 3), (10, 7), (10, 10), (1, 4)])
+def test_a_loss_of_every_kth_step_is_met_in_the_next_of_its_steps(every, period):
+    for phase in range(period):
+        schedule, taken = Schedule(every, None), []
+        for step in range(20 * (every + period)):
+            if step != schedule.due:
+                continue
+            if step % period == phase:
+                taken.append(step)
+                schedule.recorded()
+            else:
+                schedule.passed()
+        gaps = np.diff(taken)[: CLOSE_RECORDS - 1]
+        assert len(gaps) > 10
+        assert gaps.max() < every + period
+
+
+def test_a_loss_that_is_never_called_is_not_asked_in_every_step():
+    schedule, asked = Schedule(10, None), 0
+    for step in range(1000):
+        if step == schedule.due:
+            asked += 1
+            schedule.passed()
+    assert asked < 110

@@ -1,15 +1,22 @@
 """Records of a plain loss wait for the next look, and nobody can tell, from the log or a finding."""
 
+import gc
 import json
 import math
 import os
+import subprocess
+import sys
+import textwrap
+import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from imbalance_doctor import Doctor, load_run, plain_losses, watchers
+from imbalance_doctor import Doctor, ImbalanceError, load_run, plain_losses, watchers
+from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from losses import PAUCAtBudgetLoss, SmoothAPLoss
 from tests.doctor.loop import batches, train
 
@@ -207,16 +214,49 @@ def test_a_large_batch_is_described_in_its_step_and_alike(most, monkeypatch):
     assert {"pos_grad_norm", "loss", "interval_loss"} <= doctor.run.steps()[4].stats.keys()
 
 
-def test_a_loss_that_is_not_called_at_its_looks_does_not_wait_for_ever(tmp_path, monkeypatch):
+def test_a_nan_of_a_later_forward_of_the_step_does_not_wait(monkeypatch):
     monkeypatch.setattr(watchers, "SHORT_GAP", math.inf)
-    called, other = nn.BCEWithLogitsLoss(), nn.BCEWithLogitsLoss()
-    with Doctor(tmp_path, on_finding="log", every=1) as doctor:
-        doctor.watch(called)
-        for step in range(60):
-            looks = step in (0, 2) or step % 5 == 4
-            run(doctor, other if looks else called, 1)
-        assert len(doctor._watchers._waiting) < watchers.LOOK_EVERY
-        assert len(steps_on_disk(tmp_path)) > 60 * 4 / 5 - 2 - watchers.LOOK_EVERY
+    loss_fn = nn.BCEWithLogitsLoss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        run(doctor, loss_fn, 6)
+        for label in (1.0, math.nan):
+            loss_fn(torch.zeros(64, requires_grad=True), torch.full((64,), label))
+        assert "IMB001" in [finding.code for finding in doctor.step()]
+
+
+@dataclass(frozen=True)
+class Alarm(Rule):
+    """Finds an error in the second record, which is of counts alone."""
+
+    code, name, severity = "MINE1", "alarm", "error"
+    kinds, requires, min_records, at_once = ANY, ("loss",), 1, True
+    symptom = cause = remedy = "a test"
+
+    def examine(self, window):
+        return [Evidence({})] if window.records == 2 else []
+
+
+def test_an_error_is_raised_by_the_next_step_and_not_by_whoever_reads(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchers, "SHORT_GAP", math.inf)
+    with Doctor(tmp_path, on_finding="raise", every=1, rules=[Alarm()]) as doctor:
+        doctor.watch(loss_fn := nn.BCEWithLogitsLoss())
+        run(doctor, loss_fn, 2)
+        assert {finding["code"] for finding in doctor.state_dict()["findings"]} == {"MINE1"}
+        doctor.watch(nn.BCEWithLogitsLoss())
+        with pytest.raises(ImbalanceError, match="MINE1"):
+            doctor.step()
+
+
+def test_an_error_that_close_finds_is_raised_when_all_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchers, "SHORT_GAP", math.inf)
+    doctor = Doctor(tmp_path, on_finding="raise", every=1, rules=[Alarm()])
+    doctor.watch(loss_fn := nn.BCEWithLogitsLoss())
+    run(doctor, loss_fn, 2)
+    with pytest.raises(ImbalanceError, match="MINE1"):
+        doctor.close()
+    assert lines(tmp_path)[-1]["kind"] == "end"
+    assert not loss_fn._forward_hooks
 
 
 def test_records_of_several_losses_keep_the_order_of_the_run(tmp_path, monkeypatch):
@@ -247,6 +287,60 @@ def test_a_forked_process_leaves_what_waits_to_its_parent(tmp_path, monkeypatch)
         os.waitpid(child, 0)
         assert steps_on_disk(tmp_path) == [0, 1, 2, 3, 4]
     assert steps_on_disk(tmp_path) == list(range(9))
+
+
+def test_a_doctor_that_is_never_closed_takes_down_what_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchers, "SHORT_GAP", math.inf)
+    doctor = Doctor(tmp_path, on_finding="log", every=1)
+    doctor.watch(loss_fn := nn.BCEWithLogitsLoss())
+    run(doctor, loss_fn, 9)
+    del doctor
+    gc.collect()
+    assert steps_on_disk(tmp_path) == list(range(9))
+
+
+def test_so_does_a_process_that_ends_and_one_that_is_killed_loses_no_more_than_that(tmp_path):
+    script = """
+        import os, signal, sys
+        from torch import nn
+        from imbalance_doctor import Doctor, watchers
+        from tests.doctor.test_waiting import run
+        watchers.SHORT_GAP = float("inf")
+        doctor, loss_fn = Doctor(sys.argv[1], on_finding="log", every=1), nn.BCEWithLogitsLoss()
+        doctor.watch(loss_fn)
+        run(doctor, loss_fn, 9)
+        if sys.argv[2] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    for end, records in (("ended", 9), ("killed", 5)):
+        subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path / end), end], check=False)
+        assert steps_on_disk(tmp_path / end) == list(range(records))
+
+
+def test_a_newer_doctor_finds_what_waited_in_the_one_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(watchers, "SHORT_GAP", math.inf)
+    older = Doctor(tmp_path, on_finding="log", every=1)
+    older.watch(loss_fn := nn.BCEWithLogitsLoss())
+    run(older, loss_fn, 9)
+    with Doctor(tmp_path, on_finding="log", every=1) as newer:
+        newer.watch(again := nn.BCEWithLogitsLoss())
+        again(torch.zeros(64, requires_grad=True), torch.zeros(64))
+        newer.step(9)
+        assert [record.step for record in newer.run.steps()] == list(range(10))
+    del older
+    gc.collect()  # without a word
+
+
+def test_a_doctor_that_its_loss_knows_is_collected(monkeypatch):
+    monkeypatch.setattr(watchers, "SHORT_GAP", math.inf)
+    loss_fn = nn.BCEWithLogitsLoss()
+    loss_fn.doctor = Doctor(None, on_finding="log", every=1)
+    loss_fn.doctor.watch(loss_fn)
+    run(loss_fn.doctor, loss_fn, 5)
+    alive = weakref.ref(loss_fn)
+    del loss_fn
+    gc.collect()
+    assert alive() is None
 
 
 def test_half_precision_without_autocast_is_recorded():

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run
+from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run, recorder
+from imbalance_doctor.checkup import is_look
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 from tests.doctor.loop import batches, train
 
@@ -144,6 +145,132 @@ def test_mixed_precision_is_recorded(make):
     assert doctor.run.steps()[0].stats["pos_grad_norm"] > 0
 
 
+@pytest.mark.parametrize(
+    "make", [SmoothAPLoss, lambda _: SigmoidFocalLoss(), lambda _: nn.BCEWithLogitsLoss()]
+)
+def test_the_mean_is_that_of_all_forwards_however_many(make, monkeypatch):
+    monkeypatch.setattr(recorder, "MOST_LOSSES", 4)
+    loss_fn, losses = make(1), []
+    with Doctor(None, on_finding="log", every=3) as doctor:
+        doctor.watch(loss_fn)
+        stream = batches(64, 0.2, 0)
+        for _ in range(4):
+            for _ in range(5):
+                x, y = next(stream)
+                losses.append(loss_fn(x[:, 0].clone().requires_grad_(), y.float()).item())
+            doctor.step()
+    of_this_step = isinstance(loss_fn, nn.BCEWithLogitsLoss)  # others of a plain loss are not heard
+    means = [float(record.stats["interval_loss"]) for record in doctor.run.steps()]
+    assert means == pytest.approx(
+        [np.mean(losses[:5]), np.mean(losses[15 if of_this_step else 5 :])], rel=1e-6
+    )
+
+
+def test_losses_that_take_turns_are_both_recorded():
+    turns = [nn.BCEWithLogitsLoss(), SigmoidFocalLoss(), nn.BCEWithLogitsLoss()]
+    with Doctor(None, on_finding="log") as doctor:
+        for loss_fn in turns:
+            doctor.watch(loss_fn)
+        for step, (x, y) in zip(range(300), batches(64, 0.2, 0), strict=False):
+            turns[step % 3](x[:, 0].clone().requires_grad_(), y.float()).backward()
+            doctor.step()
+        assert not doctor.diagnosis.notes
+    for watched, loss_fn in enumerate(turns):
+        records = doctor.run.steps(next(w.name for w in doctor._watchers if w.module is loss_fn))
+        assert len(records) > 15
+        assert all(record.step % 3 == watched for record in records)
+        # The scores are in the records at which the rules are asked, whatever steps were missed.
+        assert {
+            number for number, record in enumerate(records, 1) if "pos_score_quantiles" in record.stats
+        } == {number for number in range(1, len(records) + 1) if is_look(number)}
+
+
+def test_a_loss_that_is_called_no_longer_is_noted_and_not_warned_of():
+    loss_fn, next_one = nn.BCEWithLogitsLoss(), SigmoidFocalLoss()
+    with Doctor(None) as doctor:
+        doctor.watch(loss_fn)
+        doctor.watch(next_one)
+        for step, (x, y) in zip(range(400), batches(64, 0.4, 0), strict=False):
+            (loss_fn if step < 100 else next_one)(x[:, 0].clone().requires_grad_(), y.float())
+            doctor.step()
+        (note,) = doctor.diagnosis.notes
+    assert "BCEWithLogitsLoss left no record from step 90 to" in note
+
+
+def test_a_resumed_run_takes_the_scores_where_the_rules_are_asked(tmp_path):
+    for first, steps in ((0, 7), (7, 20)):
+        loss_fn = nn.BCEWithLogitsLoss()
+        with Doctor(tmp_path, on_finding="log", every=1) as doctor:
+            doctor.watch(loss_fn)
+            train(doctor, loss_fn, steps=steps, first_step=first)
+    records = load_run(tmp_path).steps()
+    scored = {number for number, record in enumerate(records, 1) if "pos_score_quantiles" in record.stats}
+    first_of_the_session = 8  # nobody knew yet how many there were
+    assert scored == {number for number in range(1, 28) if is_look(number)} | {first_of_the_session}
+
+
+def test_a_plain_loss_that_is_compiled_is_watched():
+    loss_fn = torch.compile(nn.BCEWithLogitsLoss(), backend="aot_eager")
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        for _, (x, y) in zip(range(5), batches(64, 0.2, 0), strict=False):
+            loss_fn(x[:, 0].clone().requires_grad_(), y.float()).backward()
+            doctor.step()
+        (watch,) = doctor.run.losses.values()
+    assert watch.kind == "bce"
+    assert len(doctor.run.steps()) == 5
+    assert doctor.run.steps()[4].stats["pos_grad_norm"] > 0
+
+
+def test_labels_that_are_named_first_are_labels():
+    x, y = next(batches(64, 0.2, 0))
+    loss_fn = nn.BCEWithLogitsLoss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        loss_fn(target=y.float(), input=x[:, 0].clone().requires_grad_())
+        doctor.step()
+    assert doctor.run.steps()[0].stats["live_pos_count"] == y.sum()
+
+
+def test_a_weight_of_each_batch_is_the_one_that_it_was_called_with():
+    """`criterion.weight` set anew before each call, for batches of unequal length."""
+    loss_fn = nn.BCEWithLogitsLoss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        for rows in (64, 32):
+            labels = (torch.arange(rows) % 4 == 0).float()
+            loss_fn.weight = torch.where(labels == 1, 9.0, 1.0)
+            loss_fn(torch.zeros(rows, requires_grad=True), labels)
+        doctor.step()
+    (record,) = doctor.run.steps()
+    assert record.stats["pos_loss_share"] == pytest.approx(9 * 16 / (9 * 16 + 48), rel=1e-6)
+
+
+def test_logits_that_are_used_again_do_not_collect_hooks():
+    logits = torch.zeros(64, requires_grad=True)
+    loss_fn = nn.BCEWithLogitsLoss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        for _ in range(50):
+            loss_fn(logits, (torch.arange(64) % 4 == 0).float()).backward()
+            doctor.step()
+    assert not logits._backward_hooks
+    with_gradient = [number for number, r in enumerate(doctor.run.steps(), 1) if "pos_grad_norm" in r.stats]
+    assert with_gradient == [number for number in range(1, 51) if is_look(number)]
+
+
+def test_a_gradient_that_is_itself_differentiated_is_let_go():
+    loss_fn, logits = nn.BCEWithLogitsLoss(), torch.zeros(64, requires_grad=True)
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        loss = loss_fn(logits * 1.0, torch.ones(64))
+        torch.autograd.grad(loss, logits, create_graph=True)
+        (watcher,) = doctor._watchers
+        assert not watcher._pending.gradient.requires_grad
+        doctor.step()
+    assert doctor.run.steps()[0].stats["pos_grad_norm"] > 0
+
+
 def test_a_compiled_model_is_trained_under_watch():
     model, loss_fn = nn.Linear(8, 1), SmoothAPLoss(1)
     compiled = torch.compile(model, backend="aot_eager")
@@ -247,6 +374,16 @@ def test_an_evaluation_in_batches_is_that_of_all_rows(classes):
         whole, parts = doctor.run.evaluations
     for name, value in whole.metrics.items():
         assert parts.metrics[name] == pytest.approx(value, nan_ok=True), name
+
+
+@pytest.mark.parametrize("ignored", [0, 3])
+def test_rows_that_a_watched_loss_ignores_are_not_evaluated(ignored):
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(nn.CrossEntropyLoss(ignore_index=ignored))
+        doctor.step()
+        doctor.log_eval(torch.randn(100, 4), torch.arange(100) % 4)
+        (record,) = doctor.run.evaluations
+    assert (record.metrics["rows"] == 75).all()
 
 
 def test_a_batch_that_does_not_fit_costs_that_evaluation_alone():
