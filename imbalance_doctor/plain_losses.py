@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -59,7 +60,7 @@ class Call:
         Raises:
             TypeError: These are not logits and targets.
         """
-        given = _in_order(module, args, kwargs)
+        given = [value for _, value in _in_order(module, args, kwargs)]
         if len(given) < 2 or not all(isinstance(value, Tensor) for value in given[:2]):
             raise TypeError(
                 "expected the watched loss to be called with (logits, targets) tensors; "
@@ -139,6 +140,22 @@ class Call:
         return None
 
 
+def with_own_logits(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of a call with an alias of the logits, so that its gradient is that of this loss alone.
+
+    None where there is no gradient to hear, or a compiler is to see the call as it is.
+    """
+    (place, logits), *_ = _in_order(module, args, kwargs) or [(0, None)]
+    if not isinstance(logits, Tensor) or not logits.requires_grad or torch.compiler.is_compiling():
+        return None
+    alias = logits.view_as(logits)
+    if isinstance(place, str):
+        return args, {**kwargs, place: alias}
+    return (alias, *args[1:]), dict(kwargs)
+
+
 def hear_next_gradient(logits: Tensor, hear: Callable[[Tensor], None]) -> None:
     """Be told the next gradient of the logits, once: a leaf that is used again keeps its hooks."""
 
@@ -149,10 +166,12 @@ def hear_next_gradient(logits: Tensor, hear: Callable[[Tensor], None]) -> None:
     handle = logits.register_hook(once)  # type: ignore[no-untyped-call]
 
 
-def _in_order(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments of a call in the order in which the loss declares them."""
-    if not kwargs:
-        return list(args)
-    declared = list(inspect.signature(module.forward).parameters)
-    names = sorted(kwargs, key=lambda name: declared.index(name) if name in declared else len(declared))
-    return [*args, *(kwargs[name] for name in names)]
+def _in_order(
+    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[tuple[int | str, Any]]:
+    """The arguments of a call with their places, in the order in which the loss declares them."""
+    named: list[tuple[int | str, Any]] = list(kwargs.items())
+    if len(named) > 1:
+        declared = list(inspect.signature(module.forward).parameters)
+        named.sort(key=lambda item: declared.index(item[0]) if item[0] in declared else len(declared))
+    return [*enumerate(args), *named]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard
-from imbalance_doctor.plain_losses import Call, hear_next_gradient
+from imbalance_doctor.plain_losses import Call, hear_next_gradient, with_own_logits
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
@@ -36,14 +36,13 @@ class Handle(Protocol):
 
 
 class _PlainHook:
-    """A forward hook that a copied or saved module leaves behind: the copy is not the one being watched."""
+    """A hook that a copied or saved module leaves behind: the copy is not the one being watched."""
 
-    def __init__(self, hear: Callable[..., None] | None = None) -> None:
+    def __init__(self, hear: Callable[..., Any] | None = None) -> None:
         self._hear = hear
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        if self._hear is not None:
-            self._hear(module, args, kwargs, out)
+    def __call__(self, module: nn.Module, *call: Any) -> Any:
+        return None if self._hear is None else self._hear(*call)
 
     def __reduce__(self) -> tuple[type[_PlainHook], tuple[()]]:
         return type(self), ()
@@ -121,11 +120,12 @@ class Watcher:
         self._pending: dict[str, Any] | Call | None = None
         self._mean = LossMean()
         self._phase: float | None = None
-        self._handle: Handle | None = None
+        self._handles: list[Handle] = []
         if isinstance(self.module, Diagnosable):
-            self._handle = self.module.register_diagnostics_hook(
+            handle = self.module.register_diagnostics_hook(
                 self._receive, wants=self._wants, gradients=self._receive_gradients
             )
+            self._handles.append(handle)
 
     @property
     def info(self) -> LossInfo:
@@ -140,14 +140,19 @@ class Watcher:
         """The step with this number, counted from 0, is about to begin."""
         due = step == self.schedule.due
         self._detail = self.schedule.detail if due else Detail.LOSS
-        if isinstance(self.module, Diagnosable) or due == (self._handle is not None):
+        if isinstance(self.module, Diagnosable):
             return
         # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
         # a step of half a millisecond. So it has one only in the steps that leave a record.
-        if due:
-            self._handle = self._hooked.register_forward_hook(_PlainHook(self._heard), with_kwargs=True)
-        else:
+        wanted = due + (self._detail >= Detail.SCORES)
+        if len(self._handles) > wanted:
             self.remove()
+        if due and not self._handles:
+            hear = _PlainHook(self._heard)
+            self._handles.append(self._hooked.register_forward_hook(hear, with_kwargs=True))
+        if len(self._handles) < wanted:
+            lend = _PlainHook(self._lend_logits)
+            self._handles.append(self._hooked.register_forward_pre_hook(lend, with_kwargs=True))
 
     def take(self) -> Heard | None:
         """What a step that was due leaves behind; None where it leaves nothing."""
@@ -179,9 +184,9 @@ class Watcher:
 
     def remove(self) -> None:
         """Stop listening."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
 
     def _wants(self) -> Detail:
         # A forward in eval mode or without gradient is validation, not a training step.
@@ -207,7 +212,10 @@ class Watcher:
         if loss.dim() == 0:  # unreduced, nan stands for an invalid class and says nothing
             self._mean.add(loss)
 
-    def _heard(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def _lend_logits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.guard(with_own_logits, self.module, args, kwargs)
+
+    def _heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
         if detail > Detail.NOTHING:
             self.guard(self._hear_call, args, kwargs, out, detail)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run, recorder
+from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run, plain_losses, recorder
 from imbalance_doctor.checkup import is_look
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 from tests.doctor.loop import batches, train
@@ -87,22 +87,29 @@ def test_any_loss_of_any_shape_is_recorded_per_class_with_its_gradients(loss_fn,
     assert float(record.stats["loss"]) == pytest.approx(float(loss.detach()), rel=1e-6)
 
 
-def test_the_gradient_is_that_of_the_watched_loss_where_several_share_the_logits():
+@pytest.mark.parametrize("most", [0, plain_losses.MOST_KEPT], ids=["large batch", "small batch"])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_gradient_is_that_of_the_watched_loss_where_several_share_the_logits(most, named, monkeypatch):
+    monkeypatch.setattr(plain_losses, "MOST_KEPT", most)
     torch.manual_seed(0)
-    ranking, focal = SmoothAPLoss(1, temperature=0.5), SigmoidFocalLoss()
+    ranking, focal, plain = SmoothAPLoss(1, temperature=0.5), SigmoidFocalLoss(), nn.BCEWithLogitsLoss()
     x, y = next(batches(64, 0.2, 0))
-    logits = x[:, :1].clone().requires_grad_()
-    alone = torch.autograd.grad(ranking(logits, y), logits)[0][:, 0]
+    logits, labels = x[:, :1].clone().requires_grad_(), y[:, None].float()
+    called = {"ranking": (ranking, y), "focal": (focal, labels), "plain": (plain, labels)}
+    alone = {name: torch.autograd.grad(loss(logits, to), logits)[0] for name, (loss, to) in called.items()}
     ranking.reset_queue()
     with Doctor(None, on_finding="log", every=1) as doctor:
-        doctor.watch(ranking, "ranking")
-        doctor.watch(focal, "focal")
-        (ranking(logits, y) + 3.0 * focal(logits, y[:, None].float())).backward()
+        for name, (loss_fn, _) in called.items():
+            doctor.watch(loss_fn, name)
+        of_plain = plain(target=labels, input=logits) if named else plain(logits, labels)
+        (ranking(logits, y) + focal(logits, labels) + of_plain).backward()
         doctor.step()
-    first, second = doctor.run.steps()
-    assert [first.loss, second.loss] == ["ranking", "focal"]
-    assert first.stats["pos_grad_norm"].item() == pytest.approx(alone[y == 1].norm().item(), rel=1e-5)
-    assert second.stats["pos_grad_norm"].item() > 0
+    records = doctor.run.steps()
+    assert [record.loss for record in records] == list(called)
+    for record in records:
+        norm = alone[record.loss][y == 1].norm().item()
+        assert record.stats["pos_grad_norm"].item() == pytest.approx(norm, rel=1e-5), record.loss
+    assert logits.grad == pytest.approx(sum(alone.values()), rel=1e-5)
 
 
 def test_several_forwards_a_step_are_one_record_and_all_are_in_the_mean():
