@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 from imbalance_doctor.findings import Finding, ImbalanceError, Severity, at_least
@@ -25,7 +26,7 @@ def announcer(on_finding: OnFinding) -> Callable[[Sequence[Finding]], None]:
     """
     if callable(on_finding):
         guard = Guard("the on_finding callback", "findings are still recorded")
-        return lambda findings: guard(_hand_over, on_finding, findings)
+        return partial(_hand_over, guard, on_finding)
     actions = {"warn": _warn, "log": _log, "raise": _raise}
     if on_finding not in actions:
         modes = ", ".join(repr(mode) for mode in get_args(Mode))
@@ -33,9 +34,8 @@ def announcer(on_finding: OnFinding) -> Callable[[Sequence[Finding]], None]:
     return actions[on_finding]
 
 
-def _hand_over(callback: Callable[[Finding], object], findings: Sequence[Finding]) -> None:
-    for finding in findings:
-        callback(finding)
+def _hand_over(guard: Guard, callback: Callable[[Finding], object], findings: Sequence[Finding]) -> None:
+    guard(lambda: [callback(finding) for finding in findings])
 
 
 def _spoken(findings: Iterable[Finding]) -> Iterator[tuple[Finding, str]]:

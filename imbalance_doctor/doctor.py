@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import platform
 import weakref
@@ -55,7 +56,7 @@ class Doctor:
         total_steps: Length of the run, where known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
             task, one for each class otherwise.
-        class_names: Names of the classes, for findings and reports.
+        class_names: Names of the classes, in order or by class id, for findings and reports.
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.
         on_finding: ``"warn"`` (an `ImbalanceWarning` for warnings and errors), ``"log"`` (the logger
@@ -87,7 +88,7 @@ class Doctor:
         every: int = 10,
         total_steps: int | None = None,
         population_positive_rate: float | Sequence[float] | None = None,
-        class_names: Sequence[str] | None = None,
+        class_names: Sequence[str] | Mapping[int, str] | None = None,
         select: str | Sequence[str] | None = None,
         ignore: str | Sequence[str] | None = None,
         on_finding: OnFinding = "warn",
@@ -96,12 +97,13 @@ class Doctor:
         optimizer: torch.optim.Optimizer | None = None,
         target_metric: str | None = None,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
+        every = _count(every)
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
         if isinstance(class_names, str):
             raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
+        if isinstance(class_names, Mapping):  # names by class id, as some frameworks keep them
+            class_names = [class_names[index] for index in sorted(class_names)]
         if tensorboard is True and run_dir is None:
             raise ValueError(
                 "tensorboard=True writes into run_dir, which is None; "
@@ -140,11 +142,13 @@ class Doctor:
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
         self._resumed: list[Finding] = []  # findings of that session
+        self._goes_back = False  # to a checkpoint of the session itself
         self._early: list[tuple[int | None, dict[str, Array]]] = []  # evaluations before the first step
         self._unspoken: list[Finding] = []  # opened since the last step, by records that somebody read
         self._untold: list[Finding] = []  # opened and told since the last step, by an evaluation
         self._treatments: list[str] = []  # of this session, in words
         self._closed = False
+        self._warned_of_numbers = False
         self._reading = Guard("the metrics given to step", "they are no longer recorded")
 
     # --- watching ---------------------------------------------------------------------------------------
@@ -171,7 +175,7 @@ class Doctor:
 
         Args:
             step: Its number; counted from 0 by default. Give it when a run resumes: records of an earlier
-                session from this step on are superseded.
+                session from this step on are superseded. Numbers grow: one that does not is counted on.
             metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``.
 
         Returns:
@@ -183,13 +187,16 @@ class Doctor:
         self._steps += 1
         if self._steps < self._watchers.wake:  # nothing is due in this step, and nothing in the next one
             assert self._step is not None  # the first step is always due
-            self._step = self._step + 1 if step is None else int(step)
-            return []
+            if step is None or step > self._step:
+                self._step = self._step + 1 if step is None else int(step)
+                return []
         current = self._steps - 1
         if self._closed or os.getpid() != self._process:  # a forked worker is not the run
             return []
-        number = self._next_step() if step is None else int(step)
-        changed = self._begin(number) if self._step is None else []
+        number = self._number(step)
+        changed: list[Finding] = []
+        if self._step is None or self._goes_back:
+            changed += self._begin(number)
         self._step = number
         drafts, may_wait = self._watchers.take(current, number, partial(self._metrics, metrics))
         self._journal.wait(drafts)
@@ -315,9 +322,10 @@ class Doctor:
         if self._closed:
             return
         changed = []
-        if self._step is None and self._early:
-            self._step = 0
-            changed += self._begin(0)
+        if self._step is None and self._early:  # evaluations of a run that is over: they supersede nothing
+            first = self._journal.next_step() if self._before is None else self._before + 1
+            self._step = max(first - 1, 0)
+            changed += self._begin(first)
         changed += self._journal.settle()
         if complete and self._step is not None:
             changed += self._journal.take(EndRecord(self._step))
@@ -345,32 +353,40 @@ class Doctor:
             before from there, and needs the step alone.
         """
         self._settle()
+        begun = self._step is not None and not self._goes_back
         return {
             "version": STATE,
-            "step": self._step,
-            "findings": [finding.to_dict() for finding in self.findings],
+            "step": self._step if begun else self._before,
+            "findings": [finding.to_dict() for finding in (self.findings if begun else self._resumed)],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint; before the first step.
+        """Go on from a checkpoint.
+
+        Before the first step of a session, or after some: with its next step the run then goes back to where
+        it was saved, and what is on record from there on is superseded. A closed doctor does nothing.
 
         Raises:
-            ValueError: The state is none of `state_dict`, or steps were taken already.
+            ValueError: The state is none of `state_dict`.
         """
-        if self._step is not None:
-            raise ValueError("load_state_dict belongs before the first step; this doctor has counted some")
         if state.get("version") != STATE:
             raise ValueError(
                 f"expected the state of a Doctor, version {STATE}; got "
                 + (f"version {state['version']!r}" if "version" in state else f"keys {sorted(state)}")
             )
         try:
-            self._resumed = [Finding(**finding) for finding in state["findings"]]
-            self._before = None if state["step"] is None else int(state["step"])
+            findings = [Finding(**finding) for finding in state["findings"]]
+            step = None if state["step"] is None else int(state["step"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"this state of a Doctor cannot be read ({type(error).__name__}: {error})"
             ) from None
+        if self._closed:
+            return
+        self._resumed, self._before = findings, step
+        if self._step is not None:
+            self._goes_back = True
+            self._watchers.wake = 0
 
     # --- results ----------------------------------------------------------------------------------------
 
@@ -400,18 +416,40 @@ class Doctor:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _next_step(self) -> int:
-        last = self._before if self._step is None else self._step
-        return 0 if last is None else last + 1
+    def _number(self, step: int | None) -> int:
+        """What a step is called."""
+        goes_on = self._step is None or self._goes_back
+        last = self._before if goes_on else self._step
+        following = 0 if last is None else last + 1
+        if step is None:
+            return following
+        if goes_on or int(step) >= following:
+            return int(step)
+        if not self._warned_of_numbers:
+            self._warned_of_numbers = True
+            warn(
+                f"imbalance-doctor: step {int(step)} came after step {last}. Step numbers have to grow, so "
+                "the doctor counts for itself from here on. Give the number of the step in the run, not in "
+                "the epoch, and call doctor.step once for each optimizer step. A run that goes back to a "
+                "checkpoint says so with doctor.load_state_dict(state)."
+            )
+        return following
 
     def _begin(self, step: int) -> list[Finding]:
-        """The first step is known: open the journal, and put on record what came before it."""
-        self._journal.begin(step, self._resumed)
+        """The first step of a session is known: open the journal, and put on record what came before it."""
+        if self._goes_back:
+            self._goes_back = False
+            self._journal.begin_again(step, self._resumed)
+            for watcher in self._watchers:
+                watcher.schedule.restart(self._steps)
+        else:
+            self._journal.begin(step, self._resumed)
         changed: list[Finding] = []
         for watcher in self._watchers:
             changed += self._put_on_record(watcher, step)
         for number, values in self._early:
-            changed += self._journal.take(EvalRecord(step if number is None else number, values))
+            default = step if self._step is None else self._step
+            changed += self._journal.take(EvalRecord(default if number is None else number, values))
         self._early.clear()
         return changed
 
@@ -466,6 +504,16 @@ class Doctor:
                 if config.get(name) is not None:
                     return config[name]
         return default
+
+
+def _count(every: int) -> int:
+    try:
+        steps = operator.index(every)
+    except TypeError:
+        steps = 0
+    if steps < 1:
+        raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
+    return steps
 
 
 def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:

@@ -218,7 +218,7 @@ class History:
             self._current.clear()  # until a loss reports again, there is nothing new to examine
         elif isinstance(record, WatchRecord):
             known = self._losses.get(record.loss.name)
-            if known is not None and known != record.loss:
+            if known is not None and _settings(known) != _settings(record.loss):
                 self._forget(record.loss)  # a session with other settings: another loss by the same name
             self._losses[record.loss.name] = record.loss
         elif isinstance(record, TreatmentRecord):
@@ -264,6 +264,16 @@ class History:
         for key in self._tracks:
             if key[0] == loss.name:
                 self._tracks[key] = _Track(WINDOW, treated=treated)
+
+
+def _settings(loss: LossInfo) -> tuple[str, Mapping[str, Any]]:
+    """What makes a loss another one. A wrapper moves the temperature of its main loss itself."""
+    if loss.kind != "warmup_wrapper":
+        return loss.kind, loss.config
+    main = {
+        name: value for name, value in (loss.config.get("main_loss") or {}).items() if name != "temperature"
+    }
+    return loss.kind, {**loss.config, "main_loss": main}
 
 
 def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossInfo, Mapping[str, Array]]]:

@@ -20,12 +20,13 @@ from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import (
     LogWriter,
-    earlier_sessions,
+    before,
     encode,
     encode_finding,
     encode_note,
     header,
     log_path,
+    records_in,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Journal:
         return load_run(self._log.path)
 
     def begin(self, step: int, resumed: Sequence[Finding]) -> None:
-        """The first step is known: read what came before it, and write the header.
+        """The first step of a session is known: read what came before it, and write the header.
 
         Args:
             step: The first step of this session.
@@ -92,21 +93,42 @@ class Journal:
         """
         rank, world_size = _process()  # only now: the process group may be younger than the doctor
         self.info = replace(self.info, start_step=step, rank=rank, world_size=world_size)
-        self.checkup.history.run = self.info
-        if self.run_dir is not None:
-            path = log_path(self.run_dir, rank)
+        self.checkup = Checkup(self.info, self.checkup.rules)
+        path = None if self.run_dir is None else log_path(self.run_dir, rank)
+        if path is not None:
             exclusive.displace(path)  # what it still has to say belongs to the run that is read here
-            # Findings of the earlier sessions stay open, and are not told again.
-            for record in self._logging(earlier_sessions, path, step) or []:
-                self._examining(self.checkup.feed, record)
-            if self.checkup.history.records:
-                self._examining(self.checkup.feed, StartRecord(step))
-                resumed = ()  # the log knows more
+        earlier = before(self._on_record(), step)
+        # Findings of the earlier sessions stay open, and are not told again.
+        for record in earlier:
+            self._examining(self.checkup.feed, record)
+        if self.checkup.history.records:
+            self._examining(self.checkup.feed, StartRecord(step))
+            resumed = ()  # the records know more
+        if path is None:
+            self._records = [*earlier, StartRecord(step)] if earlier else []
+        else:
             self._log = self._logging(LogWriter, path, last_words=self.settle)
             self._write(header(self.info))
         self.checkup.restore(resumed)
         if self._tensorboard and rank == 0:
             self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
+
+    def begin_again(self, step: int, resumed: Sequence[Finding]) -> None:
+        """The run goes back to a checkpoint: a session that supersedes what this one has from a step on."""
+        self.settle()
+        if self._panels is not None:
+            self._drawing(self._panels.close)
+        self.begin(step, resumed)
+
+    def next_step(self) -> int:
+        """The step after the last one that is on record; 0 where there is none."""
+        return 1 + max((record.step for record in self._on_record()), default=-1)
+
+    def _on_record(self) -> Sequence[Record]:
+        """What there is of this run."""
+        if self.run_dir is None:
+            return self._records
+        return self._logging(records_in, log_path(self.run_dir, _process()[0])) or []
 
     def wait(self, drafts: Iterable[Callable[[], StepRecord | None]]) -> None:
         """Put down these records later, in this order and before any other; None is one that was not made."""

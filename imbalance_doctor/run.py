@@ -21,7 +21,7 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, read_log
+from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, before, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,17 +169,35 @@ def load_run(run: RunPath) -> Run:
     files = sorted(path.glob("diagnostics-rank*.jsonl"), key=_rank) if path.is_dir() else [path]
     if not files:
         raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")
-    main, *others = (_read(file) for file in files)
+    main = _read(files[0])
     main.source = str(path)
+    if len(files) > 1:
+        _compare(main, files[1:])
+    return main
+
+
+def _compare(main: Run, files: Sequence[Path]) -> None:
+    """Hold a run against what the other ranks have of it, as far as they tell of the same sessions."""
+    notes, others = list(main.notes), []
+    for file in files:
+        rank = _rank(file)[0]
+        if rank >= main.info.world_size:
+            notes.append(f"{file.name} is of an earlier session with more processes, and was left out")
+            continue
+        try:
+            other = _read(file)
+        except LogError as error:  # one rank's file must not hide what the others know
+            notes.append(f"rank {rank} was left out: {error}")
+            continue
+        if other.info.start_step != main.info.start_step:  # it has not come to the newest session
+            other.records = before(other.records, main.info.start_step)
+        others.append(other)
     if others:
         main.others = others
         main.records = compared(main.records, [other.records for other in others], main.losses)
         ranks = ", ".join(str(other.info.rank) for other in others)
-        main.notes = [
-            *main.notes,
-            f"{len(files)} ranks: this is rank {main.info.rank}, compared with {ranks}",
-        ]
-    return main
+        notes.append(f"{len(others) + 1} ranks: this is rank {main.info.rank}, compared with {ranks}")
+    main.notes = notes
 
 
 def _rank(file: Path) -> tuple[int, str]:

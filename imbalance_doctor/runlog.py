@@ -13,7 +13,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -287,6 +287,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str, bool]]:
                 if previous is not None:
                     yield *previous, False
                 previous = number, line.rstrip("\n")
+                if not line.endswith("\n"):  # being written: the rest, if it comes, would be read as a line
+                    break
             if previous is not None:
                 yield *previous, True
     except OSError as error:
@@ -316,7 +318,7 @@ def _take(
             log = Log(path, info)
         else:
             log.info = info
-            log.records = [record for record in log.records if _kept(record, info.start_step)]
+            log.records = before(log.records, info.start_step)
             log.live_findings = [f for f in log.live_findings if f.step < info.start_step]
             log.records.append(StartRecord(info.start_step))
         log.sessions += 1
@@ -350,16 +352,16 @@ def _take(
     return log
 
 
-def _kept(record: Record, start: int) -> bool:
-    """Whether a record from before survives a session that starts at `start`."""
-    return record.step < start and not isinstance(record, EndRecord)
+def before(records: Iterable[Record], start: int) -> list[Record]:
+    """What survives of records from before a session that starts at `start`."""
+    return [record for record in records if record.step < start and not isinstance(record, EndRecord)]
 
 
-def earlier_sessions(path: Path, start_step: int) -> list[Record]:
-    """What counts of the sessions before one that starts at `start_step`; empty where there are none."""
+def records_in(path: Path) -> list[Record]:
+    """The records of a log that may not be there yet."""
     if not path.exists() or path.stat().st_size == 0:
         return []
-    return [record for record in read_log(path).records if _kept(record, start_step)]
+    return read_log(path).records
 
 
 def _run_info(item: dict[str, Any]) -> RunInfo:

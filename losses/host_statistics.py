@@ -83,11 +83,14 @@ def row_stats(
 ) -> Table:
     """Of classes that exclude each other; `ids` and, where known, `elements` are `[N]`."""
     ids = ids.astype(np.intp, copy=False)
-    counted = None if ignore_index is None else ids != ignore_index
+    # Of a loss whose ignored id we do not know, too: no row may be counted for a class that is not there.
+    counted = (ids >= 0) & (ids < z.shape[1])
+    if ignore_index is not None:
+        counted &= ids != ignore_index
     z, finite, nonfinite = _finite(z, counted)
     if finite is not None:
-        counted = finite.all(1) if counted is None else finite.all(1) & counted
-    if counted is not None and not counted.all():
+        counted &= finite.all(1)
+    if not counted.all():
         z, ids = z[counted], ids[counted]
         elements = None if elements is None else elements[counted]
     rows, classes = z.shape

@@ -99,7 +99,7 @@ def likelihood_stats(
         loss: The reduced loss, if known.
         multiclass: Whether classes exclude each other (softmax). By default: whether the targets are class
             ids, one dimension fewer than the logits.
-        ignore_index: Class ids with this value do not count; None if there is no such value.
+        ignore_index: Class ids and labels with this value do not count, nor do ids that are no class's.
 
     Returns:
         Statistics with names of the catalogue; a class is a column, a binary problem is one class.
@@ -124,7 +124,7 @@ def described(
     ignore_index: int | None,
 ) -> Mapping[str, Any]:
     """What `likelihood_stats` returns, where it was computed: tensors of a device, or NumPy's on the host."""
-    z, y, multiclass = _laid_out(logits, targets, multiclass)
+    z, y, multiclass = _laid_out(logits, targets, multiclass, ignore_index)
     if elements is not None:
         elements = _classes_last(elements.detach(), 1 if multiclass else z.shape[1])
     if not on_host(z) or (multiclass and z.shape[1] == 1):
@@ -155,23 +155,27 @@ def labels_of(
     logits: Tensor, targets: Tensor, *, multiclass: bool | None = None, ignore_index: int | None = -100
 ) -> tuple[Tensor, Tensor]:
     """Positive entries and entries that count, `[N, C]`; arguments as in `likelihood_stats`."""
-    z, y, multiclass = _laid_out(logits, targets, multiclass)
+    z, y, multiclass = _laid_out(logits, targets, multiclass, ignore_index)
     return (_read_ids(z, y, ignore_index) if multiclass else _read_labels(z, y)).masks()
 
 
 # ------------------------------------------------------------------------------------------- reading
 
 
-def _laid_out(logits: Tensor, targets: Tensor, multiclass: bool | None) -> tuple[Tensor, Tensor, bool]:
+def _laid_out(
+    logits: Tensor, targets: Tensor, multiclass: bool | None, ignore_index: int | None
+) -> tuple[Tensor, Tensor, bool]:
     """Logits `[N, C]`, class ids `[N]` or labels `[N, C]`, and whether they are class ids."""
-    if multiclass is None:
-        multiclass = logits.dim() == targets.dim() + 1 and logits.dim() > 0
+    if multiclass is None:  # one column with a label for each row is a binary problem
+        multiclass = logits.dim() == targets.dim() + 1 and logits.shape[min(1, logits.dim() - 1)] > 1
     z, y = logits.detach().to(wide_dtype(logits.dtype)), targets.detach()
     if not multiclass:
         if z.numel() != y.numel():
             raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(y.shape)}")
         y = y.reshape(z.shape)
         y = y.to(z.dtype) if y.is_floating_point() else y
+        if ignore_index not in (None, 0, 1):
+            y = y.to(z.dtype).masked_fill(y == ignore_index, math.nan)
         classes = z.shape[1] if z.dim() > 1 else 1
         return _classes_last(z, classes), _classes_last(y, classes), False
     flat = z.reshape(1, -1) if z.dim() == 1 else _classes_last(z, z.shape[1])
@@ -197,9 +201,12 @@ def _classes_last(x: Tensor, classes: int) -> Tensor:
 
 def _read_ids(z: Tensor, ids: Tensor, ignore_index: int | None) -> Sheet:
     """A problem with exclusive classes."""
-    counted = None if ignore_index is None else ids != ignore_index
-    if looks_are_free(ids) and counted is not None and bool(counted.all()):
-        counted = None
+    ids = ids.long()
+    # Of a loss whose ignored id we do not know, too: no row may be counted for a class that is not there.
+    told = (ids >= 0) & (ids < z.shape[1])
+    if ignore_index is not None:
+        told = told & (ids != ignore_index)
+    counted = None if looks_are_free(ids) and bool(told.all()) else told
     logits, finite, nonfinite = _finite(z, counted)
     valid = counted
     if finite is not None:

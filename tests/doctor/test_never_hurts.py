@@ -192,7 +192,7 @@ def test_input_that_does_not_fit_costs_one_evaluation_or_one_metric():
         assert len(doctor.run.evaluations) == 1
         with pytest.warns(ImbalanceWarning, match="the metrics given to step failed"):
             doctor.step(lr="high")
-        train(doctor, loss_fn, steps=2)
+        train(doctor, loss_fn, steps=2, first_step=2)
 
 
 def test_a_closed_doctor_is_silent(tmp_path):

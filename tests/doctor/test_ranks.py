@@ -1,14 +1,18 @@
 """Several ranks: each writes its own log, global statistics come from one, and disagreement is found."""
 
+import json
+
 import pytest
 import torch
 import torch.multiprocessing
 
-from imbalance_doctor import diagnose, load_run
+from imbalance_doctor import Doctor, diagnose, load_run
 from imbalance_doctor.ranks import compared
 from imbalance_doctor.recorder import RANK_LOCAL
 from imbalance_doctor.records import LossInfo, StepRecord, as_array
+from losses import SmoothAPLoss
 from tests.doctor import ranks_loop
+from tests.doctor.loop import train
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +107,47 @@ def test_losses_that_do_not_gather_may_differ_between_ranks():
         "ranks_apart"
         not in compared([record(5, 0.5, name="bce")], [[record(5, 0.7, name="bce")]], GATHERS)[0].stats
     )
+
+
+# --- files that tell of other sessions ----------------------------------------------------------------
+
+
+@pytest.fixture
+def two_ranks(runs, tmp_path):
+    """A healthy run of two ranks, to be gone on from."""
+    for rank in range(2):
+        name = f"diagnostics-rank{rank}.jsonl"
+        (tmp_path / name).write_bytes((runs / "none" / name).read_bytes())
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_with_fewer_processes_is_not_compared_with_those_that_are_gone(two_ranks):
+    loss_fn = SmoothAPLoss(1, queue_size=64)
+    with Doctor(two_ranks, on_finding="log") as doctor:
+        doctor.watch(loss_fn, "ranking")
+        train(doctor, loss_fn, steps=100, first_step=50)
+        live = codes(doctor.findings)
+    run = load_run(two_ranks)
+    assert not run.others
+    assert any("rank1.jsonl is of an earlier session" in note for note in run.notes)
+    assert codes(diagnose(run).findings) == live
+
+
+@pytest.mark.slow
+def test_a_rank_that_has_not_come_to_the_newest_session_is_compared_up_to_it(two_ranks):
+    log = two_ranks / "diagnostics-rank0.jsonl"
+    header = json.loads(log.read_text().splitlines()[0])
+    with log.open("a") as file:
+        file.write(json.dumps({**header, "start_step": 30}) + "\n")
+    (other,) = load_run(two_ranks).others
+    assert max(record.step for record in other.steps()) < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["", '{"kind": "run", "schema'], ids=["empty", "a torn header"])
+def test_a_rank_whose_file_says_nothing_hides_nothing(two_ranks, text):
+    (two_ranks / "diagnostics-rank1.jsonl").write_text(text)
+    run = load_run(two_ranks)
+    assert run.steps()
+    assert any("rank 1 was left out" in note for note in run.notes)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from imbalance_doctor import LogError, load_run
+from imbalance_doctor import LogError, load_run, runlog
 from imbalance_doctor.records import (
     EndRecord,
     EvalRecord,
@@ -103,6 +103,26 @@ def test_a_torn_last_line_is_skipped_and_counted_and_the_next_session_starts_cle
     log = read_log(path)
     assert steps(log) == [0, 10]
     assert log.torn_lines == 1
+
+
+def test_a_line_that_is_being_written_is_read_when_it_is_whole(tmp_path, monkeypatch):
+    path = tmp_path / "diagnostics-rank0.jsonl"
+    start, first, second = header(RunInfo()), *encode(loss_at(0)), *encode(loss_at(10))
+    path.write_text(f"{start}\n{first}\n{second[:20]}")
+    parse = json.loads
+
+    def meanwhile(line):
+        if line == first:
+            with path.open("a") as file:  # the writer's other half comes while the reader is at work
+                file.write(f"{second[20:]}\n")
+        return parse(line)
+
+    monkeypatch.setattr(runlog.json, "loads", meanwhile)
+    log = read_log(path)
+    assert steps(log) == [0]
+    assert log.torn_lines == 1
+    monkeypatch.undo()
+    assert steps(read_log(path)) == [0, 10]
 
 
 def test_a_tear_inside_a_character_is_a_tear_too(tmp_path):

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run, plain_losses, recorder
 from imbalance_doctor.checkup import is_look
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
+from losses.diagnostics import Detail
+from losses.likelihood_statistics import _device_stats, _read_ids
 from tests.doctor.loop import batches, train
 
 
@@ -216,6 +218,7 @@ def test_a_resumed_run_takes_the_scores_where_the_rules_are_asked(tmp_path):
     assert scored == {number for number in range(1, 28) if is_look(number)} | {first_of_the_session}
 
 
+@pytest.mark.filterwarnings("default")  # what the compiler says of torch's own code
 def test_a_plain_loss_that_is_compiled_is_watched():
     loss_fn = torch.compile(nn.BCEWithLogitsLoss(), backend="aot_eager")
     with Doctor(None, on_finding="log", every=1) as doctor:
@@ -383,6 +386,61 @@ def test_an_evaluation_in_batches_is_that_of_all_rows(classes):
         assert parts.metrics[name] == pytest.approx(value, nan_ok=True), name
 
 
+class _Tokens(nn.Module):
+    """A loss of tokens that ignores what torch ignores by default, and says so nowhere."""
+
+    def forward(self, logits, targets):
+        return F.cross_entropy(logits, targets)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int16])
+def test_ids_that_are_no_class_do_not_count(dtype):
+    loss_fn, logits = _Tokens(), torch.randn(60, 5, requires_grad=True)
+    ids = torch.arange(60) % 5
+    ids[::2] = -100
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        loss_fn(logits, ids)
+        doctor.step()
+    (record,) = doctor.run.steps()
+    assert float(record.stats["pool_size"]) == 30
+    on_a_device = _device_stats(_read_ids(logits.detach(), ids.to(dtype), None), Detail.SCORES, None, True)
+    for name, value in on_a_device.items():
+        np.testing.assert_allclose(record.stats[name], value.numpy(), rtol=2e-5, atol=1e-6, err_msg=name)
+
+
+def test_labels_that_a_loss_ignores_do_not_count():
+    class Masked(nn.Module):
+        ignore_index = -1
+
+        def forward(self, logits, targets):
+            counts = targets != self.ignore_index
+            return F.binary_cross_entropy_with_logits(logits[counts], targets[counts])
+
+    targets = (torch.rand(64, 3) < 0.3).float()
+    targets[16:] = -1
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn := Masked())
+        loss_fn(torch.randn(64, 3, requires_grad=True), targets)
+        doctor.step()
+    (record,) = doctor.run.steps()
+    assert float(record.stats["pool_size"]) == 16
+    assert record.stats["pool_pos_count"].tolist() == targets[:16].sum(0).tolist()
+
+
+def test_one_column_with_a_label_for_each_row_is_binary():
+    class Own(nn.Module):
+        def forward(self, logits, targets):
+            return F.binary_cross_entropy_with_logits(logits[:, 0], targets.float())
+
+    _, y = next(batches(64, 0.2, 0))
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn := Own())
+        loss_fn(torch.randn(64, 1, requires_grad=True), y)
+        doctor.step()
+    assert doctor.run.steps()[0].stats["pool_pos_count"] == y.sum()
+
+
 @pytest.mark.parametrize("ignored", [0, 3])
 def test_rows_that_a_watched_loss_ignores_are_not_evaluated(ignored):
     with Doctor(None, on_finding="log") as doctor:
@@ -497,11 +555,3 @@ def test_a_log_knows_more_than_a_checkpoint(tmp_path):
 def test_a_state_of_something_else_is_named(state, message):
     with pytest.raises(ValueError, match=message):
         Doctor(None).load_state_dict(state)
-
-
-def test_a_state_comes_before_the_first_step():
-    doctor = Doctor(None)
-    state = doctor.state_dict()
-    doctor.step()
-    with pytest.raises(ValueError, match="before the first step"):
-        doctor.load_state_dict(state)
