@@ -110,6 +110,7 @@ class Sheet:
         """What there is of one class."""
         logits = self.logits[:, c].astype(np.float64)
         if self.exclusive is None:
+            logits[np.isposinf(logits)] = np.nan  # an overflow; -inf is a mask
             labels = self.labels[:, c]
             if self.ignored is not None:
                 counted = labels != self.ignored
@@ -126,7 +127,8 @@ def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: i
     """Bring logits and targets of any of the three tasks into one form.
 
     Args:
-        scores: Logits: ``[N]`` or ``[N, 1]`` for binary, ``[N, C]`` or ``(N, C, ...)`` otherwise.
+        scores: Logits: ``[N]`` or ``[N, 1]`` for binary, ``[N, C]``, ``(N, C, ...)`` or ``(N, ..., C)``
+            otherwise.
         targets: ``[N]`` or ``[N, 1]`` class ids (0/1 for binary), or ``[N, C]`` of 0/1 for multi-label; or
             ``(N, ...)`` and ``(N, C, ...)``.
         by_column: See `Exclusive`.
@@ -164,6 +166,7 @@ def _log_sums(logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.flo
     with np.errstate(invalid="ignore", divide="ignore"):
         second = others.max(axis=1)
         rivals = second + np.log(np.exp(others - second[:, None]).sum(axis=1))
+        rivals[np.isneginf(second)] = -np.inf  # all but one class are masked
         return np.logaddexp(highest, rivals), rivals
 
 
@@ -177,6 +180,8 @@ def flat(scores: Any, targets: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     shapes = f"got scores {list(logits.shape)} and targets {list(labels.shape)}"
     if logits.ndim > 2:
         places = (len(logits), *logits.shape[2:])
+        if labels.shape == logits.shape[:-1] != places:  # classes last, as models of tokens have them
+            logits, places = np.moveaxis(logits, -1, 1), labels.shape
         if labels.shape not in (places, logits.shape):
             raise ValueError(f"expected targets {list(places)} or of the scores' shape; {shapes}")
         classes = logits.shape[1]
@@ -235,8 +240,9 @@ def _one_class(data: Column, budget: float) -> dict[str, float]:
         precision_at_default=hits / predicted.sum() if predicted.any() else np.nan,
         recall_at_default=hits / positives if positives else np.nan,
     )
-    if not np.isfinite(scores).all():
+    if np.isnan(scores).any():
         return result
+    scores = _without_infinities(scores)
     result.update(
         calibration_error=_calibration_error(probability, positive),
         mean_probability=float(probability.mean()),
@@ -251,6 +257,16 @@ def _one_class(data: Column, budget: float) -> dict[str, float]:
             partial_auc=_area_up_to(fpr, tpr, budget) / budget,
         )
     return result
+
+
+def _without_infinities(scores: NDArray[Any]) -> NDArray[Any]:
+    """The same order and ties, where classes were masked with -inf."""
+    finite = np.isfinite(scores)
+    if finite.all():
+        return scores
+    low, high = (scores[finite].min(), scores[finite].max()) if finite.any() else (0.0, 0.0)
+    clipped: NDArray[Any] = np.clip(scores, low - 1, high + 1)
+    return clipped
 
 
 def _curve(

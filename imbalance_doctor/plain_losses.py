@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,13 +33,15 @@ class Call:
 
     Attributes:
         module: The loss.
-        logits: As it was given them.
-        targets: The same.
+        logits: As it was given them, but for classes that came last: those are second here.
+        targets: As it was given them.
         loss: What it returned, or the mean of that; None if it was no tensor.
         detail: What a record of it is to hold.
         weights: The `weight` and `pos_weight` that it had, where they say what its elements were.
+        classes_last: Whether they did, and do in the gradient.
         gradient: That of the logits, where it is wanted and the backward has been.
         may_wait: Whether a rule is in no hurry to see it: it is kept, of counts alone, and finite.
+        given: The logits themselves, as long as it is not kept.
     """
 
     module: nn.Module
@@ -48,8 +50,10 @@ class Call:
     loss: Tensor | None
     detail: Detail
     weights: Mapping[str, Tensor] = field(default_factory=dict)
+    classes_last: bool = False
     gradient: Tensor | None = None
     may_wait: bool = False
+    given: Tensor | None = None
 
     @classmethod
     def of(
@@ -73,7 +77,10 @@ class Call:
         if detail >= Detail.SCORES and type(module) in _WITH_ELEMENTS:
             named = {name: getattr(module, name, None) for name in ("weight", "pos_weight")}
             weights = {name: value.detach() for name, value in named.items() if value is not None}
-        return cls(module, given[0], given[1], loss, detail, weights)
+        logits, targets = given[:2]
+        # (N, ..., C) as models of tokens have it, where it cannot be torch's (N, C, ...).
+        last = logits.dim() > 2 and targets.shape == logits.shape[:-1] != (len(logits), *logits.shape[2:])
+        return cls(module, classes_second(logits, last), targets, loss, detail, weights, last, given=logits)
 
     @property
     def is_small(self) -> bool:
@@ -86,7 +93,7 @@ class Call:
         logits, targets = self.logits.detach().clone(), self.targets.detach().clone()
         weights = {name: value.clone() for name, value in self.weights.items()}
         may_wait = self.detail is Detail.COUNTS and self.is_finite and math.isfinite(logits.sum())
-        return Call(self.module, logits, targets, self.loss, self.detail, weights, may_wait=may_wait)
+        return replace(self, logits=logits, targets=targets, weights=weights, may_wait=may_wait, given=None)
 
     @property
     def is_finite(self) -> bool:
@@ -95,7 +102,7 @@ class Call:
 
     def hear_gradient(self, gradient: Tensor) -> None:
         """Keep the gradient of the logits."""
-        self.gradient = gradient.clone()
+        self.gradient = classes_second(gradient, self.classes_last).clone()
 
     def stats(self) -> dict[str, Any]:
         """Its statistics, where they were computed."""
@@ -138,6 +145,11 @@ class Call:
                 **weights,
             )
         return None
+
+
+def classes_second(values: Tensor, last: bool) -> Tensor:
+    """Logits, or their gradient, as torch's losses have them: ``(N, C, ...)``."""
+    return values.movedim(-1, 1) if last else values
 
 
 def with_own_logits(

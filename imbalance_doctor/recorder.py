@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard
-from imbalance_doctor.plain_losses import Call, hear_next_gradient, with_own_logits
+from imbalance_doctor.plain_losses import Call, classes_second, hear_next_gradient, with_own_logits
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 from losses.diagnostics import Detail, Diagnosable
@@ -232,12 +232,15 @@ class Watcher:
         # in the middle of a training step as for the next ones. A large batch has no such cold start to save.
         kept = call.kept() if call.is_small else None
         self._pending = call.stats() if kept is None else kept
-        if detail >= Detail.SCORES and call.logits.requires_grad:
-            split = partial(self._split_gradient, call.labels()) if kept is None else kept.hear_gradient
-            hear_next_gradient(call.logits, lambda gradient: self.guard(split, gradient))
+        logits = call.given
+        if detail >= Detail.SCORES and logits is not None and logits.requires_grad:
+            split = partial(self._split_gradient, call.labels(), call.classes_last)
+            hear = split if kept is None else kept.hear_gradient
+            hear_next_gradient(logits, lambda gradient: self.guard(hear, gradient))
 
-    def _split_gradient(self, labels: tuple[Tensor, Tensor | None], gradient: Tensor) -> None:
-        self._receive_gradients(self.module, gradient_norms(gradient, *labels))
+    def _split_gradient(self, labels: tuple[Tensor, Tensor], classes_last: bool, gradient: Tensor) -> None:
+        norms = gradient_norms(classes_second(gradient, classes_last), *labels)
+        self._receive_gradients(self.module, norms)
 
 
 def to_host(stats: Mapping[str, Any]) -> dict[str, Array]:

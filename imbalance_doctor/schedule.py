@@ -5,8 +5,9 @@ spreads, gradients), when the rules are asked, at every fifth; histograms, some 
 
 Records are `every` steps apart at first. Most faults show in the first hundreds of steps, and what a rule
 looks back on grows with the run, so records grow apart with it: by a tenth of their number, up to twenty
-times `every`. A record costs about two small training steps, 1 ms itself and half of that in the ten steps
-after it, whose caches it has emptied: a few per cent of a short run of such steps, and less of a long one.
+times `every`. A record costs one to two training steps of half a millisecond, a look at the scores five, and
+the ten steps after either take longer, because it has emptied their caches: a few per cent of a short run of
+such steps, and less of a long one.
 Whoever asks for every step gets every step.
 """
 

@@ -139,3 +139,33 @@ def test_half_precision_and_nan_scores_are_taken_as_they_come():
 def test_input_that_does_not_fit_is_named(scores, targets, budget, message):
     with pytest.raises(ValueError, match=message):
         evaluate(scores, targets, budget=budget)
+
+
+# --- masks and layouts --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_column", [True, False])
+@pytest.mark.parametrize("masked", ["some", "all but the true class of one row"])
+def test_a_class_that_is_masked_is_one_with_a_very_low_logit(masked, by_column):
+    generator = np.random.default_rng(0)
+    ids, scores = generator.integers(4, size=500), generator.standard_normal((500, 4))
+    scores[np.arange(500), ids] += 1.0
+    mask = generator.random((500, 4)) < 0.1 if masked == "some" else np.arange(500)[:, None] == [7] * 4
+    mask[np.arange(500), ids] = False
+    found = evaluate(np.where(mask, -np.inf, scores), ids, by_column=by_column)
+    expected = evaluate(np.where(mask, -700.0, scores), ids, by_column=by_column)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_an_overflow_is_no_score():
+    scores = np.array([0.0, np.inf, 1.0, -1.0])
+    assert np.isnan(evaluate(scores, np.array([0, 1, 1, 0]))["average_precision"]).all()
+
+
+def test_classes_of_a_sequence_may_come_last():
+    generator = np.random.default_rng(0)
+    scores, ids = generator.standard_normal((5, 7, 3)), generator.integers(3, size=(5, 7))
+    last, second = evaluate(scores, ids), evaluate(np.moveaxis(scores, -1, 1), ids)
+    for name, value in second.items():
+        np.testing.assert_array_equal(last[name], value, err_msg=name)

@@ -409,6 +409,30 @@ def test_ids_that_are_no_class_do_not_count(dtype):
         np.testing.assert_allclose(record.stats[name], value.numpy(), rtol=2e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("most", [0, plain_losses.MOST_KEPT], ids=["large batch", "small batch"])
+def test_classes_may_come_last_as_models_of_tokens_have_them(most, monkeypatch):
+    monkeypatch.setattr(plain_losses, "MOST_KEPT", most)
+
+    class Tokens(nn.Module):
+        def forward(self, logits, targets):
+            return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    logits, targets = torch.randn(4, 7, 3), torch.randint(3, (4, 7))
+    recorded = []
+    for loss_fn, given in (
+        (Tokens(), logits.clone()),
+        (nn.CrossEntropyLoss(), logits.movedim(-1, 1).clone()),
+    ):
+        with Doctor(None, on_finding="log", every=1) as doctor:
+            doctor.watch(loss_fn)
+            loss_fn(given.requires_grad_(), targets).backward()
+            doctor.step()
+        recorded.append(doctor.run.steps()[0].stats)
+    for name, value in recorded[0].items():
+        np.testing.assert_allclose(value, recorded[1][name], rtol=1e-5, err_msg=name)
+    assert "pos_grad_norm" in recorded[0]
+
+
 def test_labels_that_a_loss_ignores_do_not_count():
     class Masked(nn.Module):
         ignore_index = -1
