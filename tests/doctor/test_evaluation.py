@@ -34,8 +34,9 @@ def test_the_bound_is_of_scores_and_not_of_rows(monkeypatch):
     np.testing.assert_array_equal(collected(100, 7, classes=4), np.arange(0, 100, 4))
 
 
-def test_no_more_than_the_bound_is_held_at_any_time():
-    rows = Rows(1000)
+def test_no_more_than_its_share_of_the_bound_is_held_at_any_time(monkeypatch):
+    monkeypatch.setattr(evaluation, "KEPT", 2000)
+    rows = Rows(ranks=2)
     for _ in range(200):
         rows.add(torch.zeros(64), torch.zeros(64))
         assert sum(scores.size for scores, _ in rows._batches) <= 1000

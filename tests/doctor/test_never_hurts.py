@@ -3,6 +3,7 @@
 import contextlib
 import json
 import multiprocessing
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 
 from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, load_run
+from imbalance_doctor.announce import announcer
 from imbalance_doctor.records import StepRecord
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from losses import PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss
@@ -431,3 +433,8 @@ def test_a_killed_run_leaves_a_log_that_report_reads(tmp_path):
     assert report.returncode == 1
     assert "IMB401" in report.stdout
     assert report.stderr == ""
+
+
+def test_what_calls_back_can_be_sent_to_another_process():
+    """A callback of Lightning goes to the processes that it spawns."""
+    pickle.loads(pickle.dumps(announcer(print)))([])
