@@ -79,6 +79,17 @@ def process_rank() -> int:
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
+def learning_rate(optimizer: Any) -> dict[str, float]:
+    """``lr`` of an optimizer's first group; nothing where it has none.
+
+    Adafactor with ``lr=None`` finds its own rate at each step; an optimizer of a user's own may have none.
+    """
+    try:
+        return {"lr": float(optimizer.param_groups[0]["lr"])}
+    except Exception:  # one number is missing from the record; it was not asked for by name
+        return {}
+
+
 class Monitor:
     """A `Doctor` for each training run of a callback, and the schedule of each `LossWarmupWrapper` in it.
 

@@ -6,12 +6,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
 from torch import Tensor
 
 from imbalance_doctor.doctor import Doctor
-from imbalance_doctor.guard import Guard
-from imbalance_doctor.integrations.common import Losses, Monitor, Named, named_losses, needs, process_rank
+from imbalance_doctor.evaluation import Rows
+from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.integrations.common import (
+    Losses,
+    Monitor,
+    Named,
+    learning_rate,
+    named_losses,
+    needs,
+    process_rank,
+)
+from imbalance_doctor.integrations.gathering import Pair, of_all_ranks, world_size
 
 try:
     from lightning.pytorch import Callback
@@ -44,13 +53,16 @@ class DoctorCallback(Callback):
 
     A step is an optimizer step, numbered by ``trainer.global_step`` as it was when the step began; with
     several optimizers that number grows by one for each of them. ``total_steps`` comes from the Trainer
-    unless given. The learning rate (of the first optimizer's first group) is recorded as ``lr``.
+    unless given. The learning rate (of the first optimizer's first group) is recorded as ``lr`` where it is a
+    number. Under manual optimization, Lightning counts the steps of ``self.optimizers()``, and not those of
+    ``self.optimizers(use_pl_optimizer=False)``.
 
     A `LossWarmupWrapper` is told the epochs and steps unless the LightningModule does that itself.
     Checkpoints hold the monitor's state: ``fit(ckpt_path=...)`` goes on where it stood.
 
     Validation during ``fit`` is recorded where ``validation_step`` returns a dict with the logits and the
-    targets of its batch; the sanity check is not.
+    targets of its batch; the sanity check is not. Of several ranks, rank 0 records the evaluation of all rows
+    and each other rank that of its own.
 
     Args:
         run_dir: Where the run log goes, as for `Doctor`.
@@ -59,7 +71,8 @@ class DoctorCallback(Callback):
             ``nn.CrossEntropyLoss``.
         read_validation: Gives ``(scores, targets)`` of a validation batch from ``(outputs, batch)``, or None
             for a batch to leave out. By default the dict's ``"logits"`` or ``"scores"``, and ``"targets"`` or
-            ``"labels"``. Of several validation dataloaders the first is read.
+            ``"labels"``. Of several validation dataloaders the first is read. What is not two tensors that
+            fit each other costs one warning, and evaluations are no longer recorded.
         settings: Keyword arguments of `Doctor`: ``every``, ``population_positive_rate``, ``class_names``, ...
 
     Raises:
@@ -84,8 +97,11 @@ class DoctorCallback(Callback):
         self._losses: Named = ()
         self._saved: dict[str, Any] | None = None
         self._read = read_validation
-        self._validation: list[tuple[Tensor, Tensor]] = []
-        self._step_begun, self._lr = 0, 0.0
+        self._rows = Rows()
+        self._step_begun = 0
+        self._lr: dict[str, float] = {}
+        self._batches = self._steps = 0
+        self._apart = False  # whether it was told that the ranks' rows could not be brought together
         self._reading = Guard("reading validation outputs", "evaluations are no longer recorded")
 
     @property
@@ -94,6 +110,11 @@ class DoctorCallback(Callback):
         return self._monitor.doctor
 
     # --- the run ----------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the checkpoint of a validation or a test: theirs come here too, and are not this fit's."""
+        if stage == "fit":  # its own checkpoint is loaded after this
+            self._saved = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the losses, before anything is trained."""
@@ -105,6 +126,7 @@ class DoctorCallback(Callback):
         state = self._saved if process_rank() == 0 else None
         self._monitor.begin(self._losses, _total_steps(trainer), state)
         self._saved = None
+        self._batches = self._steps = 0
         if trainer.global_step > 0:  # if in the middle of an epoch, that does not start again
             self._monitor.epoch_begins(trainer.current_epoch, resumed=True)
 
@@ -117,18 +139,27 @@ class DoctorCallback(Callback):
     ) -> None:
         """Note the step's number and learning rate: both have moved on when the step is over."""
         self._step_begun = trainer.global_step
-        self._lr = float(trainer.optimizers[0].param_groups[0]["lr"]) if trainer.optimizers else 0.0
+        self._lr = learning_rate(trainer.optimizers[0]) if trainer.optimizers else {}
         self._monitor.step_begins(trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the step, if this batch ended one."""
+        self._batches += 1
         if trainer.global_step > self._step_begun:
-            self.doctor.step(self._step_begun, lr=self._lr)
+            self._steps += 1
+            self.doctor.step(self._step_begun, **self._lr)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the monitoring in good order."""
+        if self._batches and not self._steps and process_rank() == 0:
+            warn(
+                f"imbalance-doctor: {self._batches} training batches ran and trainer.global_step stayed at "
+                f"{trainer.global_step}, so no step was recorded. Under manual optimization, step the "
+                "optimizers of self.optimizers(): Lightning does not count the steps of others, such as "
+                "those of self.optimizers(use_pl_optimizer=False)."
+            )
         self._monitor.end(complete=True)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -138,8 +169,8 @@ class DoctorCallback(Callback):
     # --- validation -------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget what an interrupted validation left."""
-        self._validation.clear()
+        """Begin to collect, without what an interrupted validation left."""
+        self._rows = Rows(world_size())  # all of them meet on rank 0
 
     def on_validation_batch_end(
         self,
@@ -152,18 +183,43 @@ class DoctorCallback(Callback):
     ) -> None:
         """Keep a batch's scores and targets."""
         if self._monitor.running and not trainer.sanity_checking and dataloader_idx == 0:
-            pair = self._reading(self._read, outputs, batch)
-            if pair is not None:
-                scores, targets = pair
-                self._validation.append((scores.detach().cpu(), targets.detach().cpu()))
+            self._reading(self._keep, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the evaluation, of all ranks' rows."""
+        """Record the evaluation: on rank 0 of all ranks' rows."""
         if self._monitor.running and not trainer.sanity_checking:
+            stride = self._rows.stride
+            # Where reading has failed there are none, but the other ranks wait for this one.
+            rows = self._together(self._reading(self._rows.joined), stride)
             with self.doctor.evaluation() as evaluation:
-                for scores, targets in _of_all_ranks(self._validation):
+                for scores, targets in rows:
                     evaluation.update(scores, targets)
-        self._validation.clear()
+        self._rows = Rows()
+
+    def _keep(self, outputs: Any, batch: Any) -> None:
+        pair: Any = self._read(outputs, batch)  # whatever that is in truth
+        if pair is None:
+            return
+        scores, targets = pair
+        if not (isinstance(scores, Tensor) and isinstance(targets, Tensor)):
+            kinds = f"{type(scores).__name__} and {type(targets).__name__}"
+            raise TypeError(f"expected scores and targets as tensors; got {kinds}")
+        self._rows.add(scores, targets)
+
+    def _together(self, own: Pair | None, stride: int) -> list[Pair]:
+        """The rows to evaluate on this rank."""
+        try:
+            return of_all_ranks(own, stride)
+        except Exception as error:
+            # No `Guard`: once failed, it would keep this rank away from what the others enter next time.
+            if not self._apart:
+                self._apart = True
+                warn(
+                    "imbalance-doctor: bringing the validation rows of all ranks together failed "
+                    f"({type(error).__name__}: {error}); each rank records the evaluation of its own. "
+                    "Training goes on."
+                )
+            return [] if own is None else [own]
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
@@ -185,12 +241,3 @@ def _total_steps(trainer: Trainer) -> int | None:
     except Exception:  # accumulation that changes between epochs: Lightning refuses to estimate
         return None
     return int(steps) if 0 < steps < float("inf") else None
-
-
-def _of_all_ranks(pairs: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensor, Tensor]]:
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return pairs
-    everyone: list[Any] = [None] * distributed.get_world_size()
-    distributed.all_gather_object(everyone, pairs)
-    return [pair for theirs in everyone for pair in theirs]

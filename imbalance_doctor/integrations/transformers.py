@@ -12,7 +12,13 @@ from torch import Tensor, nn
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.guard import Guard, warn
-from imbalance_doctor.integrations.common import Monitor, named_losses, needs, process_rank
+from imbalance_doctor.integrations.common import (
+    Monitor,
+    learning_rate,
+    named_losses,
+    needs,
+    process_rank,
+)
 
 try:
     from transformers import EvalPrediction, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -27,11 +33,12 @@ class DoctorCallback(TrainerCallback):
 
     A step is an optimizer step, numbered by ``state.global_step`` after it: the first is 1, and
     ``checkpoint-500`` is what step 500 left. ``total_steps`` comes from the Trainer unless given. The
-    learning rate (of the first parameter group) is recorded as ``lr``.
+    learning rate (of the first parameter group) is recorded as ``lr`` where it is a number.
 
     Give `loss_fn` to the callback and ``callback.compute_loss`` to the Trainer. Evaluations during training
-    are recorded through ``callback.compute_metrics()``. A `LossWarmupWrapper` is told the epochs and steps
-    unless another callback does that.
+    are recorded through ``callback.compute_metrics()``: one for each step, so that of a dict of evaluation
+    datasets the first one is the series. A `LossWarmupWrapper` is told the epochs and steps unless another
+    callback does that.
 
     Beside each checkpoint of the Trainer goes a file with the state of the monitor and of `loss_fn` (its
     queue, its schedule), which the Trainer knows nothing of; ``train(resume_from_checkpoint=...)`` goes on
@@ -61,9 +68,12 @@ class DoctorCallback(TrainerCallback):
             raise TypeError(f"expected loss_fn to be a loss module; got {type(loss_fn).__name__}")
         self.loss_fn = loss_fn
         self._monitor = Monitor(run_dir, settings)
-        self._lr = 0.0
+        self._lr: dict[str, float] = {}
         self._resumed = False
+        self._epoch: int | None = None  # the present one; None before the first of a run
+        self._step = 0
         self._evaluation: Evaluation | None = None
+        self._evaluated: int | None = None  # the step of the last evaluation
         self._saving = Guard("saving the loss and the monitor", "checkpoints are without them")
         self._restoring = Guard("restoring the loss and the monitor", "both start anew")
 
@@ -98,7 +108,8 @@ class DoctorCallback(TrainerCallback):
 
         def compute(prediction: EvalPrediction, compute_result: bool | None = None) -> dict[str, Any]:
             # None unless `batch_eval_metrics` is on: then a batch at a time, and True with the last.
-            if self._monitor.running:
+            # Of several datasets, evaluated in turn at one step, the first: one series is one data set.
+            if self._monitor.running and self._evaluated != self._step:
                 self._evaluation = self._evaluation or self.doctor.evaluation()
                 scores = prediction.predictions
                 self._evaluation.update(
@@ -106,7 +117,7 @@ class DoctorCallback(TrainerCallback):
                 )
                 if compute_result is not False:
                     self._evaluation.close()
-                    self._evaluation = None
+                    self._evaluation, self._evaluated = None, self._step
             if inner is None:
                 return {}
             return inner(prediction) if compute_result is None else inner(prediction, compute_result)
@@ -122,32 +133,38 @@ class DoctorCallback(TrainerCallback):
         losses = named_losses(self.loss_fn, kwargs["model"])
         saved: dict[str, Any] = {}
         self._resumed = state.global_step > 0
+        self._epoch, self._step = None, state.global_step
+        # What an evaluation left that was broken off belongs to the run before.
+        self._evaluation, self._evaluated = None, None
         if self.loss_fn is not None:
             self.loss_fn.to(args.device)
         if self._resumed:
             saved = self._restoring(self._load, args, state) or {}
-        self._monitor.begin(losses, state.max_steps, saved.get("doctor"))
+        self._monitor.begin(losses, state.max_steps if state.max_steps > 0 else None, saved.get("doctor"))
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Tell a warmup wrapper."""
-        epoch = state.epoch or 0.0
-        self._monitor.epoch_begins(int(epoch), resumed=self._resumed and epoch % 1 > 0)
+        begun = state.epoch or 0.0
+        # Counted after the first: of a dataset without a length, `state.epoch` is a share of the whole run.
+        self._epoch = int(begun) if self._epoch is None else self._epoch + 1
+        self._monitor.epoch_begins(self._epoch, resumed=self._resumed and begun % 1 > 0)
         self._resumed = False
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Note the step's learning rate, which has moved on when the step is over."""
-        self._lr = float(kwargs["optimizer"].param_groups[0]["lr"])
+        self._lr = learning_rate(kwargs.get("optimizer"))
         self._monitor.step_begins(state.global_step)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Record the step."""
-        self.doctor.step(state.global_step, lr=self._lr)
+        self._step, self._evaluation = state.global_step, None  # an evaluation belongs to one step
+        self.doctor.step(state.global_step, **self._lr)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

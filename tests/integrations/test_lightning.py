@@ -1,6 +1,7 @@
 """The Lightning callback in real Trainer runs."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from imbalance_doctor import ImbalanceError, diagnose, load_run
 from losses import LossWarmupWrapper
-from tests.integrations.rare import fitting, loader, rows, small_mlp, too_small
+from tests.integrations.rare import OwnRate, fitting, loader, rows, small_mlp, told, too_small
 
 pl = pytest.importorskip("lightning.pytorch")
 from imbalance_doctor.integrations.common import _WarmupDriver, find_losses  # noqa: E402
@@ -126,6 +127,21 @@ def test_state_goes_through_the_checkpoint_to_another_directory(tmp_path):
     assert not known & {finding.code for finding in heard}
 
 
+def test_a_checkpoint_that_was_validated_is_not_that_of_the_next_fit(tmp_path):
+    held_out = torch.utils.data.DataLoader(rows(100, rate=0.1, seed=1), batch_size=100)
+    settings = {"every": 1, "select": ["IMB001"]}
+    broken = loader(2)
+    broken.dataset.tensors[0].fill_(torch.nan)
+    old = trainer(tmp_path, first := quiet(tmp_path / "one", **settings))
+    old.fit(Classifier(fitting()), broken)
+    old.save_checkpoint(tmp_path / "old.ckpt")
+    assert first.doctor.findings
+    own = trainer(tmp_path, callback := quiet(tmp_path / "two", **settings))
+    own.validate(Classifier(fitting()), held_out, ckpt_path=tmp_path / "old.ckpt", verbose=False)
+    own.fit(Classifier(fitting()), loader(2))
+    assert callback.doctor.findings == ()
+
+
 # --- steps --------------------------------------------------------------------------------------------
 
 
@@ -191,6 +207,38 @@ class Scheduled(Classifier):
 def test_the_learning_rate_is_that_of_the_step(tmp_path):
     fit(tmp_path, quiet(tmp_path / "run", every=1), Scheduled(fitting()), batches=3)
     assert load_run(tmp_path / "run").stats["lr"].tolist() == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("rate", [None, "its own"])
+def test_a_learning_rate_that_is_no_number_is_left_out(tmp_path, rate):
+    class FindsItsRate(Classifier):
+        def configure_optimizers(self):
+            return OwnRate(self.parameters(), rate)
+
+    fit(tmp_path, quiet(tmp_path / "run", every=1), FindsItsRate(fitting()), batches=3)
+    stats = load_run(tmp_path / "run").stats
+    assert len(stats) == 3
+    assert "lr" not in stats
+
+
+class ByHand(Classifier):
+    def __init__(self, counted):
+        super().__init__(fitting())
+        self.automatic_optimization, self.counted = False, counted
+
+    def training_step(self, batch, batch_idx):
+        optimizer = self.optimizers(use_pl_optimizer=self.counted)
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        optimizer.step()
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_steps_that_lightning_does_not_count_are_asked_about(tmp_path, recwarn, counted):
+    fit(tmp_path, quiet(None), ByHand(counted), batches=3)
+    asked = [str(each.message) for each in recwarn if "3 training batches ran" in str(each.message)]
+    assert len(asked) == (0 if counted else 1)
+    assert counted or "optimizers of self.optimizers()" in asked[0]
 
 
 def test_a_run_that_breaks_off_has_no_end(tmp_path):
@@ -322,23 +370,49 @@ def test_reading_that_fails_costs_one_warning(tmp_path):
         trainer(tmp_path, quiet(None, read_validation=read)).fit(Classifier(fitting()), loader(3), held_out)
 
 
+class Returns(Classifier):
+    """A module whose validation_step returns something else."""
+
+    def __init__(self, change):
+        super().__init__(fitting())
+        self.change = change
+
+    def validation_step(self, batch, batch_idx):
+        return self.change(super().validation_step(batch, batch_idx))
+
+
+@pytest.mark.parametrize(
+    ("change", "read", "message"),
+    [
+        (lambda out: {**out, "logits": [out["logits"]]}, None, "as tensors; got list and Tensor"),
+        (lambda out: {"logits": out["logits"], "labels": ["a"]}, None, "as tensors; got Tensor and list"),
+        (lambda out: out, lambda out, batch: (out["logits"], *batch), "too many values"),
+        (lambda out: out, lambda out, batch: 0.5, "cannot unpack"),
+        (lambda out: {**out, "targets": out["targets"][:3]}, None, r"scores \[64, 1\] and targets \[3\]"),
+    ],
+    ids=["a list of logits", "texts", "three values", "one value", "shapes"],
+)
+def test_what_is_not_scores_and_targets_costs_one_warning(tmp_path, recwarn, change, read, message):
+    held_out = torch.utils.data.DataLoader(rows(128, rate=0.1, seed=1), batch_size=64)
+    callback = quiet(tmp_path / "run", every=1, **({"read_validation": read} if read else {}))
+    trainer(tmp_path, callback, max_epochs=2).fit(Returns(change), loader(3), held_out)
+    (told,) = [str(each.message) for each in recwarn if "imbalance-doctor" in str(each.message)]
+    assert re.search(f"reading validation outputs failed .*{message}.*no longer recorded", told)
+    run = load_run(tmp_path / "run")
+    assert len(run.steps()) == 6
+    assert run.evaluations == []
+
+
+def test_a_validation_beyond_the_limit_is_a_sample_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("imbalance_doctor.evaluation.KEPT", 100)
+    held_out = torch.utils.data.DataLoader(rows(500, rate=0.1, seed=1), batch_size=64)
+    callback = quiet(tmp_path / "run", every=1)
+    trainer(tmp_path, callback, max_epochs=2).fit(Classifier(fitting()), loader(3), held_out)
+    evals = load_run(tmp_path / "run").evaluations
+    assert [float(record.metrics["rows"][0]) for record in evals] == [63, 63]  # every eighth, each time
+
+
 # --- the warmup ---------------------------------------------------------------------------------------
-
-
-class Told(LossWarmupWrapper):
-    """A wrapper that notes what it is told."""
-
-    def on_train_epoch_start(self, epoch):
-        self.__dict__.setdefault("told", []).append(("epoch", epoch))
-        super().on_train_epoch_start(epoch)
-
-    def on_train_batch_start(self, global_step):
-        self.__dict__.setdefault("told", []).append(("step", global_step))
-        super().on_train_batch_start(global_step)
-
-
-def told(**options):
-    return Told(nn.BCEWithLogitsLoss(), fitting(), **options)
 
 
 def test_a_warmup_wrapper_is_told_epochs_and_steps(tmp_path):
@@ -409,8 +483,112 @@ def test_each_rank_writes_its_log_and_what_all_see_is_told_once(tmp_path, launch
     told = [line.split() for line in launch(SEVERAL, processes=2).splitlines() if "IMB" in line]
     assert POOL & {code for _, code in told}
     assert {rank for rank, _ in told} == {"0"}
-    for rank in (0, 1):
+    # 401 rows of two ranks; the sampler repeats one so that both have the same number.
+    for rank, seen in ((0, 402), (1, 201)):
         run = load_run(tmp_path / f"run/diagnostics-rank{rank}.jsonl")
         assert [record.step for record in run.steps()] == list(range(0, 80, 10))
-        # 401 rows of two ranks; the sampler repeats one so that both have the same number.
-        assert [float(record.metrics["rows"][0]) for record in run.evaluations] == [402]
+        assert [float(record.metrics["rows"][0]) for record in run.evaluations] == [seen]
+
+
+APART = """
+import json
+import warnings
+from pathlib import Path
+import torch
+from imbalance_doctor.integrations.lightning import read_validation
+from tests.integrations.rare import fitting, loader, rows
+from tests.integrations.test_lightning import Classifier, quiet, trainer
+
+held_out = torch.utils.data.DataLoader(rows(400, rate=0.1, seed=1), batch_size=64)
+
+def read_on_rank_0(outputs, batch):
+    return (outputs["logits"] if own.global_rank == 0 else outputs["preds"]), outputs["targets"]
+
+def fails(*_, **__):
+    raise RuntimeError("no route to host")
+
+gather = torch.distributed.gather_object
+for name, read, send in (("unread", read_on_rank_0, gather), ("unsent", read_validation, fails)):
+    torch.distributed.gather_object = send
+    callback = quiet(name, every=1, read_validation=read)
+    own = trainer(Path(), callback, devices=2, strategy="ddp", max_epochs=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        own.fit(Classifier(fitting()), loader(4), held_out)
+    messages = [str(warning.message) for warning in caught]
+    ours = [message for message in messages if "imbalance-doctor" in message]
+    Path(name, f"told{own.global_rank}").write_text(json.dumps(ours))
+"""
+
+
+@pytest.mark.slow
+def test_what_fails_on_the_way_to_rank_0_costs_one_warning_and_keeps_nobody_waiting(tmp_path, launch):
+    launch(APART, processes=2)
+
+    def seen(name, rank):
+        """What a rank warned of, and the rows of its evaluations."""
+        told = json.loads((tmp_path / name / f"told{rank}").read_text())
+        evals = load_run(tmp_path / f"{name}/diagnostics-rank{rank}.jsonl").evaluations
+        return [each.split(" (")[0] for each in told], [float(record.metrics["rows"][0]) for record in evals]
+
+    # What rank 1 cannot read is missing; what cannot be sent is judged where it is.
+    assert seen("unread", 0) == ([], [200, 200])
+    assert seen("unread", 1) == (["imbalance-doctor: reading validation outputs failed"], [])
+    failed = "imbalance-doctor: bringing the validation rows of all ranks together failed"
+    assert seen("unsent", 0) == seen("unsent", 1) == ([failed], [200, 200])
+
+
+GATHERED = """
+import json
+from pathlib import Path
+import numpy as np
+import torch.distributed as dist
+from imbalance_doctor.integrations import gathering
+
+def rows(first, last):
+    scores = np.arange(first, last, dtype=np.float32)[:, None]
+    return scores, scores.astype(np.int64)
+
+def counted(*args, **kwargs):
+    messages.append(1)
+    return gather(*args, **kwargs)
+
+dist.init_process_group("gloo")
+rank, gather = dist.get_rank(), dist.gather_object
+results = {}
+gathering.AT_ONCE = 2 * 12 * 4  # four rows of 12 bytes from each of two ranks
+for name, (own, stride), known in (
+    ("uneven", [(rows(0, 10), 1), (rows(100, 103), 1)][rank], gathering.GATHERING),
+    ("one has none", [(None, 1), (rows(0, 3), 1)][rank], gathering.GATHERING),
+    ("nobody has any", (None, 1), gathering.GATHERING),
+    ("thinned more", [(rows(0, 8), 1), (rows(100, 102), 4)][rank], gathering.GATHERING),
+    ("no gather", [(rows(0, 5), 1), (rows(100, 103), 1)][rank], ()),
+):
+    messages, gathering.GATHERING = [], known
+    dist.gather_object = counted
+    found = gathering.of_all_ranks(own, stride)
+    assert all((scores == targets).all() for scores, targets in found)
+    flat = [int(x) for scores, _ in found for x in scores[:, 0]]
+    results[name] = [flat, len(messages)]
+Path(f"gathered{rank}").write_text(json.dumps(results))
+"""
+
+
+@pytest.mark.slow
+def test_rows_of_all_ranks_come_to_rank_0_in_small_pieces(tmp_path, launch):
+    launch(GATHERED, processes=2)
+    first, other = (json.loads((tmp_path / f"gathered{rank}").read_text()) for rank in (0, 1))
+    assert first == {
+        "uneven": [[*range(10), 100, 101, 102], 3],
+        "one has none": [[0, 1, 2], 1],
+        "nobody has any": [[], 0],
+        "thinned more": [[0, 4, 100, 101], 2],
+        "no gather": [[0, 1, 2, 3, 4, 100, 101, 102], 0],
+    }
+    assert other == {
+        "uneven": [[100, 101, 102], 3],
+        "one has none": [[0, 1, 2], 1],
+        "nobody has any": [[], 0],
+        "thinned more": [[100, 101], 2],
+        "no gather": [[100, 101, 102], 0],
+    }

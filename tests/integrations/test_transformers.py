@@ -8,7 +8,7 @@ from torch import nn
 from imbalance_doctor import diagnose, load_run
 from losses import LossWarmupWrapper
 from tests.clinic.families import digits
-from tests.integrations.rare import fitting, rows, too_small
+from tests.integrations.rare import OwnRate, fitting, rows, told, too_small
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
@@ -188,6 +188,32 @@ def test_a_step_is_an_optimizer_step_with_the_number_and_rate_that_the_trainer_l
     np.testing.assert_allclose(run.stats["lr"], logged.rates, rtol=1e-6)
 
 
+class Constant:
+    """A schedule for an optimizer without a rate to move."""
+
+    def step(self):
+        pass
+
+    def get_last_lr(self):
+        return [0.0]
+
+
+def test_a_learning_rate_that_is_no_number_is_left_out(tmp_path):
+    callback = quiet(tmp_path / "run", fitting(), every=1)
+    trainer = make_trainer(tmp_path, callback, Digits(3))
+    trainer.optimizer, trainer.lr_scheduler = OwnRate(trainer.model.parameters()), Constant()
+    trainer.train()
+    stats = load_run(tmp_path / "run").stats
+    assert len(stats) == 3
+    assert "lr" not in stats
+
+
+def test_a_training_of_no_step_ends_as_it_would_have(tmp_path):
+    callback = quiet(tmp_path / "run", fitting())
+    make_trainer(tmp_path, callback, Digits(2), num_train_epochs=0).train()
+    assert callback.doctor.findings == ()
+
+
 def gradients(tmp_path, accumulation, average=True, **options):
     """Gradients of one optimizer step over the same 4 x 64 rows, in one batch or in four."""
 
@@ -242,6 +268,39 @@ def test_each_evaluation_during_training_is_recorded_once(tmp_path, batched):
     assert queue == [2 * BATCH, 4 * BATCH]  # no row of the validation data is in the queue
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_of_several_evaluation_datasets_the_first_is_the_series(tmp_path, batched):
+    callback = quiet(tmp_path / "run", fitting(), every=1)
+    trainer = make_trainer(
+        tmp_path, callback, Digits(4), eval_strategy="steps", eval_steps=2, batch_eval_metrics=batched,
+        metrics=lambda prediction, compute_result=None: {"own": 0.5},
+    )  # fmt: skip
+    trainer.eval_dataset = {"first": Digits(8, rate=0.1, seed=1), "second": Digits(4, rate=0.1, seed=2)}
+    trainer.train()
+    assert trainer.state.log_history[-2]["eval_second_own"] == 0.5
+    evals = load_run(tmp_path / "run").evaluations
+    assert [(record.step, record.metrics["rows"][0]) for record in evals] == [(2, 512), (4, 512)]
+
+
+def test_an_evaluation_that_was_broken_off_leaves_nothing_to_the_next_run(tmp_path):
+    batches = iter(range(100))
+
+    def inner(prediction, compute_result):
+        if next(batches) == 1:
+            raise RuntimeError("a worker died")
+        return {}
+
+    trainer = make_trainer(
+        tmp_path, quiet(tmp_path / "run", fitting(), every=1), Digits(4), metrics=inner,
+        eval_strategy="steps", eval_steps=2, batch_eval_metrics=True,
+    )  # fmt: skip
+    with pytest.raises(RuntimeError, match="a worker died"):
+        trainer.train()
+    trainer.train()
+    evals = load_run(tmp_path / "run").evaluations
+    assert [(record.step, record.metrics["rows"][0]) for record in evals] == [(2, 512), (4, 512)]
+
+
 class QueueSeen(transformers.TrainerCallback):
     def __init__(self, loss_fn, seen):
         self.loss_fn, self.seen = loss_fn, seen
@@ -291,3 +350,29 @@ def test_a_warmup_wrapper_is_told_epochs_and_steps(tmp_path):
     assert phases[:2] == [0.0, 0.0]
     assert set(phases[2:]) == {max(phases)}
     assert loss_fn.current_temperature < loss_fn.temp_start
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """Data without a length."""
+
+    def __init__(self, batches):
+        self.data = Digits(batches)
+
+    def __iter__(self):
+        return (self.data[index] for index in range(len(self.data)))
+
+
+def test_epochs_of_data_without_a_length_are_counted(tmp_path):
+    loss_fn = told(warmup_epochs=1)
+    make_trainer(tmp_path, quiet(None, loss_fn), Stream(2), max_steps=6).train()
+    assert [number for kind, number in loss_fn.told if kind == "epoch"] == [0, 1, 2]
+
+
+def test_epochs_go_on_after_a_resume(tmp_path):
+    data, options = Digits(2), {"num_train_epochs": 4}
+    make_trainer(
+        tmp_path, quiet(None, told()), data, StopAt(3), save_strategy="steps", save_steps=3, **options
+    ).train()
+    loss_fn = told()
+    make_trainer(tmp_path, quiet(None, loss_fn), data, **options).train(resume_from_checkpoint=True)
+    assert [number for kind, number in loss_fn.told if kind == "epoch"] == [1, 2, 3]
