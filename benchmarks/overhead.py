@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import Table, peak
+from benchmarks.harness import Table, resident
 from imbalance_doctor import Doctor, diagnose, load_run
 from losses import PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss
 
@@ -243,7 +243,7 @@ def soak(steps: int, progress: Progress) -> Table:
     """One long run of a small model; memory as it goes."""
     table = Table(
         f"Memory over a run of {steps:,} steps",
-        ("steps", "peak memory of the process", "log"),
+        ("steps", "memory of the process", "log"),
     )
     job = Job(nn.BCEWithLogitsLoss, width=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -254,9 +254,9 @@ def soak(steps: int, progress: Progress) -> Table:
             done = int(share * steps)
             progress(f"soak: {done:,} steps")
             size = sum(file.stat().st_size for file in Path(folder).iterdir())
-            table.rows.append((f"{done:,}", f"{peak():.0f} MiB", f"{size / 1e6:.1f} MB"))
+            table.rows.append((f"{done:,}", f"{resident():.0f} MiB", f"{size / 1e6:.1f} MB"))
         arm.close()
     table.headlines.append(
-        f"Memory peaks at {table.rows[1][1]} in a tenth of {steps:,} steps, at {table.rows[-1][1]} in all."
+        f"The process has {table.rows[1][1]} after a tenth of {steps:,} steps, {table.rows[-1][1]} after all."
     )
     return table

@@ -323,8 +323,10 @@ class Doctor:
             return
         changed = []
         if self._step is None and self._early:  # evaluations of a run that is over: they supersede nothing
-            first = self._journal.next_step() if self._before is None else self._before + 1
+            first = max(self._journal.next_step(), 0 if self._before is None else self._before + 1)
             self._step = max(first - 1, 0)
+            at = self._step if self._before is None else self._before
+            self._early = [(at if number is None else number, values) for number, values in self._early]
             changed += self._begin(first)
         changed += self._journal.settle()
         if complete and self._step is not None:
@@ -448,8 +450,7 @@ class Doctor:
         for watcher in self._watchers:
             changed += self._put_on_record(watcher, step)
         for number, values in self._early:
-            default = step if self._step is None else self._step
-            changed += self._journal.take(EvalRecord(default if number is None else number, values))
+            changed += self._journal.take(EvalRecord(step if number is None else number, values))
         self._early.clear()
         return changed
 

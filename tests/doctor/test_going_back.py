@@ -25,21 +25,21 @@ def steps_of(run):
 # --- after the end ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("with_state", [True, False])
-def test_an_evaluation_of_a_finished_run_supersedes_nothing(with_state, tmp_path):
+@pytest.mark.parametrize(("saved_at", "evaluated_at"), [(None, 299), (299, 299), (149, 149)])
+def test_an_evaluation_of_a_finished_run_supersedes_nothing(saved_at, evaluated_at, tmp_path):
+    states = {}
     with Doctor(tmp_path, on_finding="log") as doctor:
         doctor.watch(loss_fn := sick_loss())
-        train(doctor, loss_fn, steps=300)
-        state = doctor.state_dict()
+        train(doctor, loss_fn, steps=300, each_step=lambda step: states.update({step: doctor.state_dict()}))
     before = load_run(tmp_path)
     with Doctor(tmp_path, on_finding="log") as late:
-        if with_state:
-            late.load_state_dict(state)
+        if saved_at is not None:
+            late.load_state_dict(states[saved_at])  # the newest checkpoint, or the best one
         evaluate(late)
-        evaluate(late, step=150)
+        evaluate(late, step=50)
     after = load_run(tmp_path)
     assert steps_of(after) == steps_of(before)
-    assert [record.step for record in after.evaluations] == [299, 150]
+    assert [record.step for record in after.evaluations] == [evaluated_at, 50]
     assert {finding.code for finding in diagnose(after).findings} >= {"IMB401"}
 
 
