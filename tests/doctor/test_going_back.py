@@ -138,15 +138,15 @@ def test_class_names_by_id_are_names_in_order():
 
 
 def test_a_resumed_wrapper_keeps_its_window_while_its_temperature_falls(tmp_path):
-    def wrapper(at):
+    saved, temperatures = None, []
+    for first, steps in ((0, 300), (300, 20)):
         loss_fn = LossWarmupWrapper(
             nn.BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_steps=10, temp_end=0.01, temp_decay_steps=500
         )
-        loss_fn.on_train_batch_start(at)
-        return loss_fn
-
-    for first, steps in ((0, 300), (300, 20)):
-        loss_fn = wrapper(first)
+        if saved is not None:
+            loss_fn.load_state_dict(saved)
+        loss_fn.on_train_batch_start(first)
+        temperatures.append(loss_fn.config()["main_loss"]["temperature"])
         with Doctor(tmp_path, on_finding="log") as doctor:
             doctor.watch(loss_fn)
             train(
@@ -157,4 +157,6 @@ def test_a_resumed_wrapper_keeps_its_window_while_its_temperature_falls(tmp_path
                 each_step=lambda step, loss_fn=loss_fn: loss_fn.on_train_batch_start(step + 1),
             )
             window = next(w for w in doctor._journal.checkup.history.windows() if w.kind == "smooth_ap")
+        saved = loss_fn.state_dict()
+    assert temperatures[1] < temperatures[0]
     assert window.records > 20
