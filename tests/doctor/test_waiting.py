@@ -9,6 +9,7 @@ import sys
 import textwrap
 import weakref
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,7 +99,7 @@ def test_records_are_written_at_the_looks(tmp_path, monkeypatch):
 
 def test_where_steps_are_slow_nothing_waits(tmp_path, monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr(watchers.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(watchers, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     with Doctor(tmp_path, on_finding="log", every=1) as doctor:
         doctor.watch(loss_fn := nn.BCEWithLogitsLoss())
         for step, _ in enumerate(steps(doctor, loss_fn, 12)):
