@@ -33,15 +33,15 @@ class Call:
 
     Attributes:
         module: The loss.
-        logits: As it was given them, but for classes that came last: those are second here.
-        targets: As it was given them.
+        logits: Those that it was called with; classes that came last are second here.
+        targets: Those that it was called with.
         loss: What it returned, or the mean of that; None if it was no tensor.
         detail: What a record of it is to hold.
         weights: The `weight` and `pos_weight` that it had, where they say what its elements were.
-        classes_last: Whether they did, and do in the gradient.
+        classes_last: Whether classes came last, as they do in the gradient that is heard.
         gradient: That of the logits, where it is wanted and the backward has been.
         may_wait: Whether a rule is in no hurry to see it: it is kept, of counts alone, and finite.
-        given: The logits themselves, as long as it is not kept.
+        given: The logits as they were, with their place in the graph; None in a copy.
     """
 
     module: nn.Module
@@ -64,11 +64,11 @@ class Call:
         Raises:
             TypeError: These are not logits and targets.
         """
-        given = [value for _, value in _in_order(module, args, kwargs)]
-        if len(given) < 2 or not all(isinstance(value, Tensor) for value in given[:2]):
+        arguments = [value for _, value in _in_order(module, args, kwargs)]
+        if len(arguments) < 2 or not all(isinstance(value, Tensor) for value in arguments[:2]):
             raise TypeError(
                 "expected the watched loss to be called with (logits, targets) tensors; "
-                f"got {[type(value).__name__ for value in given]}"
+                f"got {[type(value).__name__ for value in arguments]}"
             )
         loss = None
         if isinstance(out, Tensor):  # a copy, because a loop may scale its loss in place
@@ -77,7 +77,7 @@ class Call:
         if detail >= Detail.SCORES and type(module) in _WITH_ELEMENTS:
             named = {name: getattr(module, name, None) for name in ("weight", "pos_weight")}
             weights = {name: value.detach() for name, value in named.items() if value is not None}
-        logits, targets = given[:2]
+        logits, targets = arguments[:2]
         # (N, ..., C) as models of tokens have it, where it cannot be torch's (N, C, ...).
         last = logits.dim() > 2 and targets.shape == logits.shape[:-1] != (len(logits), *logits.shape[2:])
         return cls(module, classes_second(logits, last), targets, loss, detail, weights, last, given=logits)

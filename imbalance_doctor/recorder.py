@@ -103,9 +103,10 @@ class Watcher:
         name: What the loss is called in this run.
         module: The loss.
         schedule: Which of its steps leave a record.
+        since: The step from which it is listened to, counted from 0.
     """
 
-    def __init__(self, name: str, module: nn.Module, schedule: Schedule) -> None:
+    def __init__(self, name: str, module: nn.Module, schedule: Schedule, since: int) -> None:
         # A compiled module runs hooks of its own; those of the one inside stay as they were when compiled.
         self._hooked = module
         #: The loss, which has the settings.
@@ -113,6 +114,8 @@ class Watcher:
         self.name, self.schedule = name, schedule
         #: Whether it was called at all, and whether in training.
         self.called = self.trained = False
+        #: The step since which it has left no record, and whether that has been said.
+        self.since, self.silence_told = since, False
         #: Whether only what differs between ranks is recorded here.
         self.rank_local = False
         self.guard = Guard(f"the statistics of {name!r}", "it is no longer recorded")
@@ -175,8 +178,8 @@ class Watcher:
             stats = {name: value for name, value in stats.items() if name in RANK_LOCAL}
         return stats
 
-    def recorded(self, step: int, stats: Mapping[str, Array]) -> None:
-        """The step with this number, counted from 0, has left a record."""
+    def follow_phase(self, step: int, stats: Mapping[str, Array]) -> None:
+        """Take close records again if a wrapper is in another phase; `step` is counted from 0."""
         phase = float(stats["phase"]) if "phase" in stats else self._phase
         if phase != self._phase and self._phase is not None:
             self.schedule.restart(step + 1)

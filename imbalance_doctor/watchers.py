@@ -42,9 +42,6 @@ class Watchers:
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
         self._by_name: dict[str, Watcher] = {}
         self._last = time.monotonic()
-        #: The step since which each loss has left no record, and those that have been asked about.
-        self._since: dict[str, int] = {}
-        self._asked: set[str] = set()
 
     @property
     def guards(self) -> list[Guard]:
@@ -79,8 +76,7 @@ class Watchers:
         while chosen in self._by_name:
             chosen = f"{kind}_{len(self._by_name) + 1}"
         schedule = Schedule(self.every, self._total_steps, step)
-        watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule)
-        self._since[chosen] = step
+        watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule, step)
         self.arm(step)
         return watcher
 
@@ -112,10 +108,10 @@ class Watchers:
             heard = watcher.take()
             if heard is None:
                 watcher.schedule.passed()
-                self._ask_about(watcher, step)
+                self._tell_of_silence(watcher, step)
             else:
                 watcher.schedule.recorded()
-                self._since[watcher.name] = step
+                watcher.since = step
                 drafts.append(partial(self._record, watcher, heard, step, number, values))
                 may_wait &= heard.may_wait
         now = time.monotonic()
@@ -129,7 +125,7 @@ class Watchers:
         stats = self._transfer(to_host, found) if found else None
         if not stats:
             return None
-        watcher.recorded(step, stats)
+        watcher.follow_phase(step, stats)
         self._widen(watcher, stats)
         return StepRecord(number, watcher.name, stats, metrics)
 
@@ -144,12 +140,12 @@ class Watchers:
                 f"{watcher.schedule.every} steps instead of every {self.every}"
             )
 
-    def _ask_about(self, watcher: Watcher, step: int) -> None:
+    def _tell_of_silence(self, watcher: Watcher, step: int) -> None:
         """Once, where a loss leaves no record for long."""
-        since = self._since[watcher.name]
-        if step - since < (PATIENCE - 1) * self.every or watcher.name in self._asked or watcher.guard.failure:
+        since = watcher.since
+        if step - since < (PATIENCE - 1) * self.every or watcher.silence_told or watcher.guard.failure:
             return
-        self._asked.add(watcher.name)
+        watcher.silence_told = True
         if watcher.trained:  # it was called, in other steps or before: nothing need be wrong
             self._note(
                 f"{watcher.name} left no record from step {since} to {step}: it was not called there, or "

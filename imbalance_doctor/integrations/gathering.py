@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from losses.distributed import group_size
+
 #: Scores and targets, [N, C] and [N, 1] or [N, C].
 Pair: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
 
@@ -30,13 +32,6 @@ AT_ONCE = 64 * 2**20
 #: Backends that have a gather. The choice follows from the name, and not from trying, so that it is the same
 #: on all ranks.
 GATHERING = ("gloo", "nccl", "mpi", "ucc", "xccl")
-
-
-def world_size() -> int:
-    """Number of processes that train together; 1 where there is no process group."""
-    distributed = torch.distributed
-    started = distributed.is_available() and distributed.is_initialized()
-    return distributed.get_world_size() if started else 1
 
 
 def of_all_ranks(own: Pair | None, stride: int) -> list[Pair]:
@@ -52,7 +47,7 @@ def of_all_ranks(own: Pair | None, stride: int) -> list[Pair]:
     Raises:
         Exception: The communication fails.
     """
-    ranks = world_size()
+    ranks = group_size()
     if ranks == 1:
         return [] if own is None else [own]
     told: list[Any] = [None] * ranks

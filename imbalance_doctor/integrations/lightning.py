@@ -20,7 +20,8 @@ from imbalance_doctor.integrations.common import (
     needs,
     process_rank,
 )
-from imbalance_doctor.integrations.gathering import Pair, of_all_ranks, world_size
+from imbalance_doctor.integrations.gathering import Pair, of_all_ranks
+from losses.distributed import group_size
 
 try:
     from lightning.pytorch import Callback
@@ -170,7 +171,7 @@ class DoctorCallback(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect, without what an interrupted validation left."""
-        self._rows = Rows(world_size())  # all of them meet on rank 0
+        self._rows = Rows(group_size())  # all of them meet on rank 0
 
     def on_validation_batch_end(
         self,
