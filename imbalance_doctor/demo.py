@@ -20,10 +20,10 @@ from torch import nn
 
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss
 from imbalance_doctor.rare_digits import Split, rare_digits
 from imbalance_doctor.render.html import as_page
 from imbalance_doctor.render.terminal import finding_view
-from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss
 
 POSITIVE_RATE = 0.005
 DIGIT = 6

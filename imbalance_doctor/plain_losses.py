@@ -12,12 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losses._checks import looks_are_free
-from losses.diagnostics import Detail
-from losses.gradients import gradient_norms
-from losses.likelihood import kind_of
-from losses.likelihood_statistics import described, labels_of
-from losses.pool import wide_dtype
+from imbalance_doctor.losses import _checks, diagnostics, gradients, likelihood, likelihood_statistics, pool
+
+Detail = diagnostics.Detail
 
 #: Logits of a forward that is described after its step and not in it: a copy of 65,536 takes some 20
 #: microseconds, and statistics of more take so long that a cold start of half a millisecond is little.
@@ -57,7 +54,12 @@ class Call:
 
     @classmethod
     def of(
-        cls, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any, detail: Detail
+        cls,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        out: Any,
+        detail: Detail,
     ) -> Call:
         """What a forward hook is told.
 
@@ -85,7 +87,7 @@ class Call:
     @property
     def is_small(self) -> bool:
         """Whether a copy of it on the host costs next to nothing."""
-        at_hand = looks_are_free(self.logits) and looks_are_free(self.targets)
+        at_hand = _checks.looks_are_free(self.logits) and _checks.looks_are_free(self.targets)
         return at_hand and self.logits.numel() <= MOST_KEPT
 
     def kept(self) -> Call:
@@ -108,22 +110,28 @@ class Call:
         """Its statistics, where they were computed."""
         elements = self._elements() if self.detail >= Detail.SCORES else None
         multiclass, ignored = self._reading
-        stats = dict(described(self.logits, self.targets, self.detail, elements, multiclass, ignored))
+        stats = dict(
+            likelihood_statistics.described(
+                self.logits, self.targets, self.detail, elements, multiclass, ignored
+            )
+        )
         if self.loss is not None:
             stats["loss"] = self.loss
         if self.gradient is not None:
-            stats |= gradient_norms(self.gradient, *self.labels())
+            stats |= gradients.gradient_norms(self.gradient, *self.labels())
         return stats
 
     def labels(self) -> tuple[Tensor, Tensor]:
         """Positive entries and entries that count."""
         multiclass, ignored = self._reading
-        return labels_of(self.logits, self.targets, multiclass=multiclass, ignore_index=ignored)
+        return likelihood_statistics.labels_of(
+            self.logits, self.targets, multiclass=multiclass, ignore_index=ignored
+        )
 
     @property
     def _reading(self) -> tuple[bool | None, int | None]:
         """Whether classes exclude each other (None where the inputs must tell), and the id not to count."""
-        kind = kind_of(self.module)
+        kind = likelihood.kind_of(self.module)
         ignored: int | None = getattr(self.module, "ignore_index", None)
         return None if kind == "other" else kind == "cross_entropy", ignored
 
@@ -131,7 +139,7 @@ class Call:
         """The loss of each element (BCE) or row (cross-entropy); None where it is not ours to compute."""
         module, targets = self.module, self.targets
         # As autocast does, which is off after the forward.
-        logits = self.logits.detach().to(wide_dtype(self.logits.dtype))
+        logits = self.logits.detach().to(pool.wide_dtype(self.logits.dtype))
         weights: dict[str, Any] = {name: value.to(logits) for name, value in self.weights.items()}
         if type(module) is nn.BCEWithLogitsLoss:
             return F.binary_cross_entropy_with_logits(logits, targets.to(logits), reduction="none", **weights)

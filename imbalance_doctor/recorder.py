@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard
+from imbalance_doctor.losses import diagnostics, gradients, likelihood
 from imbalance_doctor.plain_losses import Call, classes_second, hear_next_gradient, with_own_logits
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
-from losses.diagnostics import Detail, Diagnosable
-from losses.gradients import gradient_norms
-from losses.likelihood import config_of, kind_of
+
+Detail = diagnostics.Detail
 
 #: Losses of single forwards that are kept before they are added up: adding each at once costs a call a step.
 MOST_LOSSES = 1000
@@ -124,7 +124,7 @@ class Watcher:
         self._mean = LossMean()
         self._phase: float | None = None
         self._handles: list[Handle] = []
-        if isinstance(self.module, Diagnosable):
+        if isinstance(self.module, diagnostics.Diagnosable):
             handle = self.module.register_diagnostics_hook(
                 self._receive, wants=self._wants, gradients=self._receive_gradients
             )
@@ -134,16 +134,16 @@ class Watcher:
     def info(self) -> LossInfo:
         """The loss and its settings as they are now."""
         module = self.module
-        if isinstance(module, Diagnosable):
+        if isinstance(module, diagnostics.Diagnosable):
             return LossInfo(self.name, module.kind, module.config())
-        settings = {name: value for name, value in config_of(module).items() if name != "kind"}
-        return LossInfo(self.name, kind_of(module), {"class": type(module).__name__, **settings})
+        settings = {name: value for name, value in likelihood.config_of(module).items() if name != "kind"}
+        return LossInfo(self.name, likelihood.kind_of(module), {"class": type(module).__name__, **settings})
 
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
         due = step == self.schedule.due
         self._detail = self.schedule.detail if due else Detail.LOSS
-        if isinstance(self.module, Diagnosable):
+        if isinstance(self.module, diagnostics.Diagnosable):
             return
         # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
         # a step of half a millisecond. So it has one only in the steps that leave a record.
@@ -242,7 +242,7 @@ class Watcher:
             hear_next_gradient(logits, lambda gradient: self.guard(hear, gradient))
 
     def _split_gradient(self, labels: tuple[Tensor, Tensor], classes_last: bool, gradient: Tensor) -> None:
-        norms = gradient_norms(classes_second(gradient, classes_last), *labels)
+        norms = gradients.gradient_norms(classes_second(gradient, classes_last), *labels)
         self._receive_gradients(self.module, norms)
 
 

@@ -14,7 +14,9 @@ Whoever asks for every step gets every step.
 from __future__ import annotations
 
 from imbalance_doctor.checkup import is_look
-from losses.diagnostics import Detail
+from imbalance_doctor.losses import diagnostics
+
+Detail = diagnostics.Detail
 
 #: Records that are `every` steps apart; from then on the gap grows with their number.
 CLOSE_RECORDS = 20

@@ -12,10 +12,8 @@ from typing import Any
 from torch import nn
 
 from imbalance_doctor.findings import RESET_QUEUE, Finding
+from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, pool
 from imbalance_doctor.records import TreatmentRecord
-from losses import LossWarmupWrapper
-from losses.diagnostics import Diagnosable
-from losses.pool import MemoryQueue
 
 
 def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
@@ -33,7 +31,7 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
             f"{finding.code} {finding.name} has no setting that carries its remedy; "
             f"do it by hand: {finding.remedy}"
         )
-    if not isinstance(loss_fn, Diagnosable):
+    if not isinstance(loss_fn, diagnostics.Diagnosable):
         raise ValueError(
             f"{type(loss_fn).__name__} is no loss of this package, and its settings cannot be changed "
             f"while it runs; do it by hand: {finding.remedy}"
@@ -67,7 +65,7 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
             f"the {treatment.before:,} rows that {treatment.code} had the queue forget do not come back; "
             "it fills again by itself"
         )
-    assert isinstance(loss_fn, Diagnosable)  # or it could not have been treated
+    assert isinstance(loss_fn, diagnostics.Diagnosable)  # or it could not have been treated
     now = _setting(loss_fn, parameter)
     if now != treatment.after:
         raise ValueError(
@@ -81,11 +79,11 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
     return now, _memorable(loss_fn, parameter, _setting(loss_fn, parameter))
 
 
-def _reset_queue(finding: Finding, loss_fn: Diagnosable) -> tuple[int, int] | None:
+def _reset_queue(finding: Finding, loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
     if finding.prescription != RESET_QUEUE:
         raise ValueError(f"expected the prescription {dict(RESET_QUEUE)}; got {finding.prescription}")
     queue = getattr(getattr(loss_fn, "main_loss", loss_fn), "queue", None)
-    if not isinstance(queue, MemoryQueue):
+    if not isinstance(queue, pool.MemoryQueue):
         raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")
     rows = round(float(queue.fill()) * queue.size)
     if not rows:
@@ -101,13 +99,13 @@ def _satisfied(now: Any, before: Any, wanted: Any) -> bool:
     return bool(now >= wanted if wanted >= before else now <= wanted)
 
 
-def _setting(loss_fn: Diagnosable, parameter: str) -> Any:
+def _setting(loss_fn: diagnostics.Diagnosable, parameter: str) -> Any:
     config: dict[str, Any] = dict(loss_fn.config())
     main: dict[str, Any] = config.get("main_loss") or {}  # of a warmup wrapper
     return config.get(parameter, main.get(parameter))
 
 
-def _memorable(loss_fn: Diagnosable, parameter: str, now: Any) -> Any:
+def _memorable(loss_fn: diagnostics.Diagnosable, parameter: str, now: Any) -> Any:
     """The value of a setting as it can be given back: a falling temperature is a start and an end."""
     if isinstance(loss_fn, LossWarmupWrapper) and parameter == "temperature":
         start, end = loss_fn.temp_start, loss_fn.temp_end

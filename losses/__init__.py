@@ -1,10 +1,10 @@
 """Losses for rare positives, which report what they saw."""
 
-from losses.average_precision import SmoothAPLoss
-from losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
-from losses.partial_auc import PAUCAtBudgetLoss
-from losses.recall_at_quantile import RecallAtQuantileLoss
-from losses.warmup import LossWarmupWrapper
+from .average_precision import SmoothAPLoss
+from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from .partial_auc import PAUCAtBudgetLoss
+from .recall_at_quantile import RecallAtQuantileLoss
+from .warmup import LossWarmupWrapper
 
 __all__ = [
     "LossWarmupWrapper",

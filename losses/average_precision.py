@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch.distributed as dist
 from torch import Tensor
 
-from losses import kernels
-from losses.diagnostics import Detail, Stats
-from losses.pool import Pool
-from losses.ranking import RankingLoss, Terms
+from . import kernels
+from .diagnostics import Detail, Stats
+from .pool import Pool
+from .ranking import RankingLoss, Terms
 
 
 class SmoothAPLoss(RankingLoss):

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from losses._checks import warn
-from losses.gradients import Labels, gradient_norms
+from ._checks import warn
+from .gradients import Labels, gradient_norms
 
 Stats: TypeAlias = dict[str, Tensor]
 ConfigValue: TypeAlias = bool | int | float | str | list[float] | dict[str, Any] | None

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses.pool import Rows
+from .pool import Rows
 
 
 class Ranks:

@@ -9,14 +9,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses import functional
-from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require
-from losses.diagnostics import ConfigValue, Diagnosable, Stats
-from losses.distributed import Ranks, mean_over_ranks, should_gather
-from losses.gradients import Labels
-from losses.likelihood_statistics import likelihood_stats
-from losses.pool import wide_dtype
-from losses.settings import check_changeable
+from . import functional
+from ._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require
+from .diagnostics import ConfigValue, Diagnosable, Stats
+from .distributed import Ranks, mean_over_ranks, should_gather
+from .gradients import Labels
+from .likelihood_statistics import likelihood_stats
+from .pool import wide_dtype
+from .settings import check_changeable
 
 
 class FocalLoss(Diagnosable):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from losses._checks import looks_are_free
+from ._checks import looks_are_free
 
 # ---------------------------------------------------------------------------------------------- focal
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from losses.diagnostics import EASY_ABOVE, HISTOGRAM_BINS, HISTOGRAM_SPAN, QUANTILE_LEVELS, Detail
-from losses.quantiles import of_sorted
+from .diagnostics import EASY_ABOVE, HISTOGRAM_BINS, HISTOGRAM_SPAN, QUANTILE_LEVELS, Detail
+from .quantiles import of_sorted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

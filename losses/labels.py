@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from losses._checks import looks_are_free, require
+from ._checks import looks_are_free, require
 
 #: The membership of an entry that does not count.
 IGNORED = -1

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losses._checks import warn
+from ._checks import warn
 
 
 class LateWarning:

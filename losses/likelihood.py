@@ -14,12 +14,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from losses._checks import require
-from losses.diagnostics import ConfigValue, Diagnosable
-from losses.distributed import mean_over_ranks, should_gather
-from losses.focal import SigmoidFocalLoss, SoftmaxFocalLoss
-from losses.functional import counted_rows
-from losses.pool import wide_dtype
+from ._checks import require
+from .diagnostics import ConfigValue, Diagnosable
+from .distributed import mean_over_ranks, should_gather
+from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from .functional import counted_rows
+from .pool import wide_dtype
 
 #: Torch's own losses that have a kind; any other module is "other".
 PLAIN_KINDS: Mapping[type[nn.Module], str] = {

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losses import host_statistics
-from losses._checks import looks_are_free
-from losses.diagnostics import EASY_ABOVE, Detail, Stats
-from losses.pool import wide_dtype
-from losses.statistics import as_tensors, distribution, on_host, one_vs_rest, share
+from . import host_statistics
+from ._checks import looks_are_free
+from .diagnostics import EASY_ABOVE, Detail, Stats
+from .pool import wide_dtype
+from .statistics import as_tensors, distribution, on_host, one_vs_rest, share
 
 #: Logits whose distribution is taken; of more rows, every k-th. The statistics of a million take a quarter of
 #: a second on one core, and a quantile of a million draws varies by a thousandth of their spread.

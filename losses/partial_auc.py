@@ -9,17 +9,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses import kernels
-from losses._checks import check_choice, check_integer, check_number
-from losses.diagnostics import ConfigValue, Detail, Stats
-from losses.functional import all_true, recall_at_threshold, trapezoid, trapezoid_weights
-from losses.late_warning import LateWarning
-from losses.pool import Pool
-from losses.quantiles import Interpolation, quantile
-from losses.ranking import RankingLoss, Terms
-from losses.recall_at_quantile import INTERPOLATIONS
-from losses.scale import SPREAD_LEVELS, spread
-from losses.statistics import auc_variance, mean_variance
+from . import kernels
+from ._checks import check_choice, check_integer, check_number
+from .diagnostics import ConfigValue, Detail, Stats
+from .functional import all_true, recall_at_threshold, trapezoid, trapezoid_weights
+from .late_warning import LateWarning
+from .pool import Pool
+from .quantiles import Interpolation, quantile
+from .ranking import RankingLoss, Terms
+from .recall_at_quantile import INTERPOLATIONS
+from .scale import SPREAD_LEVELS, spread
+from .statistics import auc_variance, mean_variance
 
 _NUMERATORS = ("pool", "live")
 

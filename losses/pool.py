@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from losses._checks import looks_are_free
-from losses.labels import IGNORED, all_count, strata
-from losses.sampling import fair_order, fair_rows, quota_sample, rows_in_order
+from ._checks import looks_are_free
+from .labels import IGNORED, all_count, strata
+from .sampling import fair_order, fair_rows, quota_sample, rows_in_order
 
 #: Rows of a queue whose scores are compared between ranks: all of a small one, and in a larger one enough
 #: to meet every batch that it holds.

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losses._checks import looks_are_free
+from ._checks import looks_are_free
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

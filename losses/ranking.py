@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses._checks import (
+from ._checks import (
     GATHERING,
     check_choice,
     check_integer,
@@ -23,15 +23,15 @@ from losses._checks import (
     require,
     warn,
 )
-from losses.diagnostics import ConfigValue, Detail, Diagnosable, Stats
-from losses.distributed import Ranks, RowGatherer, should_gather
-from losses.functional import reduce_classes
-from losses.gradients import Labels
-from losses.labels import IGNORED, encode_targets, membership
-from losses.pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
-from losses.scale import dispersion
-from losses.settings import check_changeable
-from losses.statistics import ranking_stats
+from .diagnostics import ConfigValue, Detail, Diagnosable, Stats
+from .distributed import Ranks, RowGatherer, should_gather
+from .functional import reduce_classes
+from .gradients import Labels
+from .labels import IGNORED, encode_targets, membership
+from .pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
+from .scale import dispersion
+from .settings import check_changeable
+from .statistics import ranking_stats
 
 Result: TypeAlias = (
     Tensor | tuple[Tensor, Stats] | tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stats]

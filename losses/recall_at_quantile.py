@@ -6,12 +6,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from losses._checks import check_choice, check_number
-from losses.diagnostics import ConfigValue, Detail, Stats
-from losses.functional import all_true, recall_at_threshold
-from losses.pool import Pool
-from losses.quantiles import Interpolation, quantile
-from losses.ranking import RankingLoss, Terms
+from ._checks import check_choice, check_number
+from .diagnostics import ConfigValue, Detail, Stats
+from .functional import all_true, recall_at_threshold
+from .pool import Pool
+from .quantiles import Interpolation, quantile
+from .ranking import RankingLoss, Terms
 
 INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "lower", "higher", "nearest", "midpoint")
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losses._checks import looks_are_free
+from ._checks import looks_are_free
 
 _LOW_32 = 0xFFFFFFFF
 

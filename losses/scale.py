@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from losses._checks import looks_are_free
-from losses.quantiles import Interpolation, quantile
+from ._checks import looks_are_free
+from .quantiles import Interpolation, quantile
 
 #: Quantile ranges tried in turn. The interquartile range is 0 when more than half of the scores are tied,
 #: which is ordinary early in training; a wider range still sees the spread of the tail.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from losses.diagnostics import ConfigValue
+from .diagnostics import ConfigValue
 
 
 def check_changeable(owner: object, settings: Mapping[str, ConfigValue], changeable: Iterable[str]) -> None:

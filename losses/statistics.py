@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losses import host_statistics
-from losses._checks import looks_are_free
-from losses.diagnostics import (
+from . import host_statistics
+from ._checks import looks_are_free
+from .diagnostics import (
     HISTOGRAM_BINS,
     HISTOGRAM_SPAN,
     QUANTILE_LEVELS,
@@ -23,9 +23,9 @@ from losses.diagnostics import (
     Detail,
     Stats,
 )
-from losses.functional import all_true
-from losses.pool import Pool
-from losses.quantiles import SortedParts, quantile
+from .functional import all_true
+from .pool import Pool
+from .quantiles import SortedParts, quantile
 
 #: Entries up to which scores in the host's memory are described by NumPy, on one core.
 HOST_ENTRIES = 1 << 20

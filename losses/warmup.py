@@ -12,14 +12,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from losses._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
-from losses.diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
-from losses.gradients import Labels
-from losses.likelihood import Evaluated, as_labels, config_of, evaluate, kind_of
-from losses.likelihood_statistics import likelihood_stats
-from losses.ranking import RankingLoss, Result
-from losses.schedule import BlendSchedule, Decay, Phase
-from losses.settings import check_changeable
+from ._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
+from .diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
+from .gradients import Labels
+from .likelihood import Evaluated, as_labels, config_of, evaluate, kind_of
+from .likelihood_statistics import likelihood_stats
+from .ranking import RankingLoss, Result
+from .schedule import BlendSchedule, Decay, Phase
+from .settings import check_changeable
 
 
 class LossWarmupWrapper(Diagnosable):

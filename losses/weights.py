@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from losses._checks import check_number
+from ._checks import check_number
 
 
 def balanced_class_weights(counts: Sequence[int] | Tensor) -> Tensor:

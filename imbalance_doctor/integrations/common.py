@@ -11,15 +11,14 @@ from torch import nn
 
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.guard import Guard
-from losses import LossWarmupWrapper
-from losses.diagnostics import Diagnosable
+from imbalance_doctor.losses import LossWarmupWrapper, diagnostics
 
 #: One loss, several, or several by name.
 Losses: TypeAlias = "nn.Module | Iterable[nn.Module] | Mapping[str, nn.Module]"
 #: Losses with the names that they are watched under; None for the name of its kind.
 Named: TypeAlias = Sequence[tuple["str | None", nn.Module]]
 
-_LOSS_TYPES = (Diagnosable, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss)
+_LOSS_TYPES = (diagnostics.Diagnosable, nn.BCEWithLogitsLoss, nn.CrossEntropyLoss)
 
 
 def needs(extra: str) -> str:

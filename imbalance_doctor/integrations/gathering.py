@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from losses.distributed import group_size
+from imbalance_doctor.losses import distributed
 
 #: Scores and targets, [N, C] and [N, 1] or [N, C].
 Pair: TypeAlias = tuple[NDArray[Any], NDArray[Any]]
@@ -47,7 +47,7 @@ def of_all_ranks(own: Pair | None, stride: int) -> list[Pair]:
     Raises:
         Exception: The communication fails.
     """
-    ranks = group_size()
+    ranks = distributed.group_size()
     if ranks == 1:
         return [] if own is None else [own]
     told: list[Any] = [None] * ranks

@@ -21,7 +21,7 @@ from imbalance_doctor.integrations.common import (
     process_rank,
 )
 from imbalance_doctor.integrations.gathering import Pair, of_all_ranks
-from losses.distributed import group_size
+from imbalance_doctor.losses import distributed
 
 try:
     from lightning.pytorch import Callback
@@ -171,7 +171,7 @@ class DoctorCallback(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect, without what an interrupted validation left."""
-        self._rows = Rows(group_size())  # all of them meet on rank 0
+        self._rows = Rows(distributed.group_size())  # all of them meet on rank 0
 
     def on_validation_batch_end(
         self,

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, WINDOW
+from imbalance_doctor.losses import schedule
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import Array, LossInfo, Record, StepRecord, WatchRecord, as_array
 from imbalance_doctor.rules.base import RANKING
 from imbalance_doctor.rules.measures import RECENT
-from losses.schedule import BlendSchedule, Decay
 
 Floats = NDArray[np.float64]
 
@@ -155,10 +155,10 @@ def _with_absences(expected: Floats, absent: Floats) -> Floats:
 class Schedule:
     """Where a warmup wrapper will stand at each step."""
 
-    blend: BlendSchedule
+    blend: schedule.BlendSchedule
     #: Steps to one unit of the schedule: 1, or the steps of an epoch.
     unit: float
-    decay: Decay
+    decay: schedule.Decay
 
     @staticmethod
     def of(plan: Plan, config: Any) -> Schedule | None:
@@ -173,10 +173,10 @@ class Schedule:
         else:
             return None
         switch = round(warmup * unit)
-        decay = Decay(
+        decay = schedule.Decay(
             config["temp_start"], config["temp_end"], switch, switch + int(config["temp_decay_steps"])
         )
-        return Schedule(BlendSchedule(warmup, blend, config["final_main_weight"]), unit, decay)
+        return Schedule(schedule.BlendSchedule(warmup, blend, config["final_main_weight"]), unit, decay)
 
     def at(self, step: int) -> dict[str, Array]:
         """The wrapper's own statistics at a step."""

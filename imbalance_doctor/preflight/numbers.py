@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from imbalance_doctor.findings import Expected
+from imbalance_doctor.losses import pool
 from imbalance_doctor.preflight.expected import counts
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import LossInfo
 from imbalance_doctor.rules.base import RANKING
 from imbalance_doctor.rules.quadratic_pool import QuadraticPool
-from losses.pool import MemoryQueue
 
 #: Bytes of a row of the pool for a class at the peak of a forward and backward: 31 to 50, measured at
 #: 1 and 4 million rows of one class and 50,000 of twenty, each ranking loss; the kernels are near-linear.
@@ -54,7 +54,7 @@ def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
         for index, value in enumerate(values):
             yield Expected(name, float(value), loss.name, index, unit)
     if ranked:
-        queue = MemoryQueue(1, len(plan.rates))
+        queue = pool.MemoryQueue(1, len(plan.rates))
         row = sum(getattr(queue, name).numel() * getattr(queue, name).element_size() for name in queue._ROWS)
         yield Expected("memory of the queue", float(row * loss.config["queue_size"]), loss.name, unit="bytes")
         cells = float(expected.values["pool_size"]) * len(plan.rates)

@@ -10,9 +10,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-import losses
-from losses.diagnostics import Diagnosable
-from losses.likelihood import PLAIN_KINDS
+from imbalance_doctor import losses
+from imbalance_doctor.losses import diagnostics, likelihood
 
 Loss: TypeAlias = type[nn.Module]
 
@@ -30,9 +29,9 @@ def loss_types() -> dict[str, Loss]:
     named: dict[str, Loss] = {
         loss.kind: loss
         for loss in ours
-        if issubclass(loss, Diagnosable) and loss is not losses.LossWarmupWrapper
+        if issubclass(loss, diagnostics.Diagnosable) and loss is not losses.LossWarmupWrapper
     }
-    return named | {kind: loss for loss, kind in PLAIN_KINDS.items()}
+    return named | {kind: loss for loss, kind in likelihood.PLAIN_KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class Setting:
 def settings() -> list[Setting]:
     """The settings of all losses of this package, and those of the warmup wrapper around any of them."""
     owners: dict[str, Loss] = {
-        kind: loss for kind, loss in loss_types().items() if issubclass(loss, Diagnosable)
+        kind: loss for kind, loss in loss_types().items() if issubclass(loss, diagnostics.Diagnosable)
     }
     found: dict[str, dict[str, tuple[Any, str]]] = {}
     owners["warmup"] = losses.LossWarmupWrapper
@@ -73,7 +72,7 @@ def build(kind: str, given: Mapping[str, str], classes: int) -> nn.Module:
         ValueError: The loss has no such setting, or the setting may not be that.
     """
     loss, wrapper = loss_types()[kind], losses.LossWarmupWrapper
-    own = set(_parameters(loss)) if issubclass(loss, Diagnosable) else set()
+    own = set(_parameters(loss)) if issubclass(loss, diagnostics.Diagnosable) else set()
     wrappers = set(_parameters(wrapper)) - own
     for name in given:
         if name not in own | wrappers:

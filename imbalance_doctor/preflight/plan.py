@@ -8,12 +8,10 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, likelihood
 from imbalance_doctor.metrics import METRICS
 from imbalance_doctor.records import LossInfo, RunInfo
 from imbalance_doctor.rules.base import RANKING, SOFTMAX
-from losses import LossWarmupWrapper
-from losses.diagnostics import Diagnosable
-from losses.likelihood import kind_of
 
 Rates: TypeAlias = "float | Sequence[float]"
 
@@ -135,8 +133,8 @@ def plan_of(
 
 
 def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
-    if not isinstance(loss_fn, Diagnosable):
-        kind = kind_of(loss_fn)
+    if not isinstance(loss_fn, diagnostics.Diagnosable):
+        kind = likelihood.kind_of(loss_fn)
         if kind == "other":
             raise ValueError(
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.records import Array
-from losses.diagnostics import QUANTILE_LEVELS
 
 #: Quantiles that are drawn, by the end of their key.
 QUANTILES = {"q5": 0.05, "q50": 0.5, "q95": 0.95}
@@ -54,9 +54,9 @@ def _flat(stats: Mapping[str, Array]) -> Iterable[tuple[str, Array]]:
     for name, value in stats.items():
         if value.ndim < 2:
             yield name, value
-        elif name.endswith("_quantiles") and value.shape[1] == len(QUANTILE_LEVELS):
+        elif name.endswith("_quantiles") and value.shape[1] == len(diagnostics.QUANTILE_LEVELS):
             for end, level in QUANTILES.items():
-                yield f"{name}.{end}", value[:, QUANTILE_LEVELS.index(level)]
+                yield f"{name}.{end}", value[:, diagnostics.QUANTILE_LEVELS.index(level)]
 
 
 class Steps:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imbalance_doctor.findings import Diagnosis, Finding
+from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
 from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import clean, number, prescription, step
 from imbalance_doctor.run import Run
-from losses.diagnostics import QUANTILE_LEVELS
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -60,7 +60,7 @@ EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)
 #: Validation metrics that describe the data and not the model.
 NOT_DRAWN = frozenset({"rows", "positives"})
 
-_MEDIAN = QUANTILE_LEVELS.index(0.5)
+_MEDIAN = diagnostics.QUANTILE_LEVELS.index(0.5)
 _OF_ALL: Mapping[str, Callable[[Array], Any]] = {
     "lowest": np.nanmin,
     "median": np.nanmedian,

@@ -5,7 +5,7 @@ function of s_i they are the convolution of the pool's histogram with one smooth
 Fourier transform does in about M steps. docs/kernels.md derives it; `dispatch` says which way is taken when.
 """
 
-from losses.kernels.operators import (
+from .operators import (
     pairwise_auc,
     pairwise_auc_and_slopes,
     smooth_ap,

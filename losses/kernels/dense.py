@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losses.kernels.objectives import Objective, PairSums, Solution, joined
-from losses.kernels.problem import Problem
+from .objectives import Objective, PairSums, Solution, joined
+from .problem import Problem
 
 # Pairs of a tile. Its two float32 buffers fill a second-level cache of 1 MiB; smaller tiles are all calls.
 TILE_ELEMENTS = 2**17

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from losses.kernels import dense, grid, wide
-from losses.kernels.grid import Resolution
-from losses.kernels.objectives import Coefficients, Objective, Solution
-from losses.kernels.problem import Problem
+from . import dense, grid, wide
+from .grid import Resolution
+from .objectives import Coefficients, Objective, Solution
+from .problem import Problem
 
 # Costs in nanoseconds, measured on two cores of a server processor. Only their ratios matter, and a ratio
 # that is wrong by a factor of two costs little near the point where two regimes meet.

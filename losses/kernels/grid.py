@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losses.kernels.objectives import Coefficients, Objective, PairSums, Solution
-from losses.kernels.problem import Problem
+from .objectives import Coefficients, Objective, PairSums, Solution
+from .problem import Problem
 
 # Rows handled at a time: the working vectors of a block (cells, fractions, powers) stay in the caches and in
 # memory that is used again. At a million rows this takes a third off the time of one block for all.

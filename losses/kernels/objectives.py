@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from losses.kernels.problem import Positives, Problem
+from .problem import Positives, Problem
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from losses.kernels import dispatch, small
-from losses.kernels.objectives import AveragePrecision, Objective, PairwiseAUC
-from losses.kernels.problem import Problem
+from . import dispatch, small
+from .objectives import AveragePrecision, Objective, PairwiseAUC
+from .problem import Problem
 
 _OBJECTIVES: dict[str, Objective] = {
     "average precision": AveragePrecision(),

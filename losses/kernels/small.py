@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losses.kernels.objectives import Objective, PairSums
+from .objectives import Objective, PairSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from losses.kernels.grid import Cells, Resolution, cell_scale, reach, relative_step
-from losses.kernels.objectives import Objective, PairSums, Solution
-from losses.kernels.problem import Problem
+from .grid import Cells, Resolution, cell_scale, reach, relative_step
+from .objectives import Objective, PairSums, Solution
+from .problem import Problem
 
 # Pairs evaluated at a time: some ten vectors of 8 bytes a pair, 20 MiB.
 PAIR_BLOCK = 2**18
