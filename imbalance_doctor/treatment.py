@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from imbalance_doctor.findings import RESET_QUEUE, Finding
-from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, pool
+from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, ranking
 from imbalance_doctor.records import TreatmentRecord
 
 
@@ -82,13 +82,13 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
 def _reset_queue(finding: Finding, loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
     if finding.prescription != RESET_QUEUE:
         raise ValueError(f"expected the prescription {dict(RESET_QUEUE)}; got {finding.prescription}")
-    queue = getattr(getattr(loss_fn, "main_loss", loss_fn), "queue", None)
-    if not isinstance(queue, pool.MemoryQueue):
+    loss = getattr(loss_fn, "main_loss", loss_fn)
+    if not isinstance(loss, ranking.RankingLoss):
         raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")
-    rows = round(float(queue.fill()) * queue.size)
+    rows = round(float(loss.queue.fill()) * loss.queue_size)
     if not rows:
         return None
-    queue.reset()
+    loss.reset_queue()
     return rows, 0
 
 

@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ._checks import warn
 from .gradients import Labels, gradient_norms
+from .repeats import Forwards
 
 Stats: TypeAlias = dict[str, Tensor]
 ConfigValue: TypeAlias = bool | int | float | str | list[float] | dict[str, Any] | None
@@ -346,6 +347,8 @@ class Diagnosable(nn.Module, ABC):
         super().__init__()
         self._diagnostics_hooks: OrderedDict[int, Listener] = OrderedDict()
         self._stats_failed = False
+        #: What tells a batch that is computed again from a new one.
+        self._forwards = Forwards()
 
     @abstractmethod
     def config(self) -> dict[str, ConfigValue]:
@@ -396,11 +399,23 @@ class Diagnosable(nn.Module, ABC):
         self._diagnostics_hooks[handle.id] = listener
         return handle
 
-    def _requested(self, returned: bool) -> Request:
-        """What this forward is to report, and to whom."""
+    def _requested(self, returned: bool, repeated: bool | None = None) -> Request:
+        """What this forward is to report, and to whom: listeners hear of a batch once.
+
+        A strict listener is one that the caller of this very forward waits for.
+
+        Args:
+            returned: Whether the caller wants the statistics.
+            repeated: Whether the batch has been seen; None where only a recomputation would tell.
+        """
+        if repeated is None:
+            repeated = self._forwards.recomputes()
         if not self._diagnostics_hooks:
             return _UNHEARD[returned]
-        requests = [listener.request() for listener in self._diagnostics_hooks.values()]
+        listeners = list(self._diagnostics_hooks.values())
+        if repeated:
+            listeners = [listener for listener in listeners if listener.strict]
+        requests = [listener.request() for listener in listeners]
         if len(requests) == 1 and not returned:
             return requests[0]
         requests.append(_UNHEARD[returned])

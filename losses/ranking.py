@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from . import checkpoints
 from ._checks import (
     GATHERING,
     check_choice,
@@ -28,7 +29,10 @@ from .distributed import Ranks, RowGatherer, should_gather
 from .functional import reduce_classes
 from .gradients import Labels
 from .labels import IGNORED, encode_targets, membership
-from .pool import MemoryQueue, Pool, Rows, cap, merge, wide_dtype
+from .packing import EXTRA_STATE
+from .pool import Pool, Rows, cap, merge, wide_dtype
+from .queue import MemoryQueue
+from .repeats import Seen
 from .scale import dispersion
 from .settings import check_changeable
 from .statistics import ranking_stats
@@ -152,6 +156,7 @@ class RankingLoss(Diagnosable):
     def _apply_setting(self, name: str, value: ConfigValue) -> None:
         if name == "queue_size":
             assert isinstance(value, int)
+            self._forwards.forget()
             self.queue.resize(value)
         else:
             setattr(self, name, value)
@@ -160,16 +165,79 @@ class RankingLoss(Diagnosable):
 
     def reset_queue(self) -> None:
         """Forget the queued rows, as after a jump in the scores."""
+        self._forwards.forget()
         self.queue.reset()
 
     @contextlib.contextmanager
     def freeze_queue(self) -> Iterator[None]:
-        """Forwards inside rank against the queue but do not feed it, like the second pass of SAM."""
+        """Forwards inside rank against the queue but do not feed it.
+
+        Recomputed forwards, the second pass of SAM and closures need no such mark where they use the very
+        tensor of labels of the first: the batch is then recognised.
+        """
         before, self._queue_frozen = self._queue_frozen, True
         try:
             yield
         finally:
             self._queue_frozen = before
+
+    def _as_it_was(self, repeated: Seen | None) -> MemoryQueue:
+        """The queue, as it was when the forward that is repeated ranked its batch."""
+        return self.queue if repeated is None else self.queue.before(self._forwards.undone(repeated))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> RankingLoss:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.queue.follow(fn)
+        return self
+
+    def get_extra_state(self) -> Tensor:
+        """The memory queue, for ``state_dict``: one tensor of bytes."""
+        return checkpoints.packed(self.queue.state())
+
+    def set_extra_state(self, state: Any) -> None:
+        """Continue with the queue of a checkpoint, or with an empty one where it was changed since.
+
+        Raises:
+            ValueError: The queue has rows of another number of classes.
+        """
+        try:
+            fields = checkpoints.unpacked(state)
+        except ValueError as error:
+            self.reset_queue()
+            warn(
+                f"{type(self).__name__}: the memory queue of this checkpoint cannot be read ({error}), so it "
+                "starts empty. It is not part of the model: leave it out of averages over checkpoints"
+            )
+            return
+        self._restore(fields)
+
+    def _restore(self, fields: Mapping[str, Tensor]) -> None:
+        self._forwards.forget()
+        self.queue.restore(fields)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        older = checkpoints.older_names(prefix)
+        rest = {key: value for key, value in state_dict.items() if key not in older}
+        try:
+            fields = checkpoints.older(state_dict, prefix, self.num_classes, self.ignore_index)
+            if fields is not None:
+                self._restore(fields)
+            super()._load_from_state_dict(
+                rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            )
+        except ValueError as error:
+            error_msgs.append(f"{prefix}queue: {error}")
+        # A model that was trained with another loss so far has no queue.
+        missing_keys[:] = [key for key in missing_keys if key != prefix + EXTRA_STATE]
 
     # -------------------------------------------------------------------------------------- forward
 
@@ -215,13 +283,15 @@ class RankingLoss(Diagnosable):
             RuntimeError: If ``gather_distributed=True`` and there is no process group.
         """
         check_tensors(logits=logits, targets=targets)
-        request = self._requested(return_diagnostics)
-        logits = self._with_gradients(request, logits, lambda: self._labels(logits, targets))
+        repeated = self._forwards.again(logits, targets) if self.training else None
+        request = self._requested(return_diagnostics, repeated is not None)
+        given, logits = logits, self._with_gradients(request, logits, lambda: self._labels(logits, targets))
         with _full_precision(logits.device.type):
-            live = self._read(logits, targets, iid_mask, sample_weight)
-            whole = merge(live, self.queue.rows() if self.training else None)
+            queue = self._as_it_was(repeated)
+            live = self._read(logits, targets, iid_mask, sample_weight, queue)
+            whole = merge(live, queue.rows() if self.training else None)
             broken = None if whole.complete else _broken(live)
-            pool = self._capped(whole)
+            pool = self._capped(whole, queue.step)
             terms = self._terms(pool, request.describes)
             reduced = _spoiled(reduce_classes(terms.loss, terms.valid, self.reduction), live.scores, broken)
             per_class = None
@@ -231,12 +301,13 @@ class RankingLoss(Diagnosable):
 
             def describe() -> Stats:
                 assert per_class is not None
-                return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken)
+                return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken, queue)
 
             stats = self._collect(request, reduced, describe)
-            if self._feeds_queue():
+            if repeated is None and self._feeds_queue():
                 unless = None if broken is None else broken > 0
-                self.queue.feed(live, unless=unless, complete=whole.complete)
+                undo = self.queue.feed(live, unless=unless, complete=whole.complete)
+                self._forwards.remember(given, targets, undo)
         self._tell(request, stats)
         if return_per_class:
             assert per_class is not None
@@ -255,7 +326,12 @@ class RankingLoss(Diagnosable):
         return wanted and torch.is_grad_enabled() and not self._queue_frozen
 
     def _read(
-        self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None,
+        sample_weight: Tensor | None,
+        queue: MemoryQueue,
     ) -> Rows:
         """The batch, checked, and gathered over ranks."""
         logits, codes = self.encode(logits, targets)
@@ -264,14 +340,14 @@ class RankingLoss(Diagnosable):
         if not should_gather(self.gather_distributed, self.process_group):
             return Rows(logits, membership(codes, self.num_classes), iid, weight)
         own = Rows(logits, codes, iid, weight)
-        live, codes = self._gatherer.gather(own, codes, self._digest(), self.process_group)
+        live, codes = self._gatherer.gather(own, codes, self._digest(queue), self.process_group)
         return replace(live, labels=membership(codes, self.num_classes))
 
-    def _digest(self) -> Tensor:
+    def _digest(self, queue: MemoryQueue) -> Tensor:
         """0-dim int64 that is the same on ranks that compute the same loss."""
         settings = self.config()
         del settings["gather_distributed"]  # None on one rank and True on another come to the same
-        return self.queue.digest() * 1_000_033 + zlib.crc32(repr((self.kind, settings)).encode())
+        return queue.digest() * 1_000_033 + zlib.crc32(repr((self.kind, settings)).encode())
 
     def encode(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Check a batch; its logits as `[N, C]`, and its targets as `losses.labels.encode_targets` has them.
@@ -293,12 +369,12 @@ class RankingLoss(Diagnosable):
             raise ValueError(f"logits must be floating point, got {logits.dtype}")
         return logits, encode_targets(targets, logits.shape[0], self.num_classes, self.ignore_index)
 
-    def _capped(self, pool: Pool) -> Pool:
+    def _capped(self, pool: Pool, step: Tensor) -> Pool:
         if self.max_pool_size is None or pool.scores.shape[0] <= self.max_pool_size:
             return pool
         if not (self._cap_warned or torch.compiler.is_compiling()):
             self._warn_of_cap(pool, self.max_pool_size)
-        return cap(pool, self.max_pool_size, self.queue.step)
+        return cap(pool, self.max_pool_size, step)
 
     def _warn_of_cap(self, pool: Pool, size: int) -> None:
         # One look at the device for each forward until the cap first bites, none after.
@@ -333,6 +409,7 @@ class RankingLoss(Diagnosable):
         reduced: Tensor,
         per_class: Tensor,
         broken: Tensor | None,
+        queue: MemoryQueue,
     ) -> Stats:
         """The statistics of a pool, and of the live rows that it had before any cap."""
         slopes, largest = self._slopes(pool, terms)
@@ -347,12 +424,12 @@ class RankingLoss(Diagnosable):
             temperature=self.temperature,
             slopes=slopes,
             largest_slope=largest,
-            nonfinite=torch.zeros_like(self.queue.step) if broken is None else broken,
-            queue_fill=self.queue.fill(),
-            queue_age=self.queue.age(),
+            nonfinite=torch.zeros_like(queue.step) if broken is None else broken,
+            queue_fill=queue.fill(),
+            queue_age=queue.age(),
         )
         if should_gather(self.gather_distributed, self.process_group):
-            stats["ranks_apart"] = self.queue.step.new_tensor(self._gatherer.apart)
+            stats["ranks_apart"] = queue.step.new_tensor(self._gatherer.apart)
         return stats | self._own_stats(wanted, pool, terms)
 
 

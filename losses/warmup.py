@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from .diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, St
 from .gradients import Labels
 from .likelihood import Evaluated, as_labels, config_of, evaluate, kind_of
 from .likelihood_statistics import likelihood_stats
+from .packing import EXTRA_STATE, pack, unpack
 from .ranking import RankingLoss, Result
 from .schedule import BlendSchedule, Decay, Phase
 from .settings import check_changeable
@@ -293,20 +294,36 @@ class LossWarmupWrapper(Diagnosable):
         if self._has_temperature():
             self.main_loss.temperature = self.current_temperature  # type: ignore[assignment]
 
-    def get_extra_state(self) -> dict[str, Any]:
-        """Where the schedule stands, for ``state_dict``."""
-        return {
-            "epoch": self._epoch,
-            "step": self._step,
-            "switched": self._switched,
-            "switch_step": self._switch_step,
-            "decay_from": self._decay_from,
-            "decay_until": self._decay_until,
-            "changed": dict(self._changed),
-        }
+    def get_extra_state(self) -> Tensor:
+        """Where the schedule stands, for ``state_dict``: one tensor of bytes."""
+        return pack(
+            {
+                "epoch": self._epoch,
+                "step": self._step,
+                "switched": self._switched,
+                "switch_step": self._switch_step,
+                "decay_from": self._decay_from,
+                "decay_until": self._decay_until,
+                "changed": self._changed,
+            }
+        )
 
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Continue where a checkpoint's schedule stood."""
+    def set_extra_state(self, state: Any) -> None:
+        """Continue where the schedule of a checkpoint stood; of imbalanced-losses 0.6, too.
+
+        Raises:
+            ValueError: It is the state of something else.
+        """
+        if isinstance(state, Tensor):
+            state, _ = unpack(state)
+        if "global_step" in state:  # that package's name, and it changed nothing during training
+            state = self._state_of_peer(state)
+        missing = sorted({"epoch", "step", "switched", "switch_step", "decay_from"} - set(state))
+        if missing:
+            raise ValueError(
+                f"expected the state of a LossWarmupWrapper, got one without {', '.join(missing)}: load the "
+                "checkpoint with strict=False and without this key, and the schedule starts anew"
+            )
         self._epoch = state["epoch"]
         self._step = state["step"]
         self._switched = state["switched"]
@@ -318,6 +335,36 @@ class LossWarmupWrapper(Diagnosable):
         for name, value in self._changed.items():
             setattr(self, name, value)
         self._set_temperature()
+
+    def _state_of_peer(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        epoch, step, begin = state["epoch"], state["global_step"], state["switch_step"]
+        phase = self._schedule().phase(step if self._counts_steps else epoch)
+        return {
+            "epoch": epoch,
+            "step": step,
+            "switched": phase is not Phase.WARMUP,
+            "switch_step": begin,
+            "decay_from": (begin or 0, self.temp_start),
+        }
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        try:
+            super()._load_from_state_dict(
+                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            )
+        except ValueError as error:
+            error_msgs.append(f"{prefix}{EXTRA_STATE}: {error}")
+        # A model that was trained with another loss so far has no schedule.
+        missing_keys[:] = [key for key in missing_keys if key != prefix + EXTRA_STATE]
 
     # -------------------------------------------------------------------------------------- forward
 

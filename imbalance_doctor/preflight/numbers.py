@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from imbalance_doctor.findings import Expected
-from imbalance_doctor.losses import pool
+from imbalance_doctor.losses import queue
 from imbalance_doctor.preflight.expected import counts
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import LossInfo
@@ -54,8 +54,7 @@ def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
         for index, value in enumerate(values):
             yield Expected(name, float(value), loss.name, index, unit)
     if ranked:
-        queue = pool.MemoryQueue(1, len(plan.rates))
-        row = sum(getattr(queue, name).numel() * getattr(queue, name).element_size() for name in queue._ROWS)
+        row = queue.MemoryQueue(1, len(plan.rates)).row_bytes
         yield Expected("memory of the queue", float(row * loss.config["queue_size"]), loss.name, unit="bytes")
         cells = float(expected.values["pool_size"]) * len(plan.rates)
         yield Expected("memory of the loss, about", ROW_BYTES * cells, loss.name, unit="bytes")
