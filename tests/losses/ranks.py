@@ -85,6 +85,7 @@ def run(rank, world, rendezvous, out):
         "sharded": {name: sharded(CASES[name], world, rank) for name in SHARDED},
         "collectives": {name: collectives(make, rank) for name, make in CASES.items()},
         "before_init": before,
+        "own_rows": own_rows(rank),
         "none_is_local": losses.SigmoidFocalLoss(reduction="none")(
             torch.zeros(rank + 2), torch.zeros(rank + 2)
         ).shape[0],
@@ -229,3 +230,24 @@ def queue_digest(rank):
         logits = torch.randn(rows, CLASSES, generator=generator, requires_grad=True)
         values.append(loss_fn(logits, torch.randint(0, CLASSES, (rows,), generator=generator)).detach())
     return torch.cat([loss_fn.queue.scores.flatten(), torch.stack(values)])
+
+
+class _Holder(nn.Module):
+    """A model that holds its loss."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(4, 1)
+        self.loss = losses.SmoothAPLoss(1, queue_size=64, gather_distributed=False)
+
+    def forward(self, x, y):
+        return self.loss(self.net(x), y)
+
+
+def own_rows(rank):
+    """Labels that a queue holds which belongs to one rank, under DDP; fed even and odd rows by rank."""
+    model = _Holder()
+    wrapped = nn.parallel.DistributedDataParallel(model)  # broadcasts the buffers of rank 0 at each forward
+    for _ in range(3):
+        wrapped(torch.randn(8, 4), torch.full((8,), rank % 2)).backward()
+    return torch.bincount(model.loss.queue.labels.flatten() + 1, minlength=3).tolist()

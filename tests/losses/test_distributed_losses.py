@@ -50,6 +50,11 @@ def test_focal_losses_reduce_scalars_and_gather_nothing(results, name):
         assert rank["collectives"][name] == {"all_reduce": 1}
 
 
+def test_a_queue_of_one_rank_keeps_its_rows_where_buffers_are_broadcast(results):
+    for rank, result in enumerate(results):
+        assert result["own_rows"] == ([40, 24, 0], [40, 0, 24])[rank % 2]
+
+
 def test_elements_of_a_focal_loss_stay_local(results):
     assert [rank["none_is_local"] for rank in results] == [2 + r for r in range(len(results))]
 
