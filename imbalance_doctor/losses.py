@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from losses import likelihood as likelihood
     from losses import likelihood_statistics as likelihood_statistics
     from losses import pool as pool
+    from losses import ranking as ranking
     from losses import schedule as schedule
 
 #: Both packages come from one distribution, so they lie beside each other.

@@ -125,7 +125,7 @@ class DoctorCallback(Callback):
         """Start the monitoring; the sanity check is over, a checkpoint is loaded."""
         # A checkpoint holds the state of rank 0; the others go on from their own logs.
         state = self._saved if process_rank() == 0 else None
-        self._monitor.begin(self._losses, _total_steps(trainer), state)
+        self._monitor.begin(self._losses, {"total_steps": _total_steps(trainer)}, state)
         self._saved = None
         self._batches = self._steps = 0
         if trainer.global_step > 0:  # if in the middle of an epoch, that does not start again
