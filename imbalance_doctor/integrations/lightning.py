@@ -11,6 +11,7 @@ from torch import Tensor
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.evaluation import Rows
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
     Losses,
     Monitor,
@@ -128,6 +129,10 @@ class DoctorCallback(Callback):
         self._monitor.begin(self._losses, {"total_steps": _total_steps(trainer)}, state)
         self._saved = None
         self._batches = self._steps = 0
+        setting, batches = "accumulate_grad_batches", _accumulated(trainer)
+        self._monitor.until_end(accumulation.DivisorCheck(self._losses, setting, batches))
+        if process_rank() == 0:
+            accumulation.tell_of_ranking(self._losses, setting, batches)
         if trainer.global_step > 0:  # if in the middle of an epoch, that does not start again
             self._monitor.epoch_begins(trainer.current_epoch, resumed=True)
 
@@ -231,6 +236,13 @@ class DoctorCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint when the training starts."""
         self._saved = state_dict
+
+
+def _accumulated(trainer: Any) -> int:
+    """Batches of an optimizer step; the most of them where `GradientAccumulationScheduler` changes that."""
+    schedules = [getattr(callback, "scheduling", None) for callback in trainer.callbacks]
+    planned = [batches for plan in schedules if isinstance(plan, dict) for batches in plan.values()]
+    return max(1, int(trainer.accumulate_grad_batches), *planned)
 
 
 def _total_steps(trainer: Trainer) -> int | None:

@@ -96,8 +96,8 @@ def cautions(trainer: Trainer, losses: Named, loss_fn: nn.Module | None) -> Iter
             f"gradient_accumulation_steps={batches}, and what {accumulation.label(None, loss_fn)} divides by "
             "is not known: it is taken for a mean over the labels that are not -100. If it divides by "
             "anything else, such as class weights or positives, the step is not that of one large batch. "
-            "Give it a method divisor(labels) that returns what it divides by, or reduction = 'sum' if that is "
-            "nothing"
+            "Give it a method divisor(labels) that returns what it divides by; if that is nothing, set its "
+            "attribute reduction to 'sum'"
         )
     means = [accumulation.label(*named) for named in losses if not accumulation.is_sum(named[1])]
     factor = batches * (args.world_size if args.average_tokens_across_devices else 1)
