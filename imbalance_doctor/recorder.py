@@ -48,6 +48,11 @@ class _PlainHook:
         return type(self), ()
 
 
+def in_backward() -> bool:
+    """Whether this runs inside a backward, as a forward does that activation checkpointing computes again."""
+    return torch._C._current_graph_task_id() != -1
+
+
 class LossMean:
     """The mean loss of the forwards since the record before."""
 
@@ -123,6 +128,12 @@ class Watcher:
         self._pending: dict[str, Any] | Call | None = None
         self._mean = LossMean()
         self._phase: float | None = None
+        #: Whether the newest forward that was not inside a backward had a gradient.
+        self._had_gradient = False
+        #: Whether the present forward is one of those, computed again.
+        self._again = False
+        #: What the forward in full was answered, and how many forwards since then were not computed again.
+        self._answer, self._since_answer = Detail.LOSS, 0
         self._handles: list[Handle] = []
         if isinstance(self.module, diagnostics.Diagnosable):
             handle = self.module.register_diagnostics_hook(
@@ -195,13 +206,37 @@ class Watcher:
         # A forward in eval mode or without gradient is validation, not a training step.
         self.called = True
         if not (self.module.training and torch.is_grad_enabled()):
+            self._had_gradient &= in_backward()
             return Detail.NOTHING
         self.trained = True
+        # Activation checkpointing calls a loss a second time, inside the backward. Where the first call had a
+        # gradient, that was the forward of this batch; the reentrant kind makes the first one without.
+        inside = in_backward()
+        self._again = inside and self._had_gradient
+        if self._again:
+            return self._answer_again()
+        self._had_gradient |= not inside
         if self._pending is not None:
+            self._since_answer += 1
             return Detail.LOSS
-        return min(self._detail, Detail.COUNTS) if self.rank_local else self._detail
+        self._answer = min(self._detail, Detail.COUNTS) if self.rank_local else self._detail
+        self._since_answer = 0
+        return self._answer
+
+    def _answer_again(self) -> Detail:
+        """What the forward that is computed again was answered: it has to save the same tensors.
+
+        A backward computes the newest forward again first.
+        """
+        if self._since_answer:
+            self._since_answer -= 1
+            return Detail.LOSS
+        answer, self._answer = self._answer, Detail.LOSS
+        return answer
 
     def _receive(self, module: nn.Module, stats: dict[str, Any]) -> None:
+        if self._again:
+            return
         if "loss" in stats:
             self._hear_loss(stats["loss"])
         if len(stats) > 1:
@@ -220,7 +255,7 @@ class Watcher:
 
     def _heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
         detail = self._wants()
-        if detail > Detail.NOTHING:
+        if detail > Detail.NOTHING and not self._again:
             self.guard(self._hear_call, args, kwargs, out, detail)
 
     def _hear_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail) -> None:

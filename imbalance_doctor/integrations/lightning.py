@@ -242,7 +242,7 @@ def _accumulated(trainer: Any) -> int:
     """Batches of an optimizer step; the most of them where `GradientAccumulationScheduler` changes that."""
     schedules = [getattr(callback, "scheduling", None) for callback in trainer.callbacks]
     planned = [batches for plan in schedules if isinstance(plan, dict) for batches in plan.values()]
-    return max(1, int(trainer.accumulate_grad_batches), *planned)
+    return max([1, int(trainer.accumulate_grad_batches), *map(int, planned)])
 
 
 def _total_steps(trainer: Trainer) -> int | None:
