@@ -152,6 +152,8 @@ class DoctorCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the step, if this batch ended one."""
+        if not _trains(trainer):
+            return
         self._batches += 1
         if trainer.global_step > self._step_begun:
             self._steps += 1
@@ -188,12 +190,12 @@ class DoctorCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep a batch's scores and targets."""
-        if self._monitor.running and not trainer.sanity_checking and dataloader_idx == 0:
+        if self._monitor.running and _trains(trainer) and dataloader_idx == 0:
             self._reading(self._keep, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the evaluation: on rank 0 of all ranks' rows."""
-        if self._monitor.running and not trainer.sanity_checking:
+        if self._monitor.running and _trains(trainer):
             stride = self._rows.stride
             # Where reading has failed there are none, but the other ranks wait for this one.
             rows = self._together(self._reading(self._rows.joined), stride)
@@ -236,6 +238,15 @@ class DoctorCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint when the training starts."""
         self._saved = state_dict
+
+
+def _trains(trainer: Trainer) -> bool:
+    """Whether the trainer is past its sanity check, and its batches still train the model.
+
+    Those of the epoch that `StochasticWeightAveraging` adds at the end only give the averaged model its batch
+    norm statistics.
+    """
+    return not (trainer.sanity_checking or getattr(trainer.fit_loop, "_skip_backward", False))
 
 
 def _accumulated(trainer: Any) -> int:

@@ -92,6 +92,7 @@ class DoctorCallback(TrainerCallback):
         self._step = 0
         self._evaluation: Evaluation | None = None
         self._evaluated: int | None = None  # the step of the last evaluation
+        self._reading = Guard("reading predictions", "evaluations are no longer recorded")
         self._saving = Guard("saving the loss and the monitor", "checkpoints are without them")
         self._restoring = Guard("restoring the loss and the monitor", "both start anew")
 
@@ -171,10 +172,8 @@ class DoctorCallback(TrainerCallback):
             # Of several datasets, evaluated in turn at one step, the first: one series is one data set.
             if self._monitor.running and self._evaluated != self._step:
                 self._evaluation = self._evaluation or self.doctor.evaluation()
-                scores = prediction.predictions
-                self._evaluation.update(
-                    scores[0] if isinstance(scores, tuple) else scores, prediction.label_ids
-                )
+                for scores, labels in self._reading(_predicted, prediction) or ():
+                    self._evaluation.update(scores, labels)
                 if compute_result is not False:
                     self._evaluation.close()
                     self._evaluation, self._evaluated = None, self._step
@@ -287,6 +286,20 @@ def _logits(outputs: Any) -> Tensor:
         names = list(outputs) if isinstance(outputs, Mapping) else type(logits).__name__
         raise ValueError(f'expected the model\'s outputs to have "logits", a tensor; got {names}')
     return logits
+
+
+def _predicted(prediction: EvalPrediction) -> list[tuple[Any, Any]]:
+    """Logits and labels: of all rows, or with ``eval_do_concat_batches=False`` of each batch."""
+    scores, labels = prediction.predictions, prediction.label_ids
+    pairs = list(zip(scores, labels, strict=True)) if isinstance(scores, list) else [(scores, labels)]
+    pairs = [(first[0] if isinstance(first, tuple) else first, labelled) for first, labelled in pairs]
+    for found, _ in pairs:
+        if getattr(getattr(found, "dtype", None), "kind", "f") in "iub":
+            raise TypeError(
+                "expected predictions to be logits; got whole numbers, such as class ids. Let "
+                "preprocess_logits_for_metrics return the logits, and take their argmax in compute_metrics"
+            )
+    return pairs
 
 
 def _as_taken(loss: nn.Module, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
