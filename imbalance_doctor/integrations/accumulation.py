@@ -7,7 +7,7 @@ framework that takes the mean of the parts' means is exact only where all diviso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -22,7 +22,6 @@ from imbalance_doctor.losses import (
     distributed,
     ranking,
 )
-from imbalance_doctor.recorder import _PlainHook as PlainHook
 
 #: Labels that are no label, where a loss does not say which: torch's own default.
 IGNORED = -100
@@ -151,6 +150,20 @@ def tell_of_ranking(losses: Named, setting: str, batches: int) -> None:
             )
 
 
+class _Hook:
+    """A hook that a copied or saved loss leaves behind."""
+
+    def __init__(self, hear: Callable[[tuple[Any, ...], dict[str, Any]], None] | None = None) -> None:
+        self._hear = hear
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._hear is not None:
+            self._hear(args, kwargs)
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return type(self), ()
+
+
 class DivisorCheck:
     """Compares the divisors of the first batches of a mean of means, and warns if they differ much.
 
@@ -174,7 +187,7 @@ class DivisorCheck:
             if loss.training and torch.is_grad_enabled():
                 self._guard(self._hear, name, loss, args, kwargs)
 
-        self._handles[name] = loss.register_forward_pre_hook(PlainHook(hear), with_kwargs=True)
+        self._handles[name] = loss.register_forward_pre_hook(_Hook(hear), with_kwargs=True)
 
     def _hear(self, name: str, loss: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         seen = self._seen.setdefault(name, [])
