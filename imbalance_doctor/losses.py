@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from losses import pool as pool
     from losses import queue as queue
     from losses import ranking as ranking
+    from losses import repeats as repeats
     from losses import schedule as schedule
 
 #: Both packages come from one distribution, so they lie beside each other.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard
-from imbalance_doctor.losses import diagnostics, gradients, likelihood
+from imbalance_doctor.losses import diagnostics, gradients, likelihood, repeats
 from imbalance_doctor.plain_losses import Call, classes_second, hear_next_gradient, with_own_logits
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
@@ -123,6 +123,8 @@ class Watcher:
         self._pending: dict[str, Any] | Call | None = None
         self._mean = LossMean()
         self._phase: float | None = None
+        #: What tells a forward that is computed again; our own losses know it themselves.
+        self._forwards = repeats.Forwards()
         self._handles: list[Handle] = []
         if isinstance(self.module, diagnostics.Diagnosable):
             handle = self.module.register_diagnostics_hook(
@@ -219,6 +221,8 @@ class Watcher:
         return self.guard(with_own_logits, self.module, args, kwargs)
 
     def _heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        if self._forwards.recomputes():
+            return
         detail = self._wants()
         if detail > Detail.NOTHING:
             self.guard(self._hear_call, args, kwargs, out, detail)

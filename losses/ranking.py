@@ -295,13 +295,13 @@ class RankingLoss(Diagnosable):
             terms = self._terms(pool, request.describes)
             reduced = _spoiled(reduce_classes(terms.loss, terms.valid, self.reduction), live.scores, broken)
             per_class = None
-            if return_per_class or request.describes:
-                per_class = reduce_classes(terms.loss, terms.valid, "none")
-                per_class = _spoiled(per_class, live.scores, broken)
+            if return_per_class:
+                per_class = self._per_class(terms, live, broken)
 
             def describe() -> Stats:
-                assert per_class is not None
-                return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken, queue)
+                # Without a graph: a forward that is computed again, for which nobody listens, saves the same.
+                shown = self._per_class(terms, live, broken) if per_class is None else per_class
+                return self._stats(request.detail, whole, pool, terms, reduced, shown, broken, queue)
 
             stats = self._collect(request, reduced, describe)
             if repeated is None and self._feeds_queue():
@@ -314,6 +314,11 @@ class RankingLoss(Diagnosable):
             shown = (reduced, per_class, terms.valid)
             return (*shown, stats) if return_diagnostics else shown
         return (reduced, stats) if return_diagnostics else reduced
+
+    @staticmethod
+    def _per_class(terms: Terms, live: Rows, broken: Tensor | None) -> Tensor:
+        """`[C]` losses, nan where invalid."""
+        return _spoiled(reduce_classes(terms.loss, terms.valid, "none"), live.scores, broken)
 
     def _labels(self, logits: Tensor, targets: Tensor) -> Labels:
         """Which of this rank's entries are positive, and which count, `[N, C]`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import nn
@@ -89,6 +89,13 @@ def learning_rate(optimizer: Any) -> dict[str, float]:
         return {}
 
 
+class Handle(Protocol):
+    """What ends with the training."""
+
+    def remove(self) -> None:
+        """End it."""
+
+
 class Monitor:
     """A `Doctor` for each training run of a callback, and the schedule of each `LossWarmupWrapper` in it.
 
@@ -107,18 +114,29 @@ class Monitor:
         self.doctor = Doctor(self._run_dir, **self._settings)
         self.running = False
         self._drivers: list[_WarmupDriver] = []
+        self._handles: list[Handle] = []
         self._restoring = Guard("restoring the monitor's state", "it starts anew")
 
-    def begin(self, losses: Named, total_steps: int | None, state: Mapping[str, Any] | None = None) -> None:
-        """Watch these losses, from the state of an earlier session where there is one."""
+    def begin(self, losses: Named, known: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> None:
+        """Watch these losses, from the state of an earlier session where there is one.
+
+        Args:
+            losses: The losses.
+            known: Keyword arguments of `Doctor` that follow from the framework; the user's own go first.
+            state: That of the earlier session.
+        """
         self.end(complete=False)  # an earlier run of the same callback that was broken off
-        self.doctor = Doctor(self._run_dir, **{"total_steps": total_steps, **self._settings})
+        self.doctor = Doctor(self._run_dir, **{**known, **self._settings})
         for name, loss in losses:
             self.doctor.watch(loss, name=name)
         if state:
             self._restoring(self.doctor.load_state_dict, state)
         self._drivers = [_WarmupDriver(loss) for _, loss in losses if _is_warmup(loss)]
         self.running = True
+
+    def until_end(self, handle: Handle) -> None:
+        """Remove this when the training is over."""
+        self._handles.append(handle)
 
     def epoch_begins(self, epoch: int, *, resumed: bool = False) -> None:
         """An epoch begins, or the rest of one in which a checkpoint was saved."""
@@ -135,9 +153,9 @@ class Monitor:
         if self.running:
             self.running = False
             self.doctor.close(complete=complete)
-            for driver in self._drivers:
-                driver.remove()
-            self._drivers = []
+            for handle in (*self._drivers, *self._handles):
+                handle.remove()
+            self._drivers, self._handles = [], []
 
 
 def _is_warmup(loss: nn.Module) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.evaluation import Rows
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
     Losses,
     Monitor,
@@ -125,9 +126,13 @@ class DoctorCallback(Callback):
         """Start the monitoring; the sanity check is over, a checkpoint is loaded."""
         # A checkpoint holds the state of rank 0; the others go on from their own logs.
         state = self._saved if process_rank() == 0 else None
-        self._monitor.begin(self._losses, _total_steps(trainer), state)
+        self._monitor.begin(self._losses, {"total_steps": _total_steps(trainer)}, state)
         self._saved = None
         self._batches = self._steps = 0
+        setting, batches = "accumulate_grad_batches", _accumulated(trainer)
+        self._monitor.until_end(accumulation.DivisorCheck(self._losses, setting, batches))
+        if process_rank() == 0:
+            accumulation.tell_of_ranking(self._losses, setting, batches)
         if trainer.global_step > 0:  # if in the middle of an epoch, that does not start again
             self._monitor.epoch_begins(trainer.current_epoch, resumed=True)
 
@@ -147,6 +152,8 @@ class DoctorCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Record the step, if this batch ended one."""
+        if not _trains(trainer):
+            return
         self._batches += 1
         if trainer.global_step > self._step_begun:
             self._steps += 1
@@ -183,12 +190,12 @@ class DoctorCallback(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep a batch's scores and targets."""
-        if self._monitor.running and not trainer.sanity_checking and dataloader_idx == 0:
+        if self._monitor.running and _trains(trainer) and dataloader_idx == 0:
             self._reading(self._keep, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the evaluation: on rank 0 of all ranks' rows."""
-        if self._monitor.running and not trainer.sanity_checking:
+        if self._monitor.running and _trains(trainer):
             stride = self._rows.stride
             # Where reading has failed there are none, but the other ranks wait for this one.
             rows = self._together(self._reading(self._rows.joined), stride)
@@ -231,6 +238,22 @@ class DoctorCallback(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from a checkpoint when the training starts."""
         self._saved = state_dict
+
+
+def _trains(trainer: Trainer) -> bool:
+    """Whether the trainer is past its sanity check, and its batches still train the model.
+
+    Those of the epoch that `StochasticWeightAveraging` adds at the end only give the averaged model its batch
+    norm statistics.
+    """
+    return not (trainer.sanity_checking or getattr(trainer.fit_loop, "_skip_backward", False))
+
+
+def _accumulated(trainer: Any) -> int:
+    """Batches of an optimizer step; the most of them where `GradientAccumulationScheduler` changes that."""
+    schedules = [getattr(callback, "scheduling", None) for callback in trainer.callbacks]
+    planned = [batches for plan in schedules if isinstance(plan, dict) for batches in plan.values()]
+    return max([1, int(trainer.accumulate_grad_batches), *map(int, planned)])
 
 
 def _total_steps(trainer: Trainer) -> int | None:

@@ -12,20 +12,35 @@ from torch import Tensor, nn
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
     Monitor,
     learning_rate,
     named_losses,
     needs,
+    original,
     process_rank,
 )
+from imbalance_doctor.losses import LossWarmupWrapper, SoftmaxFocalLoss, distributed, ranking
 
 try:
     from transformers import EvalPrediction, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+    from imbalance_doctor.integrations.trainer import (
+        StepBatches,
+        calling_trainer,
+        cautions,
+        class_names,
+        predicts_next_token,
+        takes_model_loss,
+    )
 except ModuleNotFoundError as error:
     raise ImportError(needs("transformers")) from error
 
 ComputeMetrics: TypeAlias = Callable[..., dict[str, Any]]
+
+#: Losses of class ids, one a row: of the `(N, T, C)` logits of a model of tokens, each token is a row.
+_OF_ROWS = (nn.CrossEntropyLoss, nn.NLLLoss, SoftmaxFocalLoss, ranking.RankingLoss, LossWarmupWrapper)
 
 
 class DoctorCallback(TrainerCallback):
@@ -51,7 +66,8 @@ class DoctorCallback(TrainerCallback):
         settings: Keyword arguments of `Doctor`: ``every``, ``population_positive_rate``, ``class_names``, ...
 
     Raises:
-        ValueError: A setting is out of range; or, when training begins, there is no loss to watch.
+        ValueError: A setting is out of range; or, when training begins, there is no loss to watch, or
+            `loss_fn` is to train a causal language model.
 
     Example:
         >>> callback = DoctorCallback("runs/fraud-01", SmoothAPLoss(num_classes=1, queue_size=4096))
@@ -69,11 +85,14 @@ class DoctorCallback(TrainerCallback):
         self.loss_fn = loss_fn
         self._monitor = Monitor(run_dir, settings)
         self._lr: dict[str, float] = {}
+        self._batches: StepBatches | None = None
+        self._told_of_absence = False
         self._resumed = False
         self._epoch: int | None = None  # the present one; None before the first of a run
         self._step = 0
         self._evaluation: Evaluation | None = None
         self._evaluated: int | None = None  # the step of the last evaluation
+        self._reading = Guard("reading predictions", "evaluations are no longer recorded")
         self._saving = Guard("saving the loss and the monitor", "checkpoints are without them")
         self._restoring = Guard("restoring the loss and the monitor", "both start anew")
 
@@ -87,17 +106,59 @@ class DoctorCallback(TrainerCallback):
     def compute_loss(self, outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
         """The loss of a batch: for the Trainer's ``compute_loss_func``.
 
-        Under gradient accumulation each batch counts by its share of the items in the accumulated batch,
-        as the Trainer expects of a loss of your own: the sum over the batches is their weighted mean.
+        Under gradient accumulation each batch counts by its share of what `loss_fn` divides by (rows, class
+        weights, positives), so that the gradient is that of one batch of the accumulated size. A loss of your
+        own says what it divides by with a method ``divisor(labels)``; without one it is taken for a mean over
+        the labels that are not -100.
+
+        Args:
+            outputs: The model's: a mapping with ``"logits"``, or a tuple that begins with them.
+            labels: Of tokens too: torch's and our losses of class ids get one row for each token, and losses
+                of single logits a column of logits as it is labelled.
+            num_items_in_batch: Labels in the accumulated batch, as the Trainer counts them.
+
+        Raises:
+            ValueError: There is no loss, there are no labels, or no logits.
         """
         if self.loss_fn is None:
             raise ValueError("compute_loss needs a loss: DoctorCallback(run_dir, loss_fn)")
         if labels is None:
             raise ValueError('the loss needs labels; the batches have no "labels"')
         # The Trainer sets the model's mode, and knows nothing of the loss: no queue learns from evaluation.
-        self.loss_fn.train(torch.is_grad_enabled())
-        loss: Tensor = self.loss_fn(outputs["logits"] if isinstance(outputs, Mapping) else outputs[0], labels)
-        return loss if num_items_in_batch is None else loss * (labels != -100).sum() / num_items_in_batch
+        training = torch.is_grad_enabled()
+        self.loss_fn.train(training)
+        loss: Tensor = self.loss_fn(*_as_taken(self.loss_fn, _logits(outputs), labels))
+        if num_items_in_batch is None:
+            return loss
+        if training and self._batches is not None and self._batches.labels:
+            return self._weighed(loss, labels, self._batches)
+        if training and not self._monitor.running and not self._told_of_absence:
+            self._told_of_absence = True
+            warn(
+                "imbalance-doctor: compute_loss is called in training, but no Trainer has the callback, so "
+                "nothing is recorded. Give it to the Trainer: Trainer(..., callbacks=[callback])"
+            )
+        if accumulation.is_sum(self.loss_fn):
+            return loss
+        weighed: Tensor = loss * (labels != accumulation.IGNORED).sum() / num_items_in_batch
+        return weighed
+
+    def _weighed(self, loss: Tensor, labels: Tensor, batches: StepBatches) -> Tensor:
+        """A batch's loss as the Trainer adds it up: over batches, ranks, and the factor that it applies."""
+        assert self.loss_fn is not None
+        args = batches.args
+        averages = bool(args.average_tokens_across_devices)
+        gathers = accumulation.gathers(self.loss_fn)
+        together = gathers or (averages and args.world_size > 1)  # one divisor for all ranks
+        if not accumulation.is_sum(self.loss_fn):
+            own = accumulation.divisor(self.loss_fn, labels).float()
+            own = distributed.sum_over_ranks(own, None) if gathers else own
+            loss = accumulation.weighed(loss, own, batches.divisor(self.loss_fn, together))
+        # With `average_tokens_across_devices` the Trainer multiplies by the number of processes, against the
+        # mean over ranks that follows, or by that of GPUs under DataParallel. That is right for the part of
+        # one process, and too much for a loss that has all rows.
+        times = args.n_gpu if args.n_gpu > 1 else args.world_size if gathers else 1
+        return loss / times if averages else loss
 
     def compute_metrics(self, inner: ComputeMetrics | None = None) -> ComputeMetrics:
         """Record each evaluation during training: for the Trainer's ``compute_metrics``.
@@ -111,10 +172,8 @@ class DoctorCallback(TrainerCallback):
             # Of several datasets, evaluated in turn at one step, the first: one series is one data set.
             if self._monitor.running and self._evaluated != self._step:
                 self._evaluation = self._evaluation or self.doctor.evaluation()
-                scores = prediction.predictions
-                self._evaluation.update(
-                    scores[0] if isinstance(scores, tuple) else scores, prediction.label_ids
-                )
+                for scores, labels in self._reading(_predicted, prediction) or ():
+                    self._evaluation.update(scores, labels)
                 if compute_result is not False:
                     self._evaluation.close()
                     self._evaluation, self._evaluated = None, self._step
@@ -130,7 +189,13 @@ class DoctorCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the monitoring, after a checkpoint is loaded."""
-        losses = named_losses(self.loss_fn, kwargs["model"])
+        model, trainer = kwargs["model"], calling_trainer()
+        losses = named_losses(self.loss_fn, model)
+        if self.loss_fn is not None and accumulation.is_known(self.loss_fn) and predicts_next_token(model):
+            raise ValueError(
+                f"{type(model).__name__} predicts the next token, and compute_loss compares each token with "
+                "its own label. Use a model for classification, or a loss module of your own that shifts them"
+            )
         saved: dict[str, Any] = {}
         self._resumed = state.global_step > 0
         self._epoch, self._step = None, state.global_step
@@ -140,7 +205,24 @@ class DoctorCallback(TrainerCallback):
             self.loss_fn.to(args.device)
         if self._resumed:
             saved = self._restoring(self._load, args, state) or {}
-        self._monitor.begin(losses, state.max_steps if state.max_steps > 0 else None, saved.get("doctor"))
+        known = {
+            "total_steps": state.max_steps if state.max_steps > 0 else None,
+            "class_names": class_names(model),
+        }
+        self._monitor.begin(losses, known, saved.get("doctor"))
+        self._batches = None
+        if trainer is None:
+            return
+        setting, batches = "gradient_accumulation_steps", args.gradient_accumulation_steps
+        if takes_model_loss(trainer):
+            self._monitor.until_end(accumulation.DivisorCheck(losses, setting, batches))
+        else:
+            self._batches = StepBatches(trainer)
+            self._monitor.until_end(self._batches)
+        if process_rank() == 0:
+            accumulation.tell_of_ranking(losses, setting, batches)
+            for message in cautions(trainer, losses, self.loss_fn):
+                warn(f"imbalance-doctor: {message}.")
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -195,6 +277,44 @@ class DoctorCallback(TrainerCallback):
         if self.loss_fn is not None and saved["loss"] is not None:
             self.loss_fn.load_state_dict(saved["loss"])
         return saved
+
+
+def _logits(outputs: Any) -> Tensor:
+    """The logits of a model's outputs."""
+    logits = outputs.get("logits") if isinstance(outputs, Mapping) else outputs[0]
+    if not isinstance(logits, Tensor):
+        names = list(outputs) if isinstance(outputs, Mapping) else type(logits).__name__
+        raise ValueError(f'expected the model\'s outputs to have "logits", a tensor; got {names}')
+    return logits
+
+
+def _predicted(prediction: EvalPrediction) -> list[tuple[Any, Any]]:
+    """Logits and labels: of all rows, or with ``eval_do_concat_batches=False`` of each batch."""
+    scores, labels = prediction.predictions, prediction.label_ids
+    pairs = list(zip(scores, labels, strict=True)) if isinstance(scores, list) else [(scores, labels)]
+    pairs = [(first[0] if isinstance(first, tuple) else first, labelled) for first, labelled in pairs]
+    for found, _ in pairs:
+        if getattr(getattr(found, "dtype", None), "kind", "f") in "iub":
+            raise TypeError(
+                "expected predictions to be logits; got whole numbers, such as class ids. Let "
+                "preprocess_logits_for_metrics return the logits, and take their argmax in compute_metrics"
+            )
+    return pairs
+
+
+def _as_taken(loss: nn.Module, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and labels in the form that a loss takes; as they are where it is a user's own."""
+    loss = original(loss)
+    if not accumulation.is_known(loss):
+        return logits, labels
+    if isinstance(loss, _OF_ROWS):
+        if labels.dim() > 1 and labels.shape == logits.shape[:-1]:
+            return logits.flatten(0, -2), labels.flatten()
+        return logits, labels
+    if logits.shape == (*labels.shape, 1):
+        logits = logits.squeeze(-1)
+    wants_floats = isinstance(loss, nn.BCEWithLogitsLoss | nn.MSELoss)
+    return logits, labels.to(logits.dtype) if wants_floats else labels
 
 
 def _state_file(args: TrainingArguments, state: TrainerState) -> Path:

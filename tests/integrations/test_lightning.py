@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from imbalance_doctor import ImbalanceError, diagnose, load_run
-from losses import LossWarmupWrapper
+from losses import LossWarmupWrapper, SmoothAPLoss, SoftmaxFocalLoss
 from tests.integrations.rare import OwnRate, fitting, loader, rows, small_mlp, told, too_small
 
 pl = pytest.importorskip("lightning.pytorch")
@@ -169,6 +169,65 @@ def test_a_step_is_an_optimizer_step_with_the_loggers_number(tmp_path, options, 
     assert own.global_step == expected
     assert steps == list(range(expected)) == sorted(set(seen.steps))
     assert load_run(tmp_path / "run").info.total_steps == expected
+
+
+def accumulating(recwarn):
+    return [str(each.message) for each in recwarn if "accumulate_grad_batches=" in str(each.message)]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"accumulate_grad_batches": 4}, 1),
+        ({"callbacks": [pl.callbacks.GradientAccumulationScheduler({1: 4})], "max_epochs": 2}, 1),
+        ({}, 0),
+    ],
+    ids=["accumulated", "scheduled", "plain"],
+)
+@pytest.mark.parametrize("name", ["ranking", "positives", "mean"])
+def test_accumulation_that_is_not_one_batch_is_told_of_once(tmp_path, recwarn, name, options, told):
+    class Rows(Classifier):
+        def training_step(self, batch, batch_idx):
+            logits = self.net(batch[0])
+            return self.loss_fn(torch.cat([-logits, logits], dim=1), batch[1])
+
+    loss_fn = {
+        "ranking": lambda: SmoothAPLoss(2),
+        "positives": lambda: SoftmaxFocalLoss(reduction="mean_positive"),
+        "mean": SoftmaxFocalLoss,
+    }[name]()
+    others, options = options.get("callbacks", []), {k: v for k, v in options.items() if k != "callbacks"}
+    own = trainer(tmp_path, quiet(None), *others, **options)
+    own.fit(Rows(loss_fn), loader(20, rate=0.02))
+    messages = accumulating(recwarn)
+    assert len(messages) == (0 if name == "mean" else told)
+    assert not loss_fn._forward_pre_hooks
+    for message in messages:
+        assert ("ranks each batch" if name == "ranking" else "the mean of the batches' means") in message
+
+
+class Normalised(Classifier):
+    def __init__(self, loss_fn):
+        super().__init__(loss_fn)
+        self.net = nn.Sequential(nn.Linear(16, 8), nn.BatchNorm1d(8), nn.Linear(8, 1))
+
+
+@pytest.mark.parametrize(
+    "averaging",
+    [
+        lambda: pl.callbacks.StochasticWeightAveraging(1e-3, swa_epoch_start=1),
+        lambda: pl.callbacks.WeightAveraging(use_buffers=False),
+    ],
+    ids=["SWA", "moving average"],
+)
+def test_forwards_of_an_averaged_model_are_no_training(tmp_path, averaging):
+    held_out = torch.utils.data.DataLoader(rows(100, rate=0.1, seed=1), batch_size=50)
+    callback = quiet(tmp_path / "run", every=1)
+    own = trainer(tmp_path, callback, averaging(), max_epochs=3)
+    own.fit(Normalised(nn.BCEWithLogitsLoss()), loader(4), held_out)
+    run = load_run(tmp_path / "run")
+    assert [record.step for record in run.steps()] == list(range(12))
+    assert [record.step for record in run.evaluations] == [3, 7, 11]
 
 
 class TwoOptimizers(Classifier):

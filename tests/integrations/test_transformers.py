@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from imbalance_doctor import diagnose, load_run
-from losses import LossWarmupWrapper
+from losses import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 from tests.clinic.families import digits
 from tests.integrations.rare import OwnRate, fitting, rows, told, too_small
 
@@ -214,31 +214,294 @@ def test_a_training_of_no_step_ends_as_it_would_have(tmp_path):
     assert callback.doctor.findings == ()
 
 
-def gradients(tmp_path, accumulation, average=True, **options):
-    """Gradients of one optimizer step over the same 4 x 64 rows, in one batch or in four."""
+# --- gradient accumulation ----------------------------------------------------------------------------
+
+
+class Linear(nn.Module):
+    """A linear layer that the Trainer takes for a model: of rows, or of tokens."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.layer = nn.Linear(6, classes)
+        self.config = transformers.PretrainedConfig()
+
+    def forward(self, x, labels=None):
+        return {"logits": self.layer(x)}
+
+
+def rows_of(labels):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(len(labels), *labels.shape[1:2], 6, generator=generator)
+    return [{"x": row, "labels": label} for row, label in zip(x, labels, strict=True)]
+
+
+def class_ids():
+    """32 rows, positives in two of the eight batches of four, one batch without labels."""
+    labels = (torch.arange(32) % 16 == 5).long()
+    labels[8:12] = -100
+    return labels
+
+
+def tokens():
+    """Labels of eight tokens in 32 rows, whose number differs."""
+    labels = torch.arange(32 * 8).view(32, 8) % 13 % 3
+    labels[torch.arange(8) > torch.arange(32)[:, None] % 8] = -100
+    return labels
+
+
+def wrapper():
+    likely = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 30.0]))
+    return LossWarmupWrapper(likely, SmoothAPLoss(2, queue_size=0), warmup_epochs=9)
+
+
+class Unknown(nn.Module):
+    """A loss that nobody knows: a mean over rows."""
+
+    def forward(self, logits, labels):
+        return nn.functional.cross_entropy(logits, labels)
+
+
+#: Losses, labels and number of logits; the settings that the Trainer counts items by do not fit most of them.
+LOSSES = {
+    "mean": (nn.CrossEntropyLoss, class_ids, 2),
+    "class weights": (lambda: nn.CrossEntropyLoss(weight=torch.tensor([1.0, 30.0])), class_ids, 2),
+    "sum": (lambda: nn.CrossEntropyLoss(reduction="sum"), class_ids, 2),
+    "positives": (lambda: SoftmaxFocalLoss(reduction="mean_positive"), class_ids, 2),
+    "focal sum": (lambda: SigmoidFocalLoss(reduction="sum"), lambda: class_ids() == 1, 1),
+    "wrapper": (wrapper, class_ids, 2),
+    "tokens": (lambda: SoftmaxFocalLoss(alpha=[1.0, 5.0, 9.0]), tokens, 3),
+    "tokens, weights": (lambda: nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 9.0])), tokens, 3),
+    "one logit": (lambda: nn.BCEWithLogitsLoss(pos_weight=torch.tensor([9.0])), lambda: class_ids() == 1, 1),
+    "unknown": (Unknown, lambda: (torch.arange(32) % 16 == 5).long(), 2),
+}
+
+
+def gradient(directory, name, accumulation, gpus=1, ranks=1, **options):
+    """The gradient of one optimizer step over the same 32 rows, in one batch or in several."""
+    make, labels, logits = LOSSES[name]
 
     class Keeps(transformers.TrainerCallback):
         def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-            self.found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+            self.found = model.layer.weight.grad.clone()
 
-    class Mean(nn.Module):
-        def forward(self, logits, labels):
-            return nn.functional.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
-
-    keeps = Keeps()
+    keeps, callback = Keeps(), quiet(None, make())
     torch.manual_seed(1)
-    make_trainer(
-        tmp_path, quiet(None, Mean()), Digits(4, rate=0.3), keeps,
-        per_device_train_batch_size=4 * BATCH // accumulation, gradient_accumulation_steps=accumulation,
-        average_tokens_across_devices=average, max_grad_norm=0.0, **options,
-    ).train()  # fmt: skip
+    trainer = transformers.Trainer(
+        Linear(logits),
+        transformers.TrainingArguments(
+            str(directory), per_device_train_batch_size=32 // accumulation // ranks, use_cpu=True,
+            gradient_accumulation_steps=accumulation, max_grad_norm=0.0, max_steps=1, report_to="none",
+            save_strategy="no", disable_tqdm=True, seed=3, **options,
+        ),
+        train_dataset=rows_of(labels()),
+        callbacks=[callback, keeps],
+        compute_loss_func=callback.compute_loss,
+    )  # fmt: skip
+    trainer.args._n_gpu = gpus  # as DataParallel on several GPUs has it, which takes whole batches
+    trainer.train()
     return keeps.found
 
 
-@pytest.mark.parametrize("average", [True, False])
-def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, average):
-    whole, parts = gradients(tmp_path, 1), gradients(tmp_path, 4, average)
+@pytest.mark.parametrize("name", LOSSES)
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path, name):
+    whole, parts = gradient(tmp_path, name, 1), gradient(tmp_path, name, 8)
     torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("average", [True, False])
+@pytest.mark.parametrize("name", ["class weights", "sum"])
+def test_accumulated_gradients_are_the_same_on_several_gpus_of_one_process(tmp_path, name, average):
+    whole = gradient(tmp_path, name, 1)
+    parts = gradient(tmp_path, name, 8, gpus=2, average_tokens_across_devices=average)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+ON_RANKS = """
+import sys
+from pathlib import Path
+import torch
+from tests.integrations.test_transformers import LOSSES, gradient
+
+found = {
+    (name, batches): gradient(Path("out"), name, batches, ranks=2, ddp_backend="gloo")
+    for name in LOSSES
+    for batches in (1, 4)
+}
+if torch.distributed.get_rank() == 0:
+    torch.save(found, "found.pt")
+"""
+
+
+@pytest.mark.slow
+def test_gradients_of_two_ranks_are_those_of_the_whole_batch(tmp_path, launch):
+    launch(ON_RANKS, processes=2)
+    for (name, _), found in torch.load(tmp_path / "found.pt").items():
+        whole = gradient(tmp_path, name, 1)
+        torch.testing.assert_close(
+            found, whole, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: name + text
+        )
+
+
+def told_by(caught):
+    return [str(each.message) for each in caught if "imbalance-doctor" in str(each.message)]
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "batches", "message"),
+    [
+        (Unknown, 4, "what Unknown divides by is not known"),
+        (lambda: SmoothAPLoss(1), 4, "SmoothAPLoss ranks each batch against its queue"),
+        (
+            lambda: LossWarmupWrapper(nn.BCEWithLogitsLoss(), SmoothAPLoss(1)),
+            4,
+            "LossWarmupWrapper ranks each",
+        ),
+        (Unknown, 1, None),
+        (lambda: SmoothAPLoss(1), 1, None),
+        (lambda: nn.BCEWithLogitsLoss(pos_weight=torch.tensor([9.0])), 4, None),
+        (SigmoidFocalLoss, 4, None),
+    ],
+)
+def test_what_cannot_be_put_together_from_parts_is_told_of_before_the_first_step(
+    tmp_path, recwarn, loss_fn, batches, message
+):
+    class Ends(transformers.TrainerCallback):
+        def on_step_begin(self, args, state, control, **kwargs):
+            seen.append(told_by(recwarn.list))
+            raise KeyboardInterrupt
+
+    seen = []
+    make = loss_fn if loss_fn is not Unknown else lambda: Unknown()
+    trainer = make_trainer(
+        tmp_path, quiet(None, make()), Digits(4), Ends(), gradient_accumulation_steps=batches
+    )
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    told = [text for text in seen[0] if "gradient_accumulation_steps" in text]
+    assert len(told) == (message is not None)
+    assert message is None or message in told[0]
+
+
+def test_the_trainer_is_as_it_was_after_the_training(tmp_path):
+    callback = quiet(None, fitting())
+    trainer = make_trainer(tmp_path, callback, Digits(2))
+    fetch = trainer.get_batch_samples
+    for _ in range(2):
+        trainer.train()
+        assert trainer.get_batch_samples == fetch
+    assert callback._batches.labels == []
+
+
+# --- settings that do other than they seem ------------------------------------------------------------
+
+
+class WithLoss(Linear):
+    """A model that computes its loss where it is given labels."""
+
+    def __init__(self, loss_fn):
+        super().__init__(2)
+        self.loss_fn = loss_fn
+
+    def forward(self, x, labels=None):
+        found = super().forward(x)
+        return found if labels is None else {"loss": self.loss_fn(found["logits"], labels), **found}
+
+
+@pytest.mark.parametrize(
+    ("inside", "message"),
+    [
+        (False, r"has no effect.*label_smoothing=0\.1\)"),
+        (True, r"makes the Trainer compute a loss of its own"),
+    ],
+)
+def test_label_smoothing_that_does_other_than_it_seems_is_told_of(tmp_path, inside, message):
+    model = WithLoss(nn.CrossEntropyLoss()) if inside else Linear(2)
+    callback = quiet(None, None if inside else nn.CrossEntropyLoss())
+    data = rows_of((torch.arange(8) % 4 == 0).long())
+    with pytest.warns(UserWarning, match=r"label_smoothing_factor=0\.1 " + message):
+        make_trainer(tmp_path, callback, data, model=model, label_smoothing_factor=0.1).train()
+
+
+def test_a_loss_that_the_trainer_was_not_given_is_told_of(tmp_path):
+    callback = quiet(None, nn.BCEWithLogitsLoss())
+    trainer = make_trainer(tmp_path, callback, Digits(1), model=OwnModel(fitting()))
+    trainer.compute_loss_func = None
+    with pytest.warns(UserWarning, match=r"not the loss_fn that the callback was given.*compute_loss_func="):
+        trainer.train()
+
+
+def test_a_callback_that_the_trainer_was_not_given_is_told_of(tmp_path):
+    callback = quiet(None, fitting())
+    trainer = make_trainer(tmp_path, callback, Digits(1))
+    trainer.remove_callback(callback)
+    with pytest.warns(UserWarning, match=r"nothing is recorded.*callbacks=\[callback\]"):
+        trainer.train()
+
+
+class Anything(nn.Module):
+    """A model of one's own whose forward takes whatever comes, as transformers' own models do."""
+
+    def __init__(self, loss_fn):
+        super().__init__()
+        self.inner = OwnModel(loss_fn)
+        self.config = self.inner.config
+
+    def forward(self, pixel_values, labels=None, **kwargs):
+        return self.inner(pixel_values, labels)
+
+
+class Declared(Anything):
+    accepts_loss_kwargs = False
+
+
+class Divides(Anything):
+    def forward(self, pixel_values, labels=None, num_items_in_batch=None, **kwargs):
+        return self.inner(pixel_values, labels)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reduction", "batches", "wrong"),
+    [
+        (Anything, "mean", 4, True),
+        (Anything, "mean", 1, False),
+        (Anything, "sum", 4, False),
+        (Declared, "mean", 4, False),
+        (Divides, "mean", 4, False),
+    ],
+)
+def test_a_models_loss_that_nobody_divides_is_told_of(tmp_path, recwarn, kind, reduction, batches, wrong):
+    model = kind(SigmoidFocalLoss(reduction=reduction))
+    data = [{**row, "labels": row["labels"].float().view(1)} for row in Digits(1)]
+    make_trainer(tmp_path, quiet(None), data, model=model, gradient_accumulation_steps=batches).train()
+    found = [text for text in told_by(recwarn.list) if "accepts_loss_kwargs = False" in text]
+    assert len(found) == wrong
+    assert not wrong or "4 times too large" in found[0]
+
+
+def test_a_model_of_the_next_token_is_refused(tmp_path):
+    class OwnForCausalLM(OwnModel):
+        """Transformers reads what a model predicts from its name."""
+
+    with pytest.raises(ValueError, match="OwnForCausalLM predicts the next token"):
+        make_trainer(tmp_path, quiet(None, fitting()), Digits(1), model=OwnForCausalLM(fitting())).train()
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "expected"),
+    [
+        ({0: "ok", 1: "fraud"}, {}, ("ok", "fraud")),
+        ({"1": "fraud", "0": "ok"}, {}, ("ok", "fraud")),
+        ({0: "LABEL_0", 1: "LABEL_1"}, {}, None),
+        ({0: "ok", 1: "fraud"}, {"class_names": ["no", "yes"]}, ("no", "yes")),
+    ],
+    ids=["names", "ids as text", "made up", "given"],
+)
+def test_classes_are_called_as_in_the_models_config(tmp_path, named, given, expected):
+    model = Linear(2)
+    model.config = transformers.PretrainedConfig(id2label=named)
+    callback = quiet(tmp_path / "run", nn.CrossEntropyLoss(), every=1, **given)
+    make_trainer(tmp_path, callback, rows_of((torch.arange(8) % 4 == 0).long()), model=model).train()
+    assert load_run(tmp_path / "run").info.class_names == expected
 
 
 # --- evaluation ---------------------------------------------------------------------------------------
@@ -308,6 +571,23 @@ class QueueSeen(transformers.TrainerCallback):
     def on_evaluate(self, args, state, control, **kwargs):
         if state.global_step and len(self.seen) < 2:
             self.seen.append(round(float(self.loss_fn.queue.fill()) * self.loss_fn.queue.size))
+
+
+def test_predictions_of_each_batch_are_one_evaluation(tmp_path):
+    callback = quiet(tmp_path / "run", fitting(), every=1)
+    make_trainer(
+        tmp_path, callback, Digits(2), eval_strategy="epoch", eval_do_concat_batches=False
+    ).train()  # 512 rows in batches of 200
+    assert [float(e.metrics["rows"][0]) for e in load_run(tmp_path / "run").evaluations] == [512]
+
+
+def test_class_ids_are_no_scores(tmp_path):
+    callback = quiet(tmp_path / "run", fitting(), every=1)
+    trainer = make_trainer(tmp_path, callback, Digits(2), eval_strategy="epoch")
+    trainer.preprocess_logits_for_metrics = lambda logits, labels: (logits > 0).long()
+    with pytest.warns(UserWarning, match=r"expected predictions to be logits; got whole numbers"):
+        trainer.train()
+    assert load_run(tmp_path / "run").evaluations == []
 
 
 # --- which loss ---------------------------------------------------------------------------------------
