@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
 from torch import nn
 
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.plain_losses import EMPTY
 from imbalance_doctor.recorder import Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
@@ -125,8 +127,10 @@ class Watchers:
         stats = self._transfer(to_host, found) if found else None
         if not stats:
             return None
+        stats = _without_empty_losses(stats)
         watcher.follow_phase(step, stats)
         self._widen(watcher, stats)
+        self._tell_of_the_loss_alone(watcher)
         return StepRecord(number, watcher.name, stats, metrics)
 
     def _widen(self, watcher: Watcher, stats: dict[str, Array]) -> None:
@@ -138,6 +142,15 @@ class Watchers:
             self._note(
                 f"{watcher.name} has {classes:,} classes: after its first record it is recorded every "
                 f"{watcher.schedule.every} steps instead of every {self.every}"
+            )
+
+    def _tell_of_the_loss_alone(self, watcher: Watcher) -> None:
+        """Once, where a loss turns out to be none of classes."""
+        if watcher.follows_the_loss_alone and not watcher.alone_told:
+            watcher.alone_told = True
+            self._note(
+                f"{watcher.name} is no classification loss, by its type or by its targets: only its loss is "
+                "recorded, and rules about classes and scores do not examine it"
             )
 
     def _tell_of_silence(self, watcher: Watcher, step: int) -> None:
@@ -158,3 +171,11 @@ class Watchers:
             "that nothing can be said of it. Watch the very module that the training step calls (not a copy "
             "of it), and call it as a module: loss_fn(logits, targets)."
         )
+
+
+def _without_empty_losses(stats: dict[str, Array]) -> dict[str, Array]:
+    """Statistics without losses that are nan because no target of the batch counts: it has none."""
+    if not stats.pop(EMPTY, False):
+        return stats
+    losses = ("loss", "interval_loss")
+    return {name: value for name, value in stats.items() if name not in losses or not np.isnan(value)}

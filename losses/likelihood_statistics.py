@@ -166,9 +166,15 @@ def labels_of(
 def counted(
     logits: Tensor, targets: Tensor, *, multiclass: bool | None = None, ignore_index: int | None = -100
 ) -> Tensor:
-    """Targets that count, bool: `[N, C]` labels or `[N]` rows; arguments as in `likelihood_stats`."""
+    """Which targets count, bool: of labels each, of exclusive classes each row; in the targets' order.
+
+    Arguments as in `likelihood_stats`. The shape is that of an unreduced loss.
+    """
     z, y, multiclass = _laid_out(logits, targets, multiclass, ignore_index)
-    return _are_classes(y.long(), z.shape[1]) if multiclass else ~y.isnan()
+    if not multiclass:
+        return ~_labels(targets.detach(), z.dtype).isnan()
+    rows = (logits.shape[0], *logits.shape[2:]) if logits.dim() > 1 else ()
+    return _are_classes(y.long(), z.shape[1]).reshape(rows)
 
 
 # ------------------------------------------------------------------------------------------- reading
