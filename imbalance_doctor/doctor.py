@@ -133,11 +133,11 @@ class Doctor:
             },
         )
         self._journal = Journal(info, chosen, self.run_dir, tensorboard)
-        self._watchers = Watchers(every, total_steps, self._journal.note)
+        self._watchers = Watchers(every, total_steps, self._journal.note, self.run_dir)
         self._optimizer = optimizer
         self._process = os.getpid()
         # For whoever never closes: at the end of this doctor, or of its process.
-        weakref.finalize(self, self._journal.close)
+        weakref.finalize(self, _let_go, self._watchers, self._journal)
         self._steps = 0  # calls of `step`, which is what the schedule counts
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
@@ -332,8 +332,7 @@ class Doctor:
         if complete and self._step is not None:
             changed += self._journal.take(EndRecord(self._step))
         self._closed = True
-        for watcher in self._watchers:
-            watcher.remove()
+        self._watchers.remove()
         self._journal.close()
         self._speak(changed)
 
@@ -505,6 +504,12 @@ class Doctor:
                 if config.get(name) is not None:
                     return config[name]
         return default
+
+
+def _let_go(watchers: Watchers, journal: Journal) -> None:
+    """End what a doctor has set up. It must not be a method: that would keep the doctor alive."""
+    watchers.remove()
+    journal.close()
 
 
 def _count(every: int) -> int:

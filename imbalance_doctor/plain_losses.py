@@ -158,8 +158,8 @@ class Call:
     Attributes:
         module: The loss.
         reading: How its arguments are read, which may show only in a call.
-        scores: Those that it was called with; classes that came last are second here. None where it is not
-            a loss of classes.
+        scores: Those that it was called with; classes that came last are second here. None where the loss
+            alone is wanted, or is all that there is to follow.
         targets: Those that it was called with, or None.
         loss: What it returned, or the mean of the entries that count; None if it returned no tensor.
         empty: Whether the loss is nan because no target counts, 0-dim; None where it is known not to be.
@@ -201,8 +201,8 @@ class Call:
             ValueError: They do not fit each other.
         """
         returned = _loss_in(out)
-        alone = None if returned is None else returned.detach().mean()
-        if not reading.of_classes:
+        alone = None if returned is None else returned.mean()
+        if not reading.of_classes or (detail is Detail.LOSS and _is_a_number(returned)):
             return cls(module, reading, None, None, alone, detail)
         found = _roles(module, args, kwargs)
         if found is None:
@@ -231,7 +231,7 @@ class Call:
             given=scores,
         )
         if returned is not None:
-            call.loss = call._reduced(returned.detach())
+            call.loss = call._reduced(returned)
             call.empty = call._is_empty(returned)
         return call
 
@@ -323,7 +323,7 @@ class Call:
     def _is_empty(self, returned: Tensor) -> Tensor | None:
         assert self.loss is not None
         assert self.targets is not None
-        if _checks.looks_are_free(self.loss) and not math.isnan(self.loss):
+        if _is_a_number(self.loss):
             return None
         if type(self.module) in _WITH_ELEMENTS and not self.reading.exclusive and not returned.dim():
             # These know of no label that does not count: a nan among them is in the gradient, too.
@@ -384,16 +384,21 @@ def hear_next_gradient(logits: Tensor, hear: Callable[[Tensor], None]) -> None:
     handle = logits.register_hook(once)  # type: ignore[no-untyped-call]
 
 
+def _is_a_number(loss: Tensor | None) -> bool:
+    """Whether a look at a scalar, if that is free, shows that it is not nan."""
+    return loss is not None and not loss.dim() and _checks.looks_are_free(loss) and not math.isnan(loss)
+
+
 def _loss_in(out: Any) -> Tensor | None:
     """The loss in what a module returned: what a dictionary or tuple calls so, or its first scalar."""
     if isinstance(out, Tensor):
-        return out
+        return out.detach()
     named = out.get("loss") if isinstance(out, Mapping) else getattr(out, "loss", None)
     parts = out.values() if isinstance(out, Mapping) else out if isinstance(out, (tuple, list)) else ()
-    tensors = [value for value in parts if isinstance(value, Tensor)]
+    found = [value.detach() for value in (named, *parts) if isinstance(value, Tensor)]
     if isinstance(named, Tensor):
-        return named
-    return next((value for value in tensors if not value.dim()), tensors[0] if tensors else None)
+        return found[0]
+    return next((value for value in found if not value.dim()), found[0] if found else None)
 
 
 # ------------------------------------------------------------------------------------- which is which

@@ -159,6 +159,9 @@ class Watcher:
 
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
+        if self.guard.failure is not None:
+            self.remove()
+            return
         due = step == self.schedule.due
         self._detail = self.schedule.detail if due else Detail.LOSS
         if isinstance(self.module, diagnostics.Diagnosable):
@@ -208,6 +211,12 @@ class Watcher:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def give_way(self) -> None:
+        """Stop listening for a newer doctor of the same run."""
+        self.remove()
+        self._pending = None
+        self.guard.failure = "a newer Doctor of this process watches it for the same run directory"
 
     def _wants(self) -> Detail:
         # A forward in eval mode or without gradient is validation, not a training step.

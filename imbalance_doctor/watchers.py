@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -27,6 +29,11 @@ PATIENCE = 20
 #: are slower than that, what waiting saves, a millisecond or two a look, is less than 0.1 % of them.
 SHORT_GAP = 0.5
 
+#: Who listens to a loss for a run, by its directory and the loss's id: a watcher keeps its loss alive. A cell
+#: of a notebook that runs again makes a new doctor while something, a traceback or an output, still holds the
+#: one before.
+_listening: weakref.WeakValueDictionary[tuple[Path | None, int], Watcher] = weakref.WeakValueDictionary()
+
 
 class Watchers:
     """The losses that are listened to. Steps are counted from 0 here, whatever the user calls them.
@@ -35,10 +42,18 @@ class Watchers:
         every: As in `Doctor`.
         total_steps: As in `Doctor`.
         note: Told what a reader of the run should know.
+        run_dir: Of the run, whose newest doctor is the one that listens to a loss; None for a run in memory.
     """
 
-    def __init__(self, every: int, total_steps: int | None, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        every: int,
+        total_steps: int | None,
+        note: Callable[[str], None],
+        run_dir: Path | None = None,
+    ) -> None:
         self.every, self._total_steps, self._note = every, total_steps, note
+        self._run_dir = run_dir
         #: The first step after which there is something to do again: to arm a loss, or to take its record.
         self.wake = 0
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
@@ -79,8 +94,21 @@ class Watchers:
             chosen = f"{kind}_{len(self._by_name) + 1}"
         schedule = Schedule(self.every, self._total_steps, step)
         watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule, step)
+        if self._run_dir is not None:
+            key = self._run_dir, id(watcher.module)
+            older = _listening.get(key)
+            if older is not None:
+                older.give_way()
+            _listening[key] = watcher
         self.arm(step)
         return watcher
+
+    def remove(self) -> None:
+        """Stop listening, for good."""
+        for watcher in self:
+            watcher.remove()
+            if _listening.get(key := (self._run_dir, id(watcher.module))) is watcher:
+                del _listening[key]
 
     def arm(self, step: int) -> None:
         """A step is about to begin: what it is to leave, and when the next look is due."""
