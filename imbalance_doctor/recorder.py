@@ -136,12 +136,13 @@ class Watcher:
         self._pending: dict[str, Any] | Call | None = None
         self._mean = LossMean()
         self._phase: float | None = None
-        self._handles: list[Handle] = []
+        #: What ends the listening; always this list.
+        self.handles: list[Handle] = []
         if isinstance(self.module, diagnostics.Diagnosable):
             handle = self.module.register_diagnostics_hook(
                 self._receive, wants=self._wants, gradients=self._receive_gradients
             )
-            self._handles.append(handle)
+            self.handles.append(handle)
 
     @property
     def follows_the_loss_alone(self) -> bool:
@@ -169,14 +170,14 @@ class Watcher:
         # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
         # a step of half a millisecond. So it has one only in the steps that leave a record.
         wanted = due + (self._detail >= Detail.SCORES and self._reading.of_classes)
-        if len(self._handles) > wanted:
+        if len(self.handles) > wanted:
             self.remove()
-        if due and not self._handles:
+        if due and not self.handles:
             hear = _PlainHook(self._heard)
-            self._handles.append(self._hooked.register_forward_hook(hear, with_kwargs=True))
-        if len(self._handles) < wanted:
+            self.handles.append(self._hooked.register_forward_hook(hear, with_kwargs=True))
+        if len(self.handles) < wanted:
             lend = _PlainHook(self._lend_logits)
-            self._handles.append(self._hooked.register_forward_pre_hook(lend, with_kwargs=True))
+            self.handles.append(self._hooked.register_forward_pre_hook(lend, with_kwargs=True))
 
     def take(self) -> Heard | None:
         """What a step that was due leaves behind; None where it leaves nothing."""
@@ -208,9 +209,9 @@ class Watcher:
 
     def remove(self) -> None:
         """Stop listening."""
-        for handle in self._handles:
+        for handle in self.handles:
             handle.remove()
-        self._handles.clear()
+        self.handles.clear()
 
     def give_way(self) -> None:
         """Stop listening for a newer doctor of the same run."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.plain_losses import EMPTY
-from imbalance_doctor.recorder import Heard, Watcher, to_host
+from imbalance_doctor.recorder import Handle, Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
 
@@ -54,6 +54,8 @@ class Watchers:
     ) -> None:
         self.every, self._total_steps, self._note = every, total_steps, note
         self._run_dir = run_dir
+        #: What ends the listening, of each loss.
+        self.handles: list[list[Handle]] = []
         #: The first step after which there is something to do again: to arm a loss, or to take its record.
         self.wake = 0
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
@@ -94,6 +96,7 @@ class Watchers:
             chosen = f"{kind}_{len(self._by_name) + 1}"
         schedule = Schedule(self.every, self._total_steps, step)
         watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule, step)
+        self.handles.append(watcher.handles)
         if self._run_dir is not None:
             key = self._run_dir, id(watcher.module)
             older = _listening.get(key)
