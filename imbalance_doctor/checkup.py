@@ -6,11 +6,16 @@ never from the clock, so a log read afterwards gives the findings that were rais
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import re
+import string
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity, Skipped
+import numpy as np
+
+from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity, Skipped, Unjudged
 from imbalance_doctor.history import History, Window
 from imbalance_doctor.records import (
     EndRecord,
@@ -22,7 +27,7 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.rules.base import Evidence, Rule
+from imbalance_doctor.rules.base import Evidence, Rule, UnknownNumberError
 
 #: Records at which the scores are taken and the rules are asked: the first ones, because a loss that is
 #: wrongly configured is so from the start, and every fifth: scores cost five times what counts cost, a
@@ -42,6 +47,10 @@ RESOLVE_AT_ONCE_AFTER = 10
 RESOLVE_TREATED_AFTER = 3
 #: The same at the end of a run, whose last looks are far apart: the last one and the one before.
 RESOLVE_AT_END_AFTER = 2
+
+#: Why a rule was skipped whose texts would say "nan".
+NOT_KNOWN = "a number that it needs is not known"
+_NO_NUMBER = re.compile(r"\b(nan|inf)\b")
 
 _Key = tuple[str, str, int | None]  # rule code, loss name, class index
 
@@ -193,14 +202,36 @@ class Checkup:
             for (code, loss), reason in sorted(self._examined.items())
             if (code, loss) not in sick
         ]
+        unjudged = tuple(self._unjudged())
         return Diagnosis(
             findings=findings,
             skipped=tuple(item for item in examined if item.skipped is not None),
             healthy=tuple(item for item in examined if item.skipped is None),
             source=source,
             last_step=self.history.step,
-            notes=tuple(notes),
+            notes=(*notes, *map(str, unjudged)),
+            unjudged=unjudged,
         )
+
+    def _unjudged(self) -> Iterator[Unjudged]:
+        """What rules passed over in the windows that they examined last."""
+        for window in self.history.windows():
+            for rule in self.rules:
+                if (
+                    window.kind not in rule.kinds
+                    or self._examined.get((rule.code, window.loss.name), "") is not None
+                ):
+                    continue
+                try:
+                    few = rule.passed_over(window)
+                except Exception as error:  # as in `_verdict`
+                    self._fail(rule, error)
+                    continue
+                if few is not None and few.classes.any() and len(few.classes) > 1:
+                    indices = tuple(int(index) for index in np.flatnonzero(few.classes))
+                    yield Unjudged(
+                        rule.code, rule.name, window.loss.name, few.needed, indices, len(few.classes)
+                    )
 
     def _examine(self, window: Window, rules: Iterable[Rule]) -> list[Finding]:
         changed: list[Finding] = []
@@ -215,6 +246,7 @@ class Checkup:
             elif verdict or self._open:
                 try:
                     changed += self._update(rule, window, verdict)
+                    reason = _not_told(rule, verdict)
                 except Exception as error:  # a text that names a value which is not in the evidence
                     reason = self._fail(rule, error).reason
             self._examined[rule.code, loss] = reason
@@ -242,8 +274,13 @@ class Checkup:
         if missing:
             return Skipped(f"no validation {', '.join(missing)}; call doctor.log_eval")
         try:
-            verdict = rule.examine(window)
-            return verdict if isinstance(verdict, Skipped) else list(verdict)
+            with np.errstate(all="ignore"):  # 0 / 0 is nan, and what would say so is not told
+                verdict = rule.examine(window)
+                if not isinstance(verdict, Skipped):
+                    return list(verdict)
+            return Skipped(NOT_KNOWN) if _NO_NUMBER.search(verdict.reason) else verdict
+        except UnknownNumberError:
+            return Skipped(NOT_KNOWN)
         except Exception as error:  # a rule that is wrong must not end a training run
             return self._fail(rule, error)
 
@@ -257,6 +294,8 @@ class Checkup:
         for evidence in verdict:
             key = (rule.code, window.loss.name, evidence.class_index)
             seen.add(key)
+            if _unknown(rule, evidence):  # an open finding stays as it is
+                continue
             entry = self._open.get(key)
             severity: Severity = evidence.severity or rule.severity
             if entry is None:
@@ -296,6 +335,7 @@ def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity)
         class_label = "the positive class"
     else:
         class_label = f"class {evidence.class_index if class_name is None else repr(class_name)}"
+    symptom, cause, remedy = _texts(rule, evidence)
     words: dict[str, Any] = {"class_label": class_label, "loss": window.loss.name, **evidence.values}
     return Finding(
         code=rule.code,
@@ -307,12 +347,37 @@ def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity)
         step=window.step,
         last_step=window.step,
         status="open",
-        symptom=_sentence((evidence.symptom or rule.symptom).format(**words)),
-        cause=_sentence((evidence.cause or rule.cause).format(**words)),
-        remedy=_sentence((evidence.remedy or rule.remedy).format(**words)),
-        evidence={name: float(value) for name, value in evidence.values.items()},
+        symptom=_sentence(symptom.format(**words)),
+        cause=_sentence(cause.format(**words)),
+        remedy=_sentence(remedy.format(**words)),
+        evidence={name: float(value) for name, value in evidence.values.items() if math.isfinite(value)},
         prescription=evidence.prescription,
     )
+
+
+def _texts(rule: Rule, evidence: Evidence) -> tuple[str, str, str]:
+    """The templates of a finding."""
+    return evidence.symptom or rule.symptom, evidence.cause or rule.cause, evidence.remedy or rule.remedy
+
+
+def _unknown(rule: Rule, evidence: Evidence) -> set[str]:
+    """Numbers that the texts or the prescription would say and that are none: nan or infinite."""
+    broken = {name for name, value in evidence.values.items() if not math.isfinite(value)}
+    if broken:
+        fields = (string.Formatter().parse(text) for text in _texts(rule, evidence))
+        broken &= {name for field in fields for _, name, *_ in field if name}
+    prescribed = (evidence.prescription or {}).items()
+    return broken | {
+        key for key, value in prescribed if isinstance(value, float) and not math.isfinite(value)
+    }
+
+
+def _not_told(rule: Rule, verdict: Sequence[Evidence]) -> str | None:
+    """Why nothing can be said of what a rule saw; None where something can, or where it saw nothing."""
+    unknown = [_unknown(rule, evidence) for evidence in verdict]
+    if not verdict or not all(unknown):
+        return None
+    return f"{NOT_KNOWN}: {', '.join(sorted(set[str]().union(*unknown)))}"
 
 
 def _sentence(text: str) -> str:

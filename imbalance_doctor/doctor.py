@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,7 @@ from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, failures, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
 from imbalance_doctor.metrics import DEFAULT_BUDGET, IGNORED, METRICS, evaluate
-from imbalance_doctor.recorder import Watcher
+from imbalance_doctor.recorder import Handle, Watcher
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -133,11 +134,11 @@ class Doctor:
             },
         )
         self._journal = Journal(info, chosen, self.run_dir, tensorboard)
-        self._watchers = Watchers(every, total_steps, self._journal.note)
+        self._watchers = Watchers(every, total_steps, self._journal.note, self.run_dir)
         self._optimizer = optimizer
         self._process = os.getpid()
         # For whoever never closes: at the end of this doctor, or of its process.
-        weakref.finalize(self, self._journal.close)
+        weakref.finalize(self, _let_go, self._watchers.handles, self._journal)
         self._steps = 0  # calls of `step`, which is what the schedule counts
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
@@ -332,8 +333,7 @@ class Doctor:
         if complete and self._step is not None:
             changed += self._journal.take(EndRecord(self._step))
         self._closed = True
-        for watcher in self._watchers:
-            watcher.remove()
+        self._watchers.remove()
         self._journal.close()
         self._speak(changed)
 
@@ -505,6 +505,13 @@ class Doctor:
                 if config.get(name) is not None:
                     return config[name]
         return default
+
+
+def _let_go(handles: Sequence[Sequence[Handle]], journal: Journal) -> None:
+    """End what a doctor has set up, without holding the doctor, or a loss that may know it."""
+    for handle in chain(*handles):
+        handle.remove()
+    journal.close()
 
 
 def _count(every: int) -> int:

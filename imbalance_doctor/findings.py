@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -110,6 +111,28 @@ class Examined:
 
 
 @dataclass(frozen=True)
+class Unjudged:
+    """Classes that a rule passed over, because they had too few positives, where it judged the others."""
+
+    code: str
+    name: str
+    loss: str
+    #: Positives that it needs of a class.
+    needed: float
+    #: The classes that had fewer, and how many there are in all.
+    classes: tuple[int, ...]
+    of: int
+
+    def __str__(self) -> str:
+        named = ", ".join(map(str, self.classes[:5]))
+        more = f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else ""
+        return (
+            f"{self.code} {self.name} [{self.loss}]: {len(self.classes)} of {self.of} classes had fewer than "
+            f"{math.ceil(self.needed)} positives and were not judged: {named}{more}"
+        )
+
+
+@dataclass(frozen=True)
 class Expected:
     """A number that a plan lets expect, of a loss as a whole or of one class."""
 
@@ -133,6 +156,8 @@ class Diagnosis:
     last_step: int | None = None
     #: Things the reader of the log should know, such as a torn line that was left out.
     notes: tuple[str, ...] = ()
+    #: Classes that a rule could not judge while it judged others; the notes say so in words.
+    unjudged: tuple[Unjudged, ...] = ()
     #: Settings that were changed while the run went on, in words.
     treatments: tuple[str, ...] = ()
     #: What a preflight computed; a run has its statistics instead.
@@ -160,6 +185,7 @@ class Diagnosis:
             "skipped": [asdict(item) for item in self.skipped],
             "healthy": [asdict(item) for item in self.healthy],
             "notes": list(self.notes),
+            "unjudged": [asdict(item) for item in self.unjudged],
             "treatments": list(self.treatments),
             **({"expected": [asdict(item) for item in self.expected]} if self.expected else {}),
             **({"settings": dict(self.settings)} if self.expected else {}),

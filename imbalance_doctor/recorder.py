@@ -12,8 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard
-from imbalance_doctor.losses import diagnostics, gradients, likelihood, repeats
-from imbalance_doctor.plain_losses import Call, classes_second, hear_next_gradient, with_own_logits
+from imbalance_doctor.losses import diagnostics, likelihood, repeats
+from imbalance_doctor.plain_losses import (
+    Call,
+    classes_second,
+    hear_next_gradient,
+    reading_of,
+    with_own_logits,
+)
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 
@@ -54,25 +60,29 @@ class LossMean:
     def __init__(self) -> None:
         self._recent: list[Tensor] = []
         self._sum: Tensor | None = None
-        self._count = 0
+        self._count: int | Tensor = 0
 
-    def add(self, loss: Tensor) -> None:
-        """One more forward."""
+    def add(self, loss: Tensor, empty: Tensor | None = None) -> None:
+        """One more forward; `empty` says, where it may be so, that it has no loss, and is not to count."""
+        if empty is not None:
+            loss = torch.where(empty, 0.0, loss)
+            self._count = self._count - empty.int()
         if len(self._recent) == MOST_LOSSES:
             total = torch.stack(self._recent).float().sum()
             self._sum = total if self._sum is None else self._sum + total
-            self._count += len(self._recent)
+            self._count = self._count + len(self._recent)
             self._recent = []
         self._recent.append(loss)
 
     def value(self) -> Tensor | None:
-        """The mean; None where there was no forward."""
-        if self._sum is not None:
-            total = self._sum + torch.stack(self._recent).float().sum()
-            return total / (self._count + len(self._recent))
+        """The mean, nan where no forward had a loss; None where there was no forward."""
         if not self._recent:
             return None
-        return torch.stack(self._recent).float().mean() if len(self._recent) > 1 else self._recent[0]
+        if self._sum is None and isinstance(self._count, int) and len(self._recent) == 1:
+            return self._recent[0]
+        total = torch.stack(self._recent).float().sum()
+        total = total if self._sum is None else total + self._sum
+        return total / (self._count + len(self._recent))
 
 
 @dataclass(frozen=True)
@@ -116,21 +126,30 @@ class Watcher:
         self.called = self.trained = False
         #: The step since which it has left no record, and whether that has been said.
         self.since, self.silence_told = since, False
+        #: Whether it has been said that only its loss is followed.
+        self.alone_told = False
         #: Whether only what differs between ranks is recorded here.
         self.rank_local = False
         self.guard = Guard(f"the statistics of {name!r}", "it is no longer recorded")
+        self._reading = reading_of(self.module)
         self._detail = Detail.LOSS
         self._pending: dict[str, Any] | Call | None = None
         self._mean = LossMean()
         self._phase: float | None = None
         #: What tells a forward that is computed again; our own losses know it themselves.
         self._forwards = repeats.Forwards()
-        self._handles: list[Handle] = []
+        #: What ends the listening; always this list.
+        self.handles: list[Handle] = []
         if isinstance(self.module, diagnostics.Diagnosable):
             handle = self.module.register_diagnostics_hook(
                 self._receive, wants=self._wants, gradients=self._receive_gradients
             )
-            self._handles.append(handle)
+            self.handles.append(handle)
+
+    @property
+    def follows_the_loss_alone(self) -> bool:
+        """Whether it is no loss of classes, as far as its type and its calls have shown."""
+        return not self._reading.of_classes
 
     @property
     def info(self) -> LossInfo:
@@ -143,21 +162,24 @@ class Watcher:
 
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
+        if self.guard.failure is not None:
+            self.remove()
+            return
         due = step == self.schedule.due
         self._detail = self.schedule.detail if due else Detail.LOSS
         if isinstance(self.module, diagnostics.Diagnosable):
             return
         # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
         # a step of half a millisecond. So it has one only in the steps that leave a record.
-        wanted = due + (self._detail >= Detail.SCORES)
-        if len(self._handles) > wanted:
+        wanted = due + (self._detail >= Detail.SCORES and self._reading.of_classes)
+        if len(self.handles) > wanted:
             self.remove()
-        if due and not self._handles:
+        if due and not self.handles:
             hear = _PlainHook(self._heard)
-            self._handles.append(self._hooked.register_forward_hook(hear, with_kwargs=True))
-        if len(self._handles) < wanted:
+            self.handles.append(self._hooked.register_forward_hook(hear, with_kwargs=True))
+        if len(self.handles) < wanted:
             lend = _PlainHook(self._lend_logits)
-            self._handles.append(self._hooked.register_forward_pre_hook(lend, with_kwargs=True))
+            self.handles.append(self._hooked.register_forward_pre_hook(lend, with_kwargs=True))
 
     def take(self) -> Heard | None:
         """What a step that was due leaves behind; None where it leaves nothing."""
@@ -189,9 +211,15 @@ class Watcher:
 
     def remove(self) -> None:
         """Stop listening."""
-        for handle in self._handles:
+        for handle in self.handles:
             handle.remove()
-        self._handles.clear()
+        self.handles.clear()
+
+    def give_way(self) -> None:
+        """Stop listening for a newer doctor of the same run."""
+        self.remove()
+        self._pending = None
+        self.guard.failure = "a newer Doctor of this process watches it for the same run directory"
 
     def _wants(self) -> Detail:
         # A forward in eval mode or without gradient is validation, not a training step.
@@ -228,9 +256,10 @@ class Watcher:
             self.guard(self._hear_call, args, kwargs, out, detail)
 
     def _hear_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail) -> None:
-        call = Call.of(self.module, args, kwargs, out, detail)
+        call = Call.of(self.module, self._reading, args, kwargs, out, detail)
+        self._reading = call.reading
         if call.loss is not None:
-            self._hear_loss(call.loss)
+            self._mean.add(call.loss, call.empty)
         if detail is Detail.LOSS:  # one more forward of this step
             if isinstance(self._pending, Call):
                 self._pending.may_wait &= call.is_finite
@@ -241,13 +270,17 @@ class Watcher:
         self._pending = call.stats() if kept is None else kept
         logits = call.given
         if detail >= Detail.SCORES and logits is not None and logits.requires_grad:
-            split = partial(self._split_gradient, call.labels(), call.classes_last)
-            hear = split if kept is None else kept.hear_gradient
+            hear: Callable[[Tensor], None]
+            if kept is None:
+                hear = partial(self._split_gradient, call.gradient_splitter(), call.classes_last)
+            else:
+                hear = kept.hear_gradient
             hear_next_gradient(logits, lambda gradient: self.guard(hear, gradient))
 
-    def _split_gradient(self, labels: tuple[Tensor, Tensor], classes_last: bool, gradient: Tensor) -> None:
-        norms = gradients.gradient_norms(classes_second(gradient, classes_last), *labels)
-        self._receive_gradients(self.module, norms)
+    def _split_gradient(
+        self, split: Callable[[Tensor], dict[str, Tensor]], classes_last: bool, gradient: Tensor
+    ) -> None:
+        self._receive_gradients(self.module, split(classes_second(gradient, classes_last)))
 
 
 def to_host(stats: Mapping[str, Any]) -> dict[str, Array]:

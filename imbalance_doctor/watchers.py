@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
 from torch import nn
 
 from imbalance_doctor.guard import Guard, warn
-from imbalance_doctor.recorder import Heard, Watcher, to_host
+from imbalance_doctor.plain_losses import EMPTY
+from imbalance_doctor.recorder import Handle, Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
 
@@ -25,6 +29,11 @@ PATIENCE = 20
 #: are slower than that, what waiting saves, a millisecond or two a look, is less than 0.1 % of them.
 SHORT_GAP = 0.5
 
+#: Who listens to a loss for a run, by its directory and the loss's id: a watcher keeps its loss alive. A cell
+#: of a notebook that runs again makes a new doctor while something, a traceback or an output, still holds the
+#: one before.
+_listening: weakref.WeakValueDictionary[tuple[Path | None, int], Watcher] = weakref.WeakValueDictionary()
+
 
 class Watchers:
     """The losses that are listened to. Steps are counted from 0 here, whatever the user calls them.
@@ -33,10 +42,20 @@ class Watchers:
         every: As in `Doctor`.
         total_steps: As in `Doctor`.
         note: Told what a reader of the run should know.
+        run_dir: Of the run, whose newest doctor is the one that listens to a loss; None for a run in memory.
     """
 
-    def __init__(self, every: int, total_steps: int | None, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        every: int,
+        total_steps: int | None,
+        note: Callable[[str], None],
+        run_dir: Path | None = None,
+    ) -> None:
         self.every, self._total_steps, self._note = every, total_steps, note
+        self._run_dir = run_dir
+        #: What ends the listening, of each loss.
+        self.handles: list[list[Handle]] = []
         #: The first step after which there is something to do again: to arm a loss, or to take its record.
         self.wake = 0
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
@@ -77,8 +96,22 @@ class Watchers:
             chosen = f"{kind}_{len(self._by_name) + 1}"
         schedule = Schedule(self.every, self._total_steps, step)
         watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule, step)
+        self.handles.append(watcher.handles)
+        if self._run_dir is not None:
+            key = self._run_dir, id(watcher.module)
+            older = _listening.get(key)
+            if older is not None:
+                older.give_way()
+            _listening[key] = watcher
         self.arm(step)
         return watcher
+
+    def remove(self) -> None:
+        """Stop listening, for good."""
+        for watcher in self:
+            watcher.remove()
+            if _listening.get(key := (self._run_dir, id(watcher.module))) is watcher:
+                del _listening[key]
 
     def arm(self, step: int) -> None:
         """A step is about to begin: what it is to leave, and when the next look is due."""
@@ -125,8 +158,10 @@ class Watchers:
         stats = self._transfer(to_host, found) if found else None
         if not stats:
             return None
+        stats = _without_empty_losses(stats)
         watcher.follow_phase(step, stats)
         self._widen(watcher, stats)
+        self._tell_of_the_loss_alone(watcher)
         return StepRecord(number, watcher.name, stats, metrics)
 
     def _widen(self, watcher: Watcher, stats: dict[str, Array]) -> None:
@@ -138,6 +173,15 @@ class Watchers:
             self._note(
                 f"{watcher.name} has {classes:,} classes: after its first record it is recorded every "
                 f"{watcher.schedule.every} steps instead of every {self.every}"
+            )
+
+    def _tell_of_the_loss_alone(self, watcher: Watcher) -> None:
+        """Once, where a loss turns out to be none of classes."""
+        if watcher.follows_the_loss_alone and not watcher.alone_told:
+            watcher.alone_told = True
+            self._note(
+                f"{watcher.name} is no classification loss, by its type or by its targets: only its loss is "
+                "recorded, and rules about classes and scores do not examine it"
             )
 
     def _tell_of_silence(self, watcher: Watcher, step: int) -> None:
@@ -158,3 +202,11 @@ class Watchers:
             "that nothing can be said of it. Watch the very module that the training step calls (not a copy "
             "of it), and call it as a module: loss_fn(logits, targets)."
         )
+
+
+def _without_empty_losses(stats: dict[str, Array]) -> dict[str, Array]:
+    """Statistics without losses that are nan because no target of the batch counts: it has none."""
+    if not stats.pop(EMPTY, False):
+        return stats
+    losses = ("loss", "interval_loss")
+    return {name: value for name, value in stats.items() if name not in losses or not np.isnan(value)}

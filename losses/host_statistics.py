@@ -52,7 +52,10 @@ def _quietly(compute: Callable[P, R]) -> Callable[P, R]:
 
 @_quietly
 def column_stats(z: Floats, labels: Numbers, detail: Detail, elements: Floats | None) -> Table:
-    """Of columns that are problems of their own; `labels` and, if known, `elements` of the logits' shape."""
+    """Of columns that are problems of their own; `labels` and, if known, `elements` of the logits' shape.
+
+    Entries whose label is nan do not count.
+    """
     counted = None
     if labels.dtype.kind == "f" and not math.isfinite(labels.sum()):
         counted = ~np.isnan(labels)
@@ -78,15 +81,13 @@ def column_stats(z: Floats, labels: Numbers, detail: Detail, elements: Floats | 
 
 
 @_quietly
-def row_stats(
-    z: Floats, ids: Numbers, detail: Detail, elements: Floats | None, ignore_index: int | None
-) -> Table:
-    """Of classes that exclude each other; `ids` and, where known, `elements` are `[N]`."""
+def row_stats(z: Floats, ids: Numbers, detail: Detail, elements: Floats | None) -> Table:
+    """Of classes that exclude each other; `ids` and, where known, `elements` are `[N]`.
+
+    Rows whose id is no class's do not count.
+    """
     ids = ids.astype(np.intp, copy=False)
-    # Of a loss whose ignored id we do not know, too: no row may be counted for a class that is not there.
     counted = (ids >= 0) & (ids < z.shape[1])
-    if ignore_index is not None:
-        counted &= ids != ignore_index
     z, finite, nonfinite = _finite(z, counted)
     if finite is not None:
         counted &= finite.all(1)

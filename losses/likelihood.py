@@ -21,8 +21,13 @@ from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
 from .functional import counted_rows
 from .pool import wide_dtype
 
-#: Torch's own losses that have a kind; any other module is "other".
+#: Torch's own losses that have a kind; any other module is "other". The last of a kind is what its name
+#: stands for where a loss is made from a name.
 PLAIN_KINDS: Mapping[type[nn.Module], str] = {
+    nn.BCELoss: "bce",
+    nn.SoftMarginLoss: "bce",
+    nn.MultiLabelSoftMarginLoss: "bce",
+    nn.NLLLoss: "cross_entropy",
     nn.BCEWithLogitsLoss: "bce",
     nn.CrossEntropyLoss: "cross_entropy",
 }

@@ -24,6 +24,9 @@ from .statistics import as_tensors, distribution, on_host, one_vs_rest, share
 #: a second on one core, and a quantile of a million draws varies by a thousandth of their spread.
 MOST_ENTRIES = 1 << 20
 
+#: The id of a row that does not count.
+NO_CLASS = -1
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -92,14 +95,15 @@ def likelihood_stats(
     Args:
         logits: `[N]`, `[N, 1]`, `[N, C]` or `(N, C, ...)`; an unbatched `[C]` with a 0-dim class id.
         targets: Class ids `(N)` or `(N, ...)`; or labels of the logits' shape (soft ones count as positive
-            from 0.5, nan ones not at all); or, with `multiclass`, class probabilities.
+            from 0.5, those outside [0, 1] and nan not at all); or, with `multiclass`, class probabilities
+            (a row that has nan, or nothing above 0, does not count).
         detail: Which levels to fill.
         elements: The loss of each element (sigmoid) or row (softmax), unreduced; with it, from
             `Detail.SCORES` on, the loss is split over classes, positives and negatives.
         loss: The reduced loss, if known.
         multiclass: Whether classes exclude each other (softmax). By default: whether the targets are class
             ids, one dimension fewer than the logits.
-        ignore_index: Class ids and labels with this value do not count, nor do ids that are no class's.
+        ignore_index: Class ids with this value do not count, nor do those that are no class's.
 
     Returns:
         Statistics with names of the catalogue; a class is a column, a binary problem is one class.
@@ -128,13 +132,13 @@ def described(
     if elements is not None:
         elements = _classes_last(elements.detach(), 1 if multiclass else z.shape[1])
     if not on_host(z) or (multiclass and z.shape[1] == 1):
-        sheet = _read_ids(z, y, ignore_index) if multiclass else _read_labels(z, y)
+        sheet = _read_ids(z, y) if multiclass else _read_labels(z, y)
         return _device_stats(sheet, detail, elements, multiclass)
     table = None if elements is None else elements.numpy()
     if not multiclass:
         return host_statistics.column_stats(z.numpy(), y.numpy(), detail, table)
     rows = None if table is None else table[:, 0]
-    return host_statistics.row_stats(z.numpy(), y.numpy(), detail, rows, ignore_index)
+    return host_statistics.row_stats(z.numpy(), y.numpy(), detail, rows)
 
 
 def _device_stats(sheet: Sheet, detail: Detail, elements: Tensor | None, multiclass: bool) -> Stats:
@@ -156,7 +160,21 @@ def labels_of(
 ) -> tuple[Tensor, Tensor]:
     """Positive entries and entries that count, `[N, C]`; arguments as in `likelihood_stats`."""
     z, y, multiclass = _laid_out(logits, targets, multiclass, ignore_index)
-    return (_read_ids(z, y, ignore_index) if multiclass else _read_labels(z, y)).masks()
+    return (_read_ids(z, y) if multiclass else _read_labels(z, y)).masks()
+
+
+def counted(
+    logits: Tensor, targets: Tensor, *, multiclass: bool | None = None, ignore_index: int | None = -100
+) -> Tensor:
+    """Which targets count, bool: of labels each, of exclusive classes each row; in the targets' order.
+
+    Arguments as in `likelihood_stats`. The shape is that of an unreduced loss.
+    """
+    z, y, multiclass = _laid_out(logits, targets, multiclass, ignore_index)
+    if not multiclass:
+        return ~_labels(targets.detach(), z.dtype).isnan()
+    rows = (logits.shape[0], *logits.shape[2:]) if logits.dim() > 1 else ()
+    return _are_classes(y.long(), z.shape[1]).reshape(rows)
 
 
 # ------------------------------------------------------------------------------------------- reading
@@ -165,29 +183,55 @@ def labels_of(
 def _laid_out(
     logits: Tensor, targets: Tensor, multiclass: bool | None, ignore_index: int | None
 ) -> tuple[Tensor, Tensor, bool]:
-    """Logits `[N, C]`, class ids `[N]` or labels `[N, C]`, and whether they are class ids."""
+    """Logits `[N, C]`, class ids `[N]` or labels `[N, C]`, and whether they are class ids.
+
+    Labels that do not count are nan, and ids that do not are no class's.
+    """
     if multiclass is None:  # one column with a label for each row is a binary problem
         multiclass = logits.dim() == targets.dim() + 1 and logits.shape[min(1, logits.dim() - 1)] > 1
     z, y = logits.detach().to(wide_dtype(logits.dtype)), targets.detach()
     if not multiclass:
         if z.numel() != y.numel():
             raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(y.shape)}")
-        y = y.reshape(z.shape)
-        y = y.to(z.dtype) if y.is_floating_point() else y
-        if ignore_index not in (None, 0, 1):
-            y = y.to(z.dtype).masked_fill(y == ignore_index, math.nan)
+        y = _labels(y.reshape(z.shape), z.dtype)
         classes = z.shape[1] if z.dim() > 1 else 1
         return _classes_last(z, classes), _classes_last(y, classes), False
     flat = z.reshape(1, -1) if z.dim() == 1 else _classes_last(z, z.shape[1])
     if y.shape == z.shape and y.is_floating_point():
         y = y.reshape(1, -1) if y.dim() == 1 else _classes_last(y, flat.shape[1])
-        return flat, y.argmax(1), True
+        likeliest, ids = y.max(1)
+        return flat, torch.where(likeliest > 0, ids, NO_CLASS), True  # not so where it is nan
     if y.numel() != flat.shape[0]:
         raise ValueError(
             f"class ids must have the logits' shape without the class dimension, got {list(y.shape)} "
             f"for logits {list(z.shape)}"
         )
-    return flat, y.reshape(-1), True
+    ids = y.reshape(-1)
+    if ids.is_floating_point():  # a cast makes a class of -0.5, and nobody knows what of nan
+        ids = torch.where(_are_classes(ids, flat.shape[1]) & (ids == ids.round()), ids, NO_CLASS).long()
+    if ignore_index is not None and 0 <= ignore_index < flat.shape[1]:
+        ids = torch.where(ids == ignore_index, NO_CLASS, ids.long())
+    return flat, ids, True
+
+
+def _are_classes(ids: Tensor, classes: int) -> Tensor:
+    """Which ids are those of classes; of a loss whose ignored id is not known, no others are counted."""
+    return (ids >= 0) & (ids < classes)
+
+
+def _labels(y: Tensor, dtype: torch.dtype) -> Tensor:
+    """Labels with nan for those outside [0, 1], which mark entries that do not count: void, unlabelled."""
+    if y.dtype is torch.bool:
+        return y
+    rounding = 0.0
+    if y.is_floating_point():  # mixed and smoothed labels are sums, off by some last bits
+        rounding, y = 4 * torch.finfo(y.dtype).eps, y.to(dtype)
+    if looks_are_free(y) and y.numel():
+        values = y.numpy()
+        if values.min() >= -rounding and values.max() <= 1 + rounding:  # neither holds where one is nan
+            return y
+    counts = (y >= -rounding) & (y <= 1 + rounding)
+    return torch.where(counts, y.to(dtype), math.nan)
 
 
 def _classes_last(x: Tensor, classes: int) -> Tensor:
@@ -199,13 +243,10 @@ def _classes_last(x: Tensor, classes: int) -> Tensor:
     return x.reshape(-1, classes)
 
 
-def _read_ids(z: Tensor, ids: Tensor, ignore_index: int | None) -> Sheet:
-    """A problem with exclusive classes."""
+def _read_ids(z: Tensor, ids: Tensor) -> Sheet:
+    """A problem with exclusive classes; ids that are no class's do not count."""
     ids = ids.long()
-    # Of a loss whose ignored id we do not know, too: no row may be counted for a class that is not there.
-    told = (ids >= 0) & (ids < z.shape[1])
-    if ignore_index is not None:
-        told = told & (ids != ignore_index)
+    told = _are_classes(ids, z.shape[1])
     counted = None if looks_are_free(ids) and bool(told.all()) else told
     logits, finite, nonfinite = _finite(z, counted)
     valid = counted

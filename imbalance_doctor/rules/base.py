@@ -13,8 +13,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
+
+Bools: TypeAlias = NDArray[np.bool_]
 
 #: Losses that rank a pool.
 RANKING = frozenset({"smooth_ap", "recall_at_quantile", "pauc_at_budget"})
@@ -26,6 +31,10 @@ LIKELIHOOD = FOCAL | {"bce", "cross_entropy"}
 #: Of these, the ones whose classes exclude each other: a logit says something beside those of its row alone.
 SOFTMAX = frozenset({"cross_entropy", "softmax_focal"})
 ANY = RANKING | LIKELIHOOD | {"other"}
+
+
+class UnknownNumberError(ArithmeticError):
+    """A rule came upon nan or infinity where it needs a number: it cannot be examined on this window."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,16 @@ class Evidence:
     cause: str | None = None
     remedy: str | None = None
     prescription: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class TooFew:
+    """Classes without the positives that a rule needs before it judges them."""
+
+    #: Positives that it needs of a class.
+    needed: float
+    #: Whether a class has fewer, [C].
+    classes: Bools
 
 
 Verdict: TypeAlias = Iterable[Evidence] | Skipped
@@ -83,3 +102,10 @@ class Rule(ABC):
     @abstractmethod
     def examine(self, window: Window) -> Verdict:
         """Look at a window that has what `requires` names; say what is wrong, on which class."""
+
+    def passed_over(self, window: Window) -> TooFew | None:
+        """The classes that it cannot judge in a window that it examined.
+
+        It is asked when somebody reads a diagnosis, and not in training.
+        """
+        return None

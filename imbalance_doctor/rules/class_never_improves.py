@@ -10,7 +10,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent
 from imbalance_doctor.rules.phases import CHANCE_AUROC, at_chance, imprecise
 from imbalance_doctor.rules.scores import auroc_error, fresh_rows, weighted
@@ -128,6 +128,20 @@ class ClassNeverImproves(Rule):
         """Look for classes without gradient, and compare average precision with chance, class by class."""
         return [*self._untrained(window), *self._at_chance(window)]
 
+    def passed_over(self, window: Window) -> TooFew | None:
+        """Classes that have been trained on with too few positives."""
+        trained = window.step - window.run.start_step
+        if trained < self.steps:  # too early for any class
+            return None
+        return TooFew(self.positives, self._trained_on(window) < self.positives)
+
+    def _trained_on(self, window: Window) -> Floats:
+        """About how many positives of each class there have been, [C]."""
+        seen: Floats = window.series("live_pos_count").values.mean(axis=0) * (
+            window.step - window.run.start_step
+        )
+        return seen
+
     def _untrained(self, window: Window) -> Iterator[Evidence]:
         names = ("pos_grad_norm", "predicted_pos_count", "live_pos_count")
         if window.kind not in LIKELIHOOD or not all(window.has(name) for name in names):
@@ -140,7 +154,7 @@ class ClassNeverImproves(Rule):
         if not (norms > 0.0).any():  # nothing is trained at all, which is not the fault of a class
             return
         trained = float(window.step - window.run.start_step)
-        seen = window.series("live_pos_count").values.mean(axis=0) * trained
+        seen = self._trained_on(window)
         for index in classes_of(without):
             yield Evidence(
                 {"steps": trained, "seen": float(seen[index])},
@@ -165,7 +179,7 @@ class ClassNeverImproves(Rule):
             return []
         whole = window.eval_series("average_precision").values
         stuck &= mean(whole[-self.evaluations :]) < self.rise * mean(whole[: self.evaluations])
-        seen: Floats = live.mean(axis=0) * trained
+        seen = self._trained_on(window)
         stuck &= seen >= self.positives
         return self._findings(window, float(trained), seen, classes_of(stuck))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import (
     Bools,
     Floats,
@@ -118,6 +118,10 @@ class DeadRecallGradient(Rule):
         missed = 1.0 - above / mean(recent(window, "pool_pos_count")).clip(1e-9)
         dead &= missed >= self.missed
         return self._findings(window, live, carrying, missed, classes_of(dead))
+
+    def passed_over(self, window: Window) -> TooFew | None:
+        """Classes with too few live positives to tell what share of them carries gradient."""
+        return TooFew(self.positives, carrying_share(window, self.positives)[0] < self.positives)
 
     def _findings(
         self, window: Window, live: Floats, carrying: Floats, missed: Floats, classes: list[int]

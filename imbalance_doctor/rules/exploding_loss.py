@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from imbalance_doctor.findings import Severity
-from imbalance_doctor.history import Window
+from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats
 from imbalance_doctor.rules.weights import SETTINGS
@@ -99,10 +99,10 @@ class ExplodingLoss(Rule):
 
     def examine(self, window: Window) -> Verdict:
         """Compare the newest records with a constant's loss and with lower levels before."""
-        constants = _constant_loss(window)
-        if constants is None:
+        known = _constant_loss(window)
+        if known is None:
             return self._grown(window)
-        series, constant = window.series("loss"), constants
+        series, constant = known
         multiple = series.values / constant
         if len(multiple) < self.min_records or not np.isfinite(multiple).all():
             return []
@@ -149,20 +149,20 @@ class ExplodingLoss(Rule):
         ]
 
 
-def _constant_loss(window: Window) -> Floats | None:
-    """What predicting the rates, as the loss weighs them, would have got on each record's rows, [T].
+def _constant_loss(window: Window) -> tuple[Series, Floats] | None:
+    """The loss, and what predicting the rates, as it weighs them, would have got on each record's rows, [T].
 
     At least its mean over records: focal gets nothing from a batch without positives. None where the loss,
     or its rows, are not known.
     """
-    losses = window.series("loss")
     reduction = str(window.config("reduction", "mean"))
     if window.kind not in LIKELIHOOD or reduction not in ("mean", "sum"):
         return None
     if window.kind == "bce" and window.config("weight") is not None:  # a weight of each element
         return None
-    positives, negatives = window.series("live_pos_count"), window.series("live_neg_count")
-    if not len(losses) or not np.array_equal(positives.steps, losses.steps):
+    # A batch whose targets are all ignored has counts and no loss.
+    losses, positives, negatives = window.aligned("loss", "live_pos_count", "live_neg_count")
+    if not len(losses):
         return None
     pos, neg = positives.values, negatives.values
     of_pos, of_neg = _weights(window.kind, window.config(SETTINGS[window.kind]), pos.shape[1])
@@ -182,7 +182,7 @@ def _constant_loss(window: Window) -> Floats | None:
             (of_pos * rows if window.kind == "cross_entropy" else rows).sum(axis=1), 1e-12
         )
     result: Floats = np.maximum(constant, constant.mean())
-    return result if result.min() > 0.0 else None
+    return (losses, result) if result.min() > 0.0 else None
 
 
 def _weights(kind: str, given: Any, classes: int) -> tuple[Floats, Floats]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean, recent
 from imbalance_doctor.rules.weights import odds_of, positive_weight
 
@@ -170,18 +170,10 @@ class MajorityCollapse(Rule):
         if steps < self.settle_steps:
             return Skipped(f"step {steps} of the {self.settle_steps} that a run may need to leave its start")
         rates = self._rates(window)
-        enough = math.log(len(rates) / self.chance) / -math.log1p(-self.hidden)
-        validated = self._validated(window, len(rates), enough)
-        seen = self._live(window, steps, enough)
-        if validated is None and not (seen.positives >= enough).any():
+        enough = self._enough(len(rates))
+        seen = self._seen(window, steps, enough)
+        if not (seen.positives >= enough).any():
             return Skipped(f"{seen.positives.max():.0f} of {enough:.0f} positives seen")
-        if validated is not None:  # fresher and larger, wherever it holds enough
-            known = validated.positives >= enough
-            seen = _Decisions(
-                np.where(known, validated.positives, seen.positives),
-                np.where(known, validated.found, seen.found),
-                np.where(known, validated.missed, seen.missed),
-            )
         # A class of which no batch holds anything is IMB002's.
         sick = seen.missed & (rates > 0.0) & (rates < self.rare * self._majority(window, rates))
         if not sick.any():
@@ -192,6 +184,27 @@ class MajorityCollapse(Rule):
         if early:
             sick &= ~self._leaving(window, steps, rates)
         return self._findings(window, seen, rates, early, classes_of(sick))
+
+    def passed_over(self, window: Window) -> TooFew | None:
+        """Classes of which neither validation nor the newest batches hold enough positives."""
+        enough = self._enough(window.series("live_pos_count").values.shape[1])
+        seen = self._seen(window, window.step - window.run.start_step, enough)
+        return TooFew(enough, seen.positives < enough)
+
+    def _enough(self, classes: int) -> float:
+        return math.log(classes / self.chance) / -math.log1p(-self.hidden)
+
+    def _seen(self, window: Window, steps: int, enough: float) -> _Decisions:
+        seen = self._live(window, steps, enough)
+        validated = self._validated(window, len(seen.positives), enough)
+        if validated is None:
+            return seen
+        known = validated.positives >= enough  # fresher and larger, wherever it holds enough
+        return _Decisions(
+            np.where(known, validated.positives, seen.positives),
+            np.where(known, validated.found, seen.found),
+            np.where(known, validated.missed, seen.missed),
+        )
 
     def _few(self, found: Floats, positives: Floats) -> Bools:
         few: Bools = found <= np.maximum(self.recall * positives - 1.0, 0.0)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import UnknownNumberError
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -58,7 +59,13 @@ def median(values: Floats) -> Floats:
 
 
 def round_up(value: float) -> int:
-    """The value rounded up to two significant digits, as a size that one would type."""
+    """The value rounded up to two significant digits, as a size that one would type.
+
+    Raises:
+        UnknownNumberError: It is nan or infinite.
+    """
+    if not math.isfinite(value):
+        raise UnknownNumberError
     if value <= 10:
         return max(1, math.ceil(value))
     unit = 10 ** (math.floor(math.log10(value)) - 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import ANY, FOCAL, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import recent
 
 
@@ -33,8 +33,9 @@ class NonfiniteScores(Rule):
 
     ## Evidence
     `nonfinite_count > 0` or a non-finite `loss`, in the newest record. One is enough: there is no
-    ordinary number of NaNs. A loss that is NaN because no class could be computed
-    (`reduction="none"`, every `valid` 0) is not counted.
+    ordinary number of NaNs. A loss of this package that is NaN because no class could be computed
+    (`reduction="none"`, every `valid` 0) is not counted, and a batch whose targets are all ignored, for which
+    torch's losses return NaN and a gradient of 0, has no loss in its record.
 
     ## Known problems
     Only recorded steps are seen. A NaN between two records shows at the next one if it destroyed the
@@ -72,7 +73,7 @@ class NonfiniteScores(Rule):
     )
     loss_cause: ClassVar[str] = (
         "an overflow inside the loss (half precision, logits beyond its range), a NaN in targets or "
-        "weights, or a batch with no valid row."
+        "weights, or weights that are all 0."
     )
 
     passing_symptom: ClassVar[str] = (
@@ -88,7 +89,8 @@ class NonfiniteScores(Rule):
         if finite and broken == 0 and (between is None or math.isfinite(between)):
             return []
         valid = window.newest("valid")
-        if not finite and broken == 0 and valid is not None and not valid.any():
+        computed = valid is None or valid.any() or window.kind not in RANKING | FOCAL
+        if not finite and broken == 0 and not computed:
             return []
         return [self._evidence(window, broken, finite)]
 

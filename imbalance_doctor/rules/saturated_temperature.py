@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import (
     Bools,
     Floats,
@@ -137,6 +137,10 @@ class SaturatedTemperature(Rule):
         elif sick.any() and window.has("pool_auroc"):
             sick &= ~((mean(recent(window, "pool_auroc", NOW)) >= self.ordered) & (ratio < self.wider))
         return self._findings(window, ratio, carrying, losses, classes_of(sick)) if sick.any() else []
+
+    def passed_over(self, window: Window) -> TooFew | None:
+        """Classes with too few live positives to tell what share of them carries gradient."""
+        return TooFew(self.positives, carrying_share(window, self.positives)[0] < self.positives)
 
     def _findings(
         self, window: Window, ratio: Floats, carrying: Floats, losses: Floats, classes: list[int]

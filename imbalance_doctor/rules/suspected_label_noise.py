@@ -10,7 +10,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 from imbalance_doctor.rules.scores import (
     MEDIAN,
@@ -166,6 +166,13 @@ class SuspectedLabelNoise(Rule):
         if window.kind in LIKELIHOOD:
             sick &= weighted(positives[..., MEDIAN] - negatives[..., MEDIAN], rows) >= self.apart
         return self._findings(deep, error, above, classes_of(sick))
+
+    def passed_over(self, window: Window) -> TooFew | None:
+        """Classes of which too few different positives have been looked at."""
+        start = window.run.start_step
+        order = window.series("pool_auroc").since(start + self.settle_steps)
+        rows = self._rows(window, order, start + int(self.back * (window.step - start)))
+        return TooFew(self.positives, rows.sum(axis=0) < self.positives)
 
     def _rows(self, window: Window, looks: Series, middle: int) -> Floats:
         """Positives of each look, [T, C]; none of those that are older than is needed."""

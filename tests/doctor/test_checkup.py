@@ -25,6 +25,7 @@ from imbalance_doctor.records import (
     as_array,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
+from imbalance_doctor.rules.majority_collapse import MajorityCollapse
 from imbalance_doctor.rules.queue_poisoned_at_switch import QueuePoisonedAtSwitch
 
 
@@ -347,3 +348,92 @@ def test_a_consequence_names_its_cause_and_comes_after_it():
         assert [(f.code, f.explained_by) for f in found] == [("TST001", ()), ("TST004", ("TST001",))]
     doctor = checkup(_Consequence())
     assert [f.explained_by for f in doctor.feed(levels(0, 5))] == [()]  # nothing explains it here
+
+
+# --- what was not judged --------------------------------------------------------------------------------
+
+
+def many_labels(rule, *, common=4, labels=40, records=60):
+    """Labels that a collapsed model misses, the first of them with two positives a batch, the others rare."""
+    positives = np.where(np.arange(labels) < common, 2.0, 0.02)
+    checkup = Checkup(RunInfo(every=10, total_steps=records * 10), [rule])
+    checkup.feed(WatchRecord(0, LossInfo("tags", "bce")))
+    for number in range(records):
+        # One positive in 50 records is a fraction of one here: only sums are looked at.
+        stats = {
+            "live_pos_count": positives,
+            "live_neg_count": 256 - positives,
+            "pool_pos_count": positives,
+            "predicted_pos_count": 0 * positives,
+            "true_pos_count": 0 * positives,
+            "mean_p_true_pos": 0 * positives + 0.001,
+            "mean_p_true_neg": 0 * positives + 0.999,
+        }
+        checkup.feed(
+            StepRecord(number * 10, "tags", {name: as_array(value) for name, value in stats.items()})
+        )
+    checkup.feed(EndRecord(records * 10))
+    return checkup.diagnosis(notes=["of the log"])
+
+
+def test_classes_that_had_too_few_positives_are_named_beside_those_that_were_judged():
+    diagnosis = many_labels(MajorityCollapse())
+    assert sorted(finding.class_index for finding in diagnosis.open) == [0, 1, 2, 3]
+    (unjudged,) = diagnosis.unjudged
+    assert (unjudged.code, unjudged.loss, unjudged.of) == ("IMB009", "tags", 40)
+    assert unjudged.classes == tuple(range(4, 40))
+    assert diagnosis.notes == (
+        "of the log",
+        "IMB009 majority-collapse [tags]: 36 of 40 classes had fewer than 55 positives and were not judged: "
+        "4, 5, 6, 7, 8 and 31 more",
+    )
+    assert diagnosis.to_dict()["unjudged"][0]["classes"] == unjudged.classes
+
+
+@pytest.mark.parametrize(
+    ("common", "labels"), [(40, 40), (0, 40), (0, 1)], ids=["all judged", "none judged", "one class"]
+)
+def test_nothing_is_passed_over_where_all_classes_were_judged_or_the_rule_was_skipped(common, labels):
+    diagnosis = many_labels(MajorityCollapse(), common=common, labels=labels)
+    assert not diagnosis.unjudged
+    assert diagnosis.notes == ("of the log",)
+    assert bool(diagnosis.skipped) == (common == 0)
+
+
+@dataclass(frozen=True)
+class _Unsure(_Gauge.__base__):
+    """Says what it does not know on the classes whose newest value is above 1."""
+
+    code = "TST003"
+    name = "unsure"
+    severity = "warning"
+    kinds = frozenset({"smooth_ap"})
+    requires = ("score_iqr",)
+    min_records = 1
+    at_once = True
+    symptom = "{class_label} stands at {level:.1f}."
+    cause = "a test."
+    remedy = "lower it."
+
+    def examine(self, window):
+        newest = window.series("score_iqr").values[-1]
+        for c in np.flatnonzero(~(newest <= 1)):
+            yield Evidence({"level": float(newest[c]), "aside": np.nan}, int(c))
+
+
+def test_evidence_that_is_not_a_number_opens_nothing_and_closes_nothing():
+    checkup = Checkup(RunInfo(every=1), [_Unsure()])
+    checkup.feed(WatchRecord(0, LossInfo("loss", "smooth_ap")))
+
+    def feed(step, *values):
+        return checkup.feed(StepRecord(step, "loss", {"score_iqr": as_array(values)}))
+
+    assert feed(0, np.nan, np.nan) == []
+    (skipped,) = checkup.diagnosis().skipped
+    assert skipped.skipped == "a number that it needs is not known: level"
+    (finding,) = feed(1, 2.0, np.nan)
+    assert finding.evidence == {"level": 2.0}
+    for step in range(2, 40):
+        assert feed(step, np.nan, 0.0) == []
+    (still,) = checkup.findings
+    assert (still.status, still.symptom) == ("open", "Class 0 stands at 2.0.")

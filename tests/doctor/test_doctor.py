@@ -125,8 +125,8 @@ def test_the_loss_of_every_step_is_in_the_mean_between_records():
 
 
 def test_a_watched_loss_is_saved_and_copied_without_its_listeners():
-    loss_fn = SmoothAPLoss(1)
-    Doctor(None).watch(loss_fn)
+    loss_fn, doctor = SmoothAPLoss(1), Doctor(None)
+    doctor.watch(loss_fn)
     for twin in (copy.deepcopy(loss_fn), pickle.loads(pickle.dumps(loss_fn))):
         assert not twin._diagnostics_hooks
     assert loss_fn._diagnostics_hooks

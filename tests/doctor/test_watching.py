@@ -404,7 +404,7 @@ def test_ids_that_are_no_class_do_not_count(dtype):
         doctor.step()
     (record,) = doctor.run.steps()
     assert float(record.stats["pool_size"]) == 30
-    on_a_device = _device_stats(_read_ids(logits.detach(), ids.to(dtype), None), Detail.SCORES, None, True)
+    on_a_device = _device_stats(_read_ids(logits.detach(), ids.to(dtype)), Detail.SCORES, None, True)
     for name, value in on_a_device.items():
         np.testing.assert_allclose(record.stats[name], value.numpy(), rtol=2e-5, atol=1e-6, err_msg=name)
 

@@ -17,7 +17,8 @@ from losses import (
     SoftmaxFocalLoss,
 )
 from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, STATS, Detail
-from losses.likelihood_statistics import likelihood_stats
+from losses.gradients import gradient_norms
+from losses.likelihood_statistics import labels_of, likelihood_stats
 from losses.statistics import auroc, histograms, one_vs_rest
 
 SHAPES = {
@@ -524,3 +525,84 @@ def test_nonfinite_logits_are_counted_and_left_out():
 def test_shapes_that_fit_nothing_are_errors():
     with pytest.raises(ValueError, match=r"labels must have the logits' shape \[4, 3\], got \[5, 3\]"):
         likelihood_stats(torch.zeros(4, 3), torch.zeros(5, 3), detail=Detail.COUNTS)
+
+
+MARKS = {
+    "void": (255, torch.uint8),
+    "unlabelled": (-1, torch.int64),
+    "out of range": (2, torch.int32),
+    "nan": (math.nan, torch.float32),
+    "in half precision": (-1, torch.bfloat16),
+}
+
+
+def as_deleted(stats, alone):
+    """Per-class statistics of data with entries that do not count are those of the data without them."""
+    for name, value in alone.items():
+        if value.dim():
+            found = stats[name].double()
+            assert torch.allclose(found, value.double(), rtol=1e-5, atol=1e-6, equal_nan=True), name
+
+
+@pytest.mark.parametrize(("mark", "dtype"), MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize("host", [True, False])
+def test_labels_outside_0_and_1_count_as_deleted(mark, dtype, host, monkeypatch):
+    if not host:
+        monkeypatch.setattr("losses.likelihood_statistics.on_host", lambda scores: False)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(60, 3, generator=generator)
+    marked = torch.rand(60, 3, generator=generator) < 0.3
+    labels = (torch.rand(60, 3, generator=generator) < 0.4).to(dtype)
+    labels = torch.where(marked, torch.tensor(mark, dtype=dtype), labels)
+    elements = F.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
+    stats = likelihood_stats(logits, labels, detail=Detail.HISTOGRAMS, elements=elements)
+    gradient = torch.randn(60, 3, generator=generator)
+    norms = gradient_norms(gradient, *labels_of(logits, labels))
+    assert stats["pool_size"] == (~marked).any(1).sum()
+    for column in range(3):
+        kept = ~marked[:, column]
+        alone = likelihood_stats(
+            logits[kept, column],
+            (labels[kept, column] == 1).float(),
+            detail=Detail.HISTOGRAMS,
+            elements=elements[kept, column],
+        )
+        as_deleted({name: stats[name][column : column + 1] for name in alone if stats[name].dim()}, alone)
+        positive = kept & (labels[:, column] == 1)
+        assert norms["pos_grad_norm"][column] == pytest.approx(gradient[positive, column].norm().item())
+        assert norms["neg_grad_norm"][column] == pytest.approx(
+            gradient[kept & ~positive, column].norm().item()
+        )
+
+
+@pytest.mark.parametrize("mark", [255.0, -0.5, 1.5, 1e20, math.nan])
+@pytest.mark.parametrize("host", [True, False])
+def test_float_ids_that_are_no_class_count_as_deleted(mark, host, monkeypatch):
+    if not host:
+        monkeypatch.setattr("losses.likelihood_statistics.on_host", lambda scores: False)
+    logits, ids = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60.0) % 4
+    kept = torch.arange(60) % 7 > 1
+    stats = likelihood_stats(logits, torch.where(kept, ids, mark), detail=Detail.HISTOGRAMS, multiclass=True)
+    alone = likelihood_stats(logits[kept], ids[kept].long(), detail=Detail.HISTOGRAMS, multiclass=True)
+    as_deleted(stats, alone)
+    assert stats["pool_size"] == kept.sum()
+
+
+@pytest.mark.parametrize("mark", [math.nan, 0.0])
+@pytest.mark.parametrize("ignore_index", [-100, 0])
+def test_rows_without_class_probabilities_count_as_deleted(mark, ignore_index):
+    """`ignore_index` is no class of probabilities, as in torch."""
+    generator = torch.Generator().manual_seed(0)
+    logits, shares = torch.randn(60, 4, generator=generator), torch.rand(60, 4, generator=generator)
+    kept = torch.arange(60) % 7 > 1
+    targets = torch.where(kept[:, None], shares, mark)
+    stats = likelihood_stats(
+        logits, targets, detail=Detail.HISTOGRAMS, multiclass=True, ignore_index=ignore_index
+    )
+    alone = likelihood_stats(logits[kept], shares[kept].argmax(1), detail=Detail.HISTOGRAMS, multiclass=True)
+    as_deleted(stats, alone)
+
+
+def test_a_label_that_rounding_puts_above_1_is_a_label():
+    mixed = torch.tensor([1.0 + torch.finfo(torch.float32).eps, 0.0])
+    assert likelihood_stats(torch.zeros(2), mixed, detail=Detail.COUNTS)["live_pos_count"] == 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import re
 import string
-from dataclasses import fields, is_dataclass
-from typing import get_args
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 
 from imbalance_doctor.checkup import Checkup
@@ -157,6 +160,49 @@ def test_a_sick_window_becomes_a_finding_that_reads_well(rule: type[Rule], case:
         assert "nan" not in text.split()
         assert "{" not in text
         assert "  " not in text
+
+
+#: Records of which one statistic is nan.
+WHERE = {
+    "all": lambda number, records: True,
+    "every other": lambda number, records: bool(number % 2),
+    "the newest": lambda number, records: number == records - 1,
+}
+
+
+def _without(value: Any, where: Callable[[int, int], bool], records: int) -> Callable[[int], Any]:
+    """A statistic with nan in place of its numbers in some records."""
+
+    def given(number: int) -> Any:
+        was = value(number) if callable(value) else value
+        if was is None or not where(number, records):
+            return was
+        shape = np.shape(was) or (1,)
+        return np.full(shape, np.nan).tolist() if np.ndim(was) else math.nan
+
+    return given
+
+
+@pytest.mark.parametrize(("rule", "case"), [p for p in CASES if p.values[1].sort == "sick"])
+def test_no_text_says_nan_whatever_statistic_is_nan(rule: type[Rule], case: Case) -> None:
+    for name, value in case.stats.items():
+        for where in WHERE.values():
+            stats = {**case.stats, name: _without(value, where, case.records)}
+            checkup = Checkup(RunInfo(every=case.every, **case.run), [rule()])
+            checkup.history = replace(case, stats=stats).history()
+            for window in checkup.history.windows():
+                checkup._examine(window, checkup.rules)
+            assert not checkup.failed, name
+            diagnosis = checkup.diagnosis()
+            said = [
+                text
+                for finding in diagnosis.findings
+                for text in (finding.symptom, finding.cause, finding.remedy)
+            ]
+            said += [item.skipped or "" for item in diagnosis.skipped]
+            assert not [text for text in said if re.search(r"\b(nan|inf)\b", text)], name
+            numbers = [number for finding in diagnosis.findings for number in finding.evidence.values()]
+            assert all(map(math.isfinite, numbers)), name
 
 
 @pytest.mark.parametrize("rule", RULES)

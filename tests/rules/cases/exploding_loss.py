@@ -21,6 +21,7 @@ EVEN = counts(positives=[128, 128], live=[128, 128])
 
 CASES = [
     learning("goes up and stays", "sick", lambda n: 0.7 if n < 1 else 1.3, "error"),
+    learning("one batch is all ignored", "sick", lambda n: {0: 0.7, 12: None}.get(n, 1.3), "error"),
     learning("comes back", "sick", lambda n: 0.2 if 4 < n < 10 else 0.7, "error"),
     learning("a spike, and dead since", "sick", lambda n: 30.0 if n == 2 else 0.2, "error"),
     learning("a spike, and learns", "borderline", lambda n: 30.0 if n == 2 else 0.2 - 0.01 * n, None),

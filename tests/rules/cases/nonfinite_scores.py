@@ -36,5 +36,21 @@ CASES = [
         {"loss": NAN, "nonfinite_count": 0, "valid": 0},
         None,
     ),
+    Case(
+        "no label of a plain loss is a number",
+        "borderline",
+        "bce",
+        {"loss": NAN, "nonfinite_count": 0, "valid": 0},
+        "error",
+        classes=(None,),
+        records=1,
+    ),
+    Case(
+        "a batch of ignored targets has no loss",
+        "borderline",
+        "cross_entropy",
+        {"loss": lambda n: None if n == 19 else 0.3, "nonfinite_count": 0, "valid": 0},
+        None,
+    ),
     Case("finite", "healthy", "smooth_ap", {"loss": 0.4, "nonfinite_count": 0}, None),
 ]
