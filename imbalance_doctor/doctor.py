@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from imbalance_doctor import declared
 from imbalance_doctor.announce import OnFinding, announcer
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
@@ -55,8 +56,9 @@ class Doctor:
             only (see `imbalance_doctor.schedule`). 1 records every step to the end, to look into a fault.
         total_steps: Length of the run, where known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
-            task, one for each class otherwise.
-        class_names: Names of the classes, in order or by class id, for findings and reports.
+            task, one for each class otherwise (a list, an array, a tensor).
+        class_names: Names of the classes, for findings and reports: in order (a list, an array, a Series), or
+            by class id as in a model's ``id2label``, where ids may be text and need not be complete.
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.
         on_finding: ``"warn"`` (an `ImbalanceWarning` for warnings and errors), ``"log"`` (the logger
@@ -87,8 +89,8 @@ class Doctor:
         *,
         every: int = 10,
         total_steps: int | None = None,
-        population_positive_rate: float | Sequence[float] | None = None,
-        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        population_positive_rate: declared.Rates | None = None,
+        class_names: declared.ClassNames | None = None,
         select: str | Sequence[str] | None = None,
         ignore: str | Sequence[str] | None = None,
         on_finding: OnFinding = "warn",
@@ -100,10 +102,6 @@ class Doctor:
         every = _count(every)
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
-        if isinstance(class_names, str):
-            raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
-        if isinstance(class_names, Mapping):  # names by class id, as some frameworks keep them
-            class_names = [class_names[index] for index in sorted(class_names)]
         if tensorboard is True and run_dir is None:
             raise ValueError(
                 "tensorboard=True writes into run_dir, which is None; "
@@ -113,6 +111,9 @@ class Doctor:
             raise ValueError(
                 f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}"
             )
+        rate = None
+        if population_positive_rate is not None:
+            rate = declared.rates(population_positive_rate, "population_positive_rate")
         # Resolved, so that a run that changes its working directory finds its log again.
         self.run_dir = None if run_dir is None else Path(run_dir).resolve()
         self.every = every
@@ -121,8 +122,8 @@ class Doctor:
         info = RunInfo(
             every=every,
             total_steps=total_steps,
-            population_positive_rate=_rates(population_positive_rate),
-            class_names=None if class_names is None else tuple(map(str, class_names)),
+            population_positive_rate=rate,
+            class_names=declared.class_names(class_names),
             target_metric=target_metric,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
@@ -515,15 +516,6 @@ def _count(every: int) -> int:
     if steps < 1:
         raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
     return steps
-
-
-def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
-    if rate is None:
-        return None
-    rates = tuple(map(float, rate)) if isinstance(rate, Sequence) else (float(rate),)
-    if not all(0 < value < 1 for value in rates):
-        raise ValueError(f"expected population_positive_rate between 0 and 1; got {rate}")
-    return rates if isinstance(rate, Sequence) else rates[0]
 
 
 def _numbers(metrics: Mapping[str, Any], optimizer: torch.optim.Optimizer | None) -> dict[str, float]:
