@@ -23,7 +23,16 @@ from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, failures, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
-from imbalance_doctor.metrics import DEFAULT_BUDGET, IGNORED, METRICS, evaluate
+from imbalance_doctor.metrics import (
+    DEFAULT_BUDGET,
+    IGNORED,
+    METRICS,
+    UNLABELLED,
+    flat,
+    measured,
+    sheet_of,
+)
+from imbalance_doctor.probabilities import are_probabilities, as_logits, unlike_training
 from imbalance_doctor.recorder import Watcher
 from imbalance_doctor.records import (
     Array,
@@ -150,6 +159,7 @@ class Doctor:
         self._treatments: list[str] = []  # of this session, in words
         self._closed = False
         self._warned_of_numbers = False
+        self._remarked: set[str] = set()  # kinds of remarks that were made on evaluations
         self._reading = Guard("the metrics given to step", "they are no longer recorded")
 
     # --- watching ---------------------------------------------------------------------------------------
@@ -215,10 +225,17 @@ class Doctor:
         Classes that exclude each other are ranked by their log-odds where the watched losses are those of a
         softmax, and by their logits where one of them trains each column for itself.
 
+        Probabilities in place of logits are told by what a watched loss was given in training: where logits
+        like those cannot all lie between 0 and 1 (and sum to 1, of exclusive classes), one warning says so,
+        and they are evaluated as probabilities. With a watched ``nn.BCELoss`` they are what is expected.
+
         Args:
-            scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``.
+            scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``; -inf is a mask.
+                Rows whose score is nan do not count, with one warning.
             targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label; or ``(N, ...)`` and
-                ``(N, C, ...)``. Those equal to the `ignore_index` of a watched loss (-100) do not count.
+                ``(N, C, ...)``. Those equal to the `ignore_index` of a watched loss (-100) do not count; nor
+                do ids and labels that no class has (255, -1), with one warning, and nan. A label between 0
+                and 1 is positive from 0.5 on.
             step: The step they belong to; the newest by default.
             budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
                 of the first watched loss that has one (its quantile or beta), else 1 %.
@@ -226,14 +243,7 @@ class Doctor:
         if self._closed:
             return
         try:
-            chosen = self._budget() if budget is None else budget
-            values = evaluate(
-                scores,
-                targets,
-                budget=chosen,
-                by_column=self._ranks_columns(),
-                ignore_index=self._ignore_index(),
-            )
+            values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
@@ -483,6 +493,37 @@ class Doctor:
         if told:
             self._announce(told)
         return opened
+
+    def _evaluated(self, scores: Any, targets: Any, budget: float) -> dict[str, Array]:
+        """The metrics of an evaluation, and a remark on what is not as expected in it."""
+        logits, labels = flat(scores, targets)
+        ignored = self._ignore_index()
+        exclusive = logits.shape[1] > 1 == labels.shape[1]
+        counted = (labels != ignored).any(axis=1)
+        if are_probabilities(logits if counted.all() else logits[counted], exclusive):
+            expected = any(isinstance(watcher.module, nn.BCELoss) for watcher in self._watchers)
+            unlike = unlike_training(logits, exclusive, self._journal.checkup.history.windows())
+            if expected or unlike:
+                logits = as_logits(logits, exclusive)
+            if unlike and not expected:
+                self._remark(
+                    "probabilities",
+                    "the scores given to log_eval are evaluated as probabilities: all of them are as "
+                    f"probabilities are, and {100 * unlike:.0f} % of the logits in training are not. Give "
+                    "log_eval logits, which are what the model has before its sigmoid or softmax",
+                )
+        data = sheet_of(logits, labels, by_column=self._ranks_columns(), ignore_index=ignored)
+        for kind, text in data.left_out.items():
+            self._remark(kind, f"in log_eval, {text}; they do not count", aloud=kind != UNLABELLED)
+        return measured(data, budget)
+
+    def _remark(self, kind: str, text: str, *, aloud: bool = True) -> None:
+        """Note something about evaluations, once for its kind: the next ones are alike."""
+        if kind not in self._remarked:
+            self._remarked.add(kind)
+            self._journal.note(text)
+            if aloud:
+                warn(f"imbalance-doctor: {text}.")
 
     def _ranks_columns(self) -> bool:
         """Whether a class's logits are comparable between rows: not if a softmax alone has trained them.
