@@ -107,7 +107,7 @@ def rates(given: Rates, name: str) -> float | tuple[float, ...]:
     except (TypeError, ValueError):
         values = ()
     if not values or not all(0 < value < 1 for value in values):
-        raise ValueError(f"expected {name} between 0 and 1, one number or one for each class; got {given}")
+        raise ValueError(f"expected {name} between 0 and 1; got {given}")
     return values[0] if one else values
 
 

@@ -133,7 +133,7 @@ def test_rates_of_classes_may_be_any_list(given):
 )  # fmt: skip
 def test_a_rate_outside_0_to_1_is_refused(given):
     with pytest.raises(
-        ValueError, match="expected rate between 0 and 1, one number or one for each class; got"
+        ValueError, match="expected rate between 0 and 1; got"
     ):
         rates(given, "rate")
 
