@@ -137,7 +137,8 @@ def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
                 "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
             )
-        return (LossInfo(kind, kind),)
+        plain = {name: value for name, value in likelihood.config_of(loss_fn).items() if name != "kind"}
+        return (LossInfo(kind, kind, plain),)
     config: dict[str, Any] = dict(loss_fn.config())
     if not isinstance(loss_fn, LossWarmupWrapper):
         return (LossInfo(loss_fn.kind, loss_fn.kind, config),)

@@ -132,9 +132,7 @@ def test_rates_of_classes_may_be_any_list(given):
      {1: 0.5}, {0.5}, None, True, np.array([[0.5]])],
 )  # fmt: skip
 def test_a_rate_outside_0_to_1_is_refused(given):
-    with pytest.raises(
-        ValueError, match="expected rate between 0 and 1; got"
-    ):
+    with pytest.raises(ValueError, match="expected rate between 0 and 1; got"):
         rates(given, "rate")
 
 
