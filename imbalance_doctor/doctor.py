@@ -18,12 +18,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from imbalance_doctor import declared
 from imbalance_doctor.announce import OnFinding, announcer
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.guard import Guard, failures, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
-from imbalance_doctor.metrics import DEFAULT_BUDGET, IGNORED, METRICS, evaluate
+from imbalance_doctor.metrics import (
+    DEFAULT_BUDGET,
+    IGNORED,
+    METRICS,
+    UNLABELLED,
+    flat,
+    measured,
+    sheet_of,
+)
+from imbalance_doctor.probabilities import are_probabilities, as_logits, unlike_training
 from imbalance_doctor.recorder import Handle, Watcher
 from imbalance_doctor.records import (
     Array,
@@ -56,8 +66,9 @@ class Doctor:
             only (see `imbalance_doctor.schedule`). 1 records every step to the end, to look into a fault.
         total_steps: Length of the run, where known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
-            task, one for each class otherwise.
-        class_names: Names of the classes, in order or by class id, for findings and reports.
+            task, one for each class otherwise (a list, an array, a tensor).
+        class_names: Names of the classes, for findings and reports: in order (a list, an array, a Series), or
+            by class id as in a model's ``id2label``, where ids may be text and need not be complete.
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.
         on_finding: ``"warn"`` (an `ImbalanceWarning` for warnings and errors), ``"log"`` (the logger
@@ -88,8 +99,8 @@ class Doctor:
         *,
         every: int = 10,
         total_steps: int | None = None,
-        population_positive_rate: float | Sequence[float] | None = None,
-        class_names: Sequence[str] | Mapping[int, str] | None = None,
+        population_positive_rate: declared.Rates | None = None,
+        class_names: declared.ClassNames | None = None,
         select: str | Sequence[str] | None = None,
         ignore: str | Sequence[str] | None = None,
         on_finding: OnFinding = "warn",
@@ -101,10 +112,6 @@ class Doctor:
         every = _count(every)
         if total_steps is not None and total_steps < 1:
             raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
-        if isinstance(class_names, str):
-            raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
-        if isinstance(class_names, Mapping):  # names by class id, as some frameworks keep them
-            class_names = [class_names[index] for index in sorted(class_names)]
         if tensorboard is True and run_dir is None:
             raise ValueError(
                 "tensorboard=True writes into run_dir, which is None; "
@@ -114,6 +121,9 @@ class Doctor:
             raise ValueError(
                 f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}"
             )
+        rate = None
+        if population_positive_rate is not None:
+            rate = declared.rates(population_positive_rate, "population_positive_rate")
         # Resolved, so that a run that changes its working directory finds its log again.
         self.run_dir = None if run_dir is None else Path(run_dir).resolve()
         self.every = every
@@ -122,8 +132,8 @@ class Doctor:
         info = RunInfo(
             every=every,
             total_steps=total_steps,
-            population_positive_rate=_rates(population_positive_rate),
-            class_names=None if class_names is None else tuple(map(str, class_names)),
+            population_positive_rate=rate,
+            class_names=declared.class_names(class_names),
             target_metric=target_metric,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
@@ -150,6 +160,7 @@ class Doctor:
         self._treatments: list[str] = []  # of this session, in words
         self._closed = False
         self._warned_of_numbers = False
+        self._remarked: set[str] = set()  # kinds of remarks that were made on evaluations
         self._reading = Guard("the metrics given to step", "they are no longer recorded")
 
     # --- watching ---------------------------------------------------------------------------------------
@@ -215,10 +226,17 @@ class Doctor:
         Classes that exclude each other are ranked by their log-odds where the watched losses are those of a
         softmax, and by their logits where one of them trains each column for itself.
 
+        Probabilities in place of logits are told by what a watched loss was given in training: where logits
+        like those cannot all lie between 0 and 1 (and sum to 1, of exclusive classes), one warning says so,
+        and they are evaluated as probabilities. With a watched ``nn.BCELoss`` they are what is expected.
+
         Args:
-            scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``.
+            scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``; -inf is a mask.
+                Rows whose score is nan do not count, with one warning.
             targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label; or ``(N, ...)`` and
-                ``(N, C, ...)``. Those equal to the `ignore_index` of a watched loss (-100) do not count.
+                ``(N, C, ...)``. Those equal to the `ignore_index` of a watched loss (-100) do not count; nor
+                do ids and labels that no class has (255, -1), with one warning, and nan. A label between 0
+                and 1 is positive from 0.5 on.
             step: The step they belong to; the newest by default.
             budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
                 of the first watched loss that has one (its quantile or beta), else 1 %.
@@ -226,14 +244,7 @@ class Doctor:
         if self._closed:
             return
         try:
-            chosen = self._budget() if budget is None else budget
-            values = evaluate(
-                scores,
-                targets,
-                budget=chosen,
-                by_column=self._ranks_columns(),
-                ignore_index=self._ignore_index(),
-            )
+            values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
             warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
@@ -483,6 +494,37 @@ class Doctor:
             self._announce(told)
         return opened
 
+    def _evaluated(self, scores: Any, targets: Any, budget: float) -> dict[str, Array]:
+        """The metrics of an evaluation, and a remark on what is not as expected in it."""
+        logits, labels = flat(scores, targets)
+        ignored = self._ignore_index()
+        exclusive = logits.shape[1] > 1 == labels.shape[1]
+        counted = (labels != ignored).any(axis=1)
+        if are_probabilities(logits if counted.all() else logits[counted], exclusive):
+            expected = any(isinstance(watcher.module, nn.BCELoss) for watcher in self._watchers)
+            unlike = unlike_training(logits, exclusive, self._journal.checkup.history.windows())
+            if expected or unlike:
+                logits = as_logits(logits, exclusive)
+            if unlike and not expected:
+                self._remark(
+                    "probabilities",
+                    "the scores given to log_eval are evaluated as probabilities: all of them are as "
+                    f"probabilities are, and {100 * unlike:.0f} % of the logits in training are not. Give "
+                    "log_eval logits, which are what the model has before its sigmoid or softmax",
+                )
+        data = sheet_of(logits, labels, by_column=self._ranks_columns(), ignore_index=ignored)
+        for kind, text in data.left_out.items():
+            self._remark(kind, f"in log_eval, {text}; they do not count", aloud=kind != UNLABELLED)
+        return measured(data, budget)
+
+    def _remark(self, kind: str, text: str, *, aloud: bool = True) -> None:
+        """Note something about evaluations, once for its kind: the next ones are alike."""
+        if kind not in self._remarked:
+            self._remarked.add(kind)
+            self._journal.note(text)
+            if aloud:
+                warn(f"imbalance-doctor: {text}.")
+
     def _ranks_columns(self) -> bool:
         """Whether a class's logits are comparable between rows: not if a softmax alone has trained them.
 
@@ -522,15 +564,6 @@ def _count(every: int) -> int:
     if steps < 1:
         raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
     return steps
-
-
-def _rates(rate: float | Sequence[float] | None) -> float | tuple[float, ...] | None:
-    if rate is None:
-        return None
-    rates = tuple(map(float, rate)) if isinstance(rate, Sequence) else (float(rate),)
-    if not all(0 < value < 1 for value in rates):
-        raise ValueError(f"expected population_positive_rate between 0 and 1; got {rate}")
-    return rates if isinstance(rate, Sequence) else rates[0]
 
 
 def _numbers(metrics: Mapping[str, Any], optimizer: torch.optim.Optimizer | None) -> dict[str, float]:

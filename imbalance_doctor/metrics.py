@@ -1,13 +1,14 @@
 """Validation metrics per class, from scores and targets: what the rules compare the training loss with.
 
-One sort per class, exact under ties, the definitions of scikit-learn (the tests compare with it).
-They are here, and not taken from a library, because the monitor needs them on machines that have only
-its core dependencies.
+One sort per class, exact under ties, the definitions of scikit-learn (the tests compare with it); no metric
+depends on the order of the rows. They are here, and not taken from a library, because the monitor needs them
+on machines that have only its core dependencies.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ METRICS: dict[str, str] = {
     "auroc": "Area under the ROC curve.",
     "recall_at_budget": "Share of positives among the top-scored rows, as many as the budget allows.",
     "partial_auc": "Mean recall over false positive rates from 0 to the budget.",
-    "calibration_error": "Expected calibration error over 15 bins of equal count.",
+    "calibration_error": "Expected calibration error over 15 bins of equal count; ties share a bin.",
     "mean_probability": "Mean predicted probability of the class; with `positive_rate` it shows the bias.",
     "recall_at_default": "Recall of the default decision (p ≥ 0.5, or argmax).",
     "precision_at_default": "Precision of the default decision; nan where nothing is predicted positive.",
@@ -47,6 +48,10 @@ IGNORED = -100
 BLOCK = 1_000_000
 
 
+#: What a sheet leaves out, by kind: targets that no class has, targets that are nan, scores that are nan.
+STRANGE, UNLABELLED, UNSCORED = "strange", "unlabelled", "unscored"
+
+
 @dataclass(frozen=True)
 class Column:
     """One class of the evaluation data, ``[N]`` each."""
@@ -64,6 +69,8 @@ class Exclusive:
     Attributes:
         log_total: logsumexp of the logits.
         log_rivals: The same without the largest of them.
+        size: How large the logits are that these sums are made of: times `eps`, their error.
+        eps: Relative error of a logit, as it was given.
         decision: argmax of the logits.
         by_column: Whether a class ranks the rows by its logit, as a loss that compares the rows of a column
             has trained it to, and not by its probability.
@@ -71,18 +78,27 @@ class Exclusive:
 
     log_total: NDArray[np.float64]
     log_rivals: NDArray[np.float64]
+    size: NDArray[np.float64]
+    eps: float
     decision: NDArray[np.int64]
     by_column: bool
 
-    def log_odds(self, logits: NDArray[np.float64], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Those of a class against all others: in the order of its probability, without its ties at 1.
+    def log_odds(
+        self, logits: NDArray[np.float64], chosen: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Those of a class against all others, and how far two that are tied can lie apart.
 
-        A logit alone is not comparable between rows: a softmax is blind to what is added to all of a row.
+        They are in the order of the class's probability, without its ties at 1. A logit alone is not
+        comparable between rows: a softmax is blind to what is added to all of a row.
         """
         with np.errstate(invalid="ignore"):
             log_p = np.where(chosen, -np.inf, logits - self.log_total)  # at most log 1/2 where not chosen
-            odds: NDArray[np.float64] = log_p - np.log1p(-np.exp(np.minimum(log_p, -np.log(2.0))))
-            return np.where(chosen, logits - self.log_rivals, odds)
+            odds = log_p - np.log1p(-np.exp(np.minimum(log_p, -np.log(2.0))))
+            odds = np.where(chosen, logits - self.log_rivals, odds)
+            # The logits' own rounding, and that of the arithmetic here. Two rows may err in opposite
+            # directions, and logits that are logarithms of probabilities have been rounded twice.
+            error = self.eps * (np.abs(logits) + self.size) + np.finfo(np.float64).eps * (1.0 + np.abs(odds))
+        return odds, 4.0 * np.where(np.isfinite(error), error, 0.0)
 
 
 @dataclass(frozen=True)
@@ -91,15 +107,17 @@ class Sheet:
 
     Attributes:
         logits: ``[N, C]``.
-        labels: ``[N, C]`` of 0/1; or, of exclusive classes, the ids ``[N, 1]``.
+        labels: ``[N, C]``, from 0 to 1 where they count; or, of exclusive classes, the ids ``[N, 1]``.
         exclusive: What there is of exclusive classes; None under a sigmoid.
         ignored: A label that does not count, where one column has it and another may not.
+        left_out: What else does not count, in words, by kind: `STRANGE`, `UNLABELLED`, `UNSCORED`.
     """
 
     logits: NDArray[Any]
     labels: NDArray[Any]
     exclusive: Exclusive | None = None
-    ignored: int | None = None
+    ignored: int = IGNORED
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> int:
@@ -110,21 +128,56 @@ class Sheet:
         """What there is of one class."""
         logits = self.logits[:, c].astype(np.float64)
         if self.exclusive is None:
-            logits[np.isposinf(logits)] = np.nan  # an overflow; -inf is a mask
             labels = self.labels[:, c]
-            if self.ignored is not None:
-                counted = labels != self.ignored
+            counted = _counted(labels, self.ignored) & _scored(logits)
+            if not counted.all():
                 logits, labels = logits[counted], labels[counted]
-            return Column(logits, labels.astype(bool), _sigmoid(logits), logits >= 0)
-        chosen = self.exclusive.decision == c
-        scores = logits if self.exclusive.by_column else self.exclusive.log_odds(logits, chosen)
-        with np.errstate(invalid="ignore"):
-            probability = np.exp(logits - self.exclusive.log_total)
-        return Column(scores, self.labels[:, 0] == c, probability, chosen)
+            return Column(logits, labels >= 0.5, _sigmoid(logits), logits >= 0)
+        chosen, positive = self.exclusive.decision == c, self.labels[:, 0] == c
+        odds, tolerance = self.exclusive.log_odds(logits, chosen)
+        order = np.lexsort((tolerance, odds))  # the same for every order of the rows
+        odds = _tied(odds[order], tolerance[order])
+        scores = logits[order] if self.exclusive.by_column else odds
+        return Column(scores, positive[order], _sigmoid(odds), chosen[order])
+
+
+def _tied(values: NDArray[np.float64], tolerance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values in order; those that differ by rounding alone are made equal, the smallest of them.
+
+    Neighbours within the tolerance of each other are tied. Where many values lie close, such neighbours form
+    chains that are wider than any tie: these are cut every two tolerances.
+    """
+    places = np.arange(len(values))
+    new = np.ones(len(values), np.bool_)
+    with np.errstate(invalid="ignore", divide="ignore"):  # infinities are equal as they are
+        new[1:] = ~(np.diff(values) <= np.maximum(tolerance[1:], tolerance[:-1]))
+        starts = np.flatnonzero(new)
+        chain = np.cumsum(new) - 1
+        widest = np.maximum.reduceat(tolerance, starts) if len(values) else tolerance
+        piece = np.floor((values - values[starts][chain]) / (2.0 * widest[chain]))
+    new[1:] |= np.diff(np.nan_to_num(piece)) != 0
+    tied: NDArray[np.float64] = values[np.maximum.accumulate(np.where(new, places, 0))]
+    return tied
+
+
+def _counted(labels: NDArray[Any], ignored: int) -> NDArray[np.bool_]:
+    """Labels that count: those between 0 and 1, and not nan."""
+    counted: NDArray[np.bool_] = (labels >= 0) & (labels <= 1) & (labels != ignored)
+    return counted
+
+
+def _scored(logits: NDArray[Any]) -> NDArray[np.bool_]:
+    """Logits that are scores: not nan, and no overflow; -inf is a mask."""
+    scored: NDArray[np.bool_] = logits < np.inf
+    return scored
 
 
 def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: int = IGNORED) -> Sheet:
     """Bring logits and targets of any of the three tasks into one form.
+
+    Rows and entries without a score (nan, an overflow) do not count, nor do targets that are no class's:
+    labels below 0 or above 1 and class ids that the logits have no column for, such as 255 for "void" and -1
+    for "unlabelled". A label between 0 and 1 is positive from 0.5 on, as it is in training.
 
     Args:
         scores: Logits: ``[N]`` or ``[N, 1]`` for binary, ``[N, C]``, ``(N, C, ...)`` or ``(N, ..., C)``
@@ -135,39 +188,82 @@ def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: i
         ignore_index: Targets with this value do not count.
 
     Raises:
-        ValueError: The shapes do not fit, or there is no row.
+        ValueError: The shapes do not fit, or no target counts.
     """
-    logits, labels = flat(scores, targets)
+    return sheet_of(*flat(scores, targets), by_column=by_column, ignore_index=ignore_index)
+
+
+def sheet_of(logits: NDArray[Any], labels: NDArray[Any], *, by_column: bool, ignore_index: int) -> Sheet:
+    """The sheet of what `flat` returns; arguments as in `sheet`."""
     classes = logits.shape[1]
-    counted = labels != ignore_index
-    if not counted.any():
-        rows = f"{len(labels)} rows, all with the target {ignore_index}" if len(labels) else "none"
-        raise ValueError(f"expected at least one row that counts; got {rows}")
     if classes == 1 or labels.shape[1] == classes:
-        if not np.isin(labels[counted], (0, 1)).all():
-            raise ValueError("expected targets of 0 and 1 for one logit a label; got other values")
-        return Sheet(logits, labels, ignored=None if counted.all() else ignore_index)
+        counted = _counted(labels, ignore_index)
+        left_out = _left_out(labels, counted, ignore_index, "other than 0 and 1")
+        unscored = int((counted & ~_scored(logits)).sum())
+        return Sheet(logits, labels, None, ignore_index, left_out | _unscored(unscored, "scores"))
+    with np.errstate(invalid="ignore"):  # nan is no class
+        ids = labels[:, 0].astype(np.int64)
+    counted = (ids == labels[:, 0]) & (ids >= 0) & (ids < classes) & (ids != ignore_index)
+    left_out = _left_out(labels[:, 0], counted, ignore_index, f"outside 0 to {classes - 1}")
     if not counted.all():
-        logits, labels = logits[counted[:, 0]], labels[counted[:, 0]]
-    ids = labels[:, 0].astype(np.int64)
-    if ((ids != labels[:, 0]) | (ids < 0) | (ids >= classes)).any():
-        raise ValueError(f"expected class ids from 0 to {classes - 1}; got {labels.min()} to {labels.max()}")
+        logits, ids = logits[counted], ids[counted]
     blocks = np.array_split(logits, max(1, logits.size // BLOCK))
-    total, rivals = (np.concatenate(part) for part in zip(*map(_log_sums, blocks), strict=True))
-    return Sheet(logits, ids[:, None], Exclusive(total, rivals, logits.argmax(axis=1), by_column))
+    total, rivals, size = (np.concatenate(part) for part in zip(*map(_log_sums, blocks), strict=True))
+    scored = np.isfinite(total)
+    if not scored.all():
+        logits, ids, total, rivals, size = (each[scored] for each in (logits, ids, total, rivals, size))
+        left_out |= _unscored(int((~scored).sum()), "rows of scores")
+    # What half the precision holds are floats of 32 bits here, exactly.
+    eps = float(np.finfo(np.float64 if logits.dtype.itemsize > 4 else np.float32).eps)
+    exclusive = Exclusive(total, rivals, size, eps, logits.argmax(axis=1), by_column)
+    return Sheet(logits, ids[:, None], exclusive, ignore_index, left_out)
 
 
-def _log_sums(logits: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Logsumexp of each row, and that without its largest logit."""
+def _left_out(labels: NDArray[Any], counted: NDArray[np.bool_], ignored: int, which: str) -> dict[str, str]:
+    """What is left out besides the ignored target, in words, by kind.
+
+    Raises:
+        ValueError: Nothing counts.
+    """
+    if not counted.any():
+        rows = f"{len(labels)} rows, all with the target {_some(labels)}" if len(labels) else "none"
+        raise ValueError(f"expected at least one row that counts; got {rows}")
+    others = labels[~counted & (labels != ignored)]
+    strange = others[others == others]
+    found = {}
+    if len(strange):
+        found[STRANGE] = f"{len(strange):,} of {labels.size:,} targets are {which} ({_some(strange)})"
+    if len(strange) < len(others):
+        found[UNLABELLED] = f"{len(others) - len(strange):,} of {labels.size:,} targets are nan"
+    return found
+
+
+def _some(values: NDArray[Any]) -> str:
+    """The first three different values, in words."""
+    found = np.unique(values)
+    return ", ".join([*(f"{value:g}" for value in found[:3]), *["..."] * (len(found) > 3)])
+
+
+def _unscored(count: int, what: str) -> dict[str, str]:
+    return {UNSCORED: f"{count:,} {what} are not finite"} if count else {}
+
+
+def _log_sums(logits: NDArray[Any]) -> tuple[NDArray[np.float64], ...]:
+    """Logsumexp of each row, that without its largest logit, and how large the logits are that both sum."""
     others = logits.astype(np.float64)
     rows, best = np.arange(len(others)), others.argmax(axis=1)
     highest = others[rows, best]
     others[rows, best] = -np.inf
     with np.errstate(invalid="ignore", divide="ignore"):
         second = others.max(axis=1)
-        rivals = second + np.log(np.exp(others - second[:, None]).sum(axis=1))
-        rivals[np.isneginf(second)] = -np.inf  # all but one class are masked
-        return np.logaddexp(highest, rivals), rivals
+        share = np.exp(others - second[:, None])
+        sums = share.sum(axis=1)
+        rivals = second + np.log(sums)
+        masked = np.isneginf(second)  # all but one class
+        rivals[masked] = -np.inf
+        np.copyto(others, 0.0, where=np.isneginf(others))
+        size = (share * np.abs(others)).sum(axis=1) / sums
+        return np.logaddexp(highest, rivals), rivals, np.abs(highest) + np.where(masked, 0.0, size)
 
 
 def flat(scores: Any, targets: Any) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -216,11 +312,19 @@ def evaluate(
         ignore_index: Targets with this value do not count.
 
     Raises:
-        ValueError: The shapes do not fit, or `budget` is out of range.
+        ValueError: The shapes do not fit, no target counts, or `budget` is out of range.
+    """
+    return measured(sheet(scores, targets, by_column=by_column, ignore_index=ignore_index), budget)
+
+
+def measured(data: Sheet, budget: float) -> dict[str, Array]:
+    """All of `METRICS` of a sheet, as `evaluate` returns them.
+
+    Raises:
+        ValueError: `budget` is out of range.
     """
     if not 0 < budget <= 1:
         raise ValueError(f"expected a budget in (0, 1], got {budget}")
-    data = sheet(scores, targets, by_column=by_column, ignore_index=ignore_index)
     columns = [_one_class(data.column(c), budget) for c in range(data.classes)]
     return {name: as_array([column[name] for column in columns]) for name in METRICS}
 
@@ -230,7 +334,7 @@ def _one_class(data: Column, budget: float) -> dict[str, float]:
     rows, positives = len(scores), int(positive.sum())
     hits = int((predicted & positive).sum())
     result = dict.fromkeys(METRICS, np.nan)
-    if not rows:  # a label that nobody has given
+    if not rows:  # a label that nobody has given, or a model that has no score for anybody
         return result | {"positives": 0.0, "rows": 0.0}
     result.update(
         positive_rate=positives / rows,
@@ -240,8 +344,6 @@ def _one_class(data: Column, budget: float) -> dict[str, float]:
         precision_at_default=hits / predicted.sum() if predicted.any() else np.nan,
         recall_at_default=hits / positives if positives else np.nan,
     )
-    if np.isnan(scores).any():
-        return result
     scores = _without_infinities(scores)
     result.update(
         calibration_error=_calibration_error(probability, positive),
@@ -289,12 +391,14 @@ def _area_up_to(x: NDArray[Any], y: NDArray[Any], limit: float) -> float:
 
 
 def _calibration_error(probability: NDArray[Any], positive: NDArray[np.bool_]) -> float:
+    """Over bins of equal count; tied rows are in one bin, that of the first of them."""
     order = np.argsort(probability, kind="stable")
-    gaps = [
-        len(part) * abs(probability[part].mean() - positive[part].mean())
-        for part in np.array_split(order, min(CALIBRATION_BINS, len(order)))
-    ]
-    return float(sum(gaps) / len(order))
+    probability, rows = probability[order], len(order)
+    starts = np.flatnonzero(np.append(True, np.diff(probability) != 0))
+    ends = np.cumsum([len(part) for part in np.array_split(order, min(CALIBRATION_BINS, rows))])
+    edges = np.append(starts, rows)[np.append(0, np.searchsorted(starts, ends))]
+    excess = np.append(0.0, np.cumsum(probability - positive[order]))
+    return float(np.abs(np.diff(excess[edges])).sum() / rows)
 
 
 def as_numpy(values: Any) -> NDArray[Any]:

@@ -39,7 +39,8 @@ class RunInfo:
     every: int = 10
     total_steps: int | None = None
     population_positive_rate: float | tuple[float, ...] | None = None
-    class_names: tuple[str, ...] | None = None
+    #: In the order of the class ids; None for an id without a name.
+    class_names: tuple[str | None, ...] | None = None
     #: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`, where declared.
     target_metric: str | None = None
     rank: int = 0
@@ -51,12 +52,15 @@ class RunInfo:
     rules: Mapping[str, Any] = field(default_factory=dict)
 
     def class_name(self, index: int | None, classes: int) -> str | None:
-        """The user's name for a class, or None. A single column is the positive class of two."""
+        """The user's name for a class, or None. A single column is the positive class of two.
+
+        Of more than two names, nothing tells which one a single column has.
+        """
         names = self.class_names
-        if index is None or names is None:
+        if index is None or names is None or (classes == 1 and len(names) > 2):
             return None
-        if classes == 1 and len(names) == 2:
-            return names[1]
+        if classes == 1:
+            return names[-1]
         return names[index] if index < len(names) else None
 
     def positive_rate(self, index: int) -> float | None:

@@ -35,6 +35,10 @@ _EASY_LOGIT = math.log(EASY_ABOVE / (1 - EASY_ABOVE))
 _LOWER, _UPPER, _FIRST, _LAST = (QUANTILE_LEVELS.index(level) for level in (0.25, 0.75, *HISTOGRAM_SPAN))
 _STEPS = np.linspace(0, 1, HISTOGRAM_BINS + 1)
 
+#: Log-odds are multiples of this, about 1e-12: those of rows with the same probability, computed in float64,
+#: differ by some 1e-15, and are to tie. Float32, to which they are rounded then, is coarser but for around 0.
+TIED = 2.0**-40
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -169,15 +173,17 @@ def _loss_shares(of_pos: Numbers, total: Numbers, per_class: Numbers, rows: int)
 def _one_vs_rest(z: Floats) -> Floats:
     """Log-odds of each class against all others, as `losses.statistics.one_vs_rest`."""
     rows, best = np.arange(len(z)), z.argmax(1)
+    others = z.astype(np.float64)
+    dtype, z = z.dtype, others.copy()
     top = z[rows, best]
-    others = z.copy()
     others[rows, best] = -np.inf
     second = others.max(1)
     rivals = second + np.log(np.exp(others - second[:, None]).sum(1))
     log_p = z - np.logaddexp(top, rivals)[:, None]
     odds: Floats = log_p - np.log1p(-np.minimum(np.exp(log_p), 0.5))
     odds[rows, best] = top - rivals
-    return odds
+    tied: Floats = (np.rint(odds / TIED) * TIED).astype(dtype)
+    return tied
 
 
 @_quietly

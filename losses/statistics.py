@@ -110,14 +110,19 @@ def _live_counts(pool: Pool, masks: Tensor) -> Tensor:
 
 
 def one_vs_rest(z: Tensor) -> Tensor:
-    """Log-odds of each class against all others, `[N, C]`: z_c − logsumexp_{k≠c} z_k, for C ≥ 2."""
+    """Log-odds of each class against all others, `[N, C]`: z_c − logsumexp_{k≠c} z_k, for C ≥ 2.
+
+    Rows of the same probability are tied: see `host_statistics.TIED`.
+    """
+    dtype, z = z.dtype, z.double()
     log_p = F.log_softmax(z, dim=1)
     # For p ≤ 1/2, log(p / (1 − p)) from log p is accurate. Only the largest class can exceed that: its
     # rivals are summed without it.
     best = z.argmax(1, keepdim=True)
     rivals = z.scatter(1, best, -torch.inf).logsumexp(1, keepdim=True)
     p = log_p.exp().clamp_max(0.5)
-    return (log_p - torch.log1p(-p)).scatter(1, best, z.gather(1, best) - rivals)
+    odds = (log_p - torch.log1p(-p)).scatter(1, best, z.gather(1, best) - rivals)
+    return ((odds / host_statistics.TIED).round() * host_statistics.TIED).to(dtype)
 
 
 def distribution(

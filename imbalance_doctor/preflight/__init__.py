@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from torch import nn
 
+from imbalance_doctor import declared
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.preflight.numbers import numbers
-from imbalance_doctor.preflight.plan import Rates, plan_of
+from imbalance_doctor.preflight.plan import plan_of
 from imbalance_doctor.preflight.verdict import Judge
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.selection import Selector, choose_rules
@@ -24,11 +25,11 @@ def preflight(
     loss_fn: nn.Module,
     *,
     batch_size: int,
-    positive_rate: Rates,
+    positive_rate: declared.Rates,
     total_steps: int | None = None,
     epochs: int | None = None,
     world_size: int = 1,
-    class_names: Sequence[str] | None = None,
+    class_names: declared.ClassNames | None = None,
     target_metric: str | None = None,
     select: Selector = None,
     ignore: Selector = None,
@@ -46,7 +47,7 @@ def preflight(
         total_steps: Length of the run.
         epochs: The same in epochs, where a schedule is in epochs.
         world_size: Processes that train together.
-        class_names: Names of the classes, for findings.
+        class_names: Names of the classes, for findings: in order, or by class id.
         target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`.
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.

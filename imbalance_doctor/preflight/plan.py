@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from torch import nn
 
+from imbalance_doctor import declared
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, likelihood
 from imbalance_doctor.metrics import METRICS
 from imbalance_doctor.records import LossInfo, RunInfo
 from imbalance_doctor.rules.base import RANKING, SOFTMAX
-
-Rates: TypeAlias = "float | Sequence[float]"
 
 #: Settings of the run and not of a loss.
 OF_THE_RUN = ("batch_size", "total_steps", "epochs", "world_size")
@@ -40,7 +39,7 @@ class Plan:
     total_steps: int | None = None
     epochs: int | None = None
     world_size: int = 1
-    class_names: tuple[str, ...] | None = None
+    class_names: tuple[str | None, ...] | None = None
     target_metric: str | None = None
 
     @property
@@ -92,11 +91,11 @@ def plan_of(
     loss_fn: nn.Module,
     *,
     batch_size: int,
-    positive_rate: Rates,
+    positive_rate: declared.Rates,
     total_steps: int | None,
     epochs: int | None,
     world_size: int,
-    class_names: Sequence[str] | None,
+    class_names: declared.ClassNames | None,
     target_metric: str | None = None,
 ) -> Plan:
     """Check what is known of a run, and put it together.
@@ -115,8 +114,6 @@ def plan_of(
         ("world_size", world_size),
     ):
         _check_count(name, value, optional=name in ("total_steps", "epochs"))
-    if isinstance(class_names, str):
-        raise ValueError(f"expected class_names to be a list of names; got the text {class_names!r}")
     if target_metric is not None and target_metric not in METRICS:
         raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}")
     losses = _losses(loss_fn)
@@ -127,7 +124,7 @@ def plan_of(
         total_steps=total_steps,
         epochs=epochs,
         world_size=world_size,
-        class_names=None if class_names is None else tuple(map(str, class_names)),
+        class_names=declared.class_names(class_names),
         target_metric=target_metric,
     )
 
@@ -140,7 +137,8 @@ def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
                 "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
             )
-        return (LossInfo(kind, kind),)
+        plain = {name: value for name, value in likelihood.config_of(loss_fn).items() if name != "kind"}
+        return (LossInfo(kind, kind, plain),)
     config: dict[str, Any] = dict(loss_fn.config())
     if not isinstance(loss_fn, LossWarmupWrapper):
         return (LossInfo(loss_fn.kind, loss_fn.kind, config),)
@@ -155,12 +153,11 @@ def _inner(name: str, config: Mapping[str, Any]) -> LossInfo:
     return LossInfo(name, str(own.pop("kind")), own)
 
 
-def _rates(given: Rates, losses: tuple[LossInfo, ...]) -> tuple[float, ...]:
+def _rates(given: declared.Rates, losses: tuple[LossInfo, ...]) -> tuple[float, ...]:
     """The share of positives of each class that the losses have."""
-    one = isinstance(given, (int, float))
-    rates = (float(given),) if isinstance(given, (int, float)) else tuple(map(float, given))
-    if not rates or not all(0 < rate < 1 for rate in rates):
-        raise ValueError(f"expected positive_rate between 0 and 1, for each class; got {given}")
+    found = declared.rates(given, "positive_rate")
+    one = isinstance(found, float)
+    rates = (found,) if isinstance(found, float) else found
     # Of classes that exclude each other, one rate stands for two.
     multiclass = any(loss.kind in SOFTMAX for loss in losses)
     classes = next((int(n) for loss in losses if (n := loss.config.get("num_classes"))), None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.measures import Floats
+from imbalance_doctor.rules.measures import RECENT, Bools, Floats, population_rates, recent
 
 #: The setting that weighs positives, in each kind of loss that has one.
 SETTINGS = {
@@ -38,3 +39,56 @@ def positive_weight(window: Window, odds: Floats) -> Floats | None:
         weights = weights / np.maximum(others, 1e-12)
     relative: Floats = np.broadcast_to(weights, odds.shape)
     return relative
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What weights and a sampler make of the rates of the classes, [C] each.
+
+    Attributes:
+        weight: What a positive weighs against a negative; 1 where nothing is set.
+        odds: Positives for each negative in the batches.
+        sampled: Those odds over the odds of the population; nan where it is not known.
+        total: What all positives weigh against all negatives: 1 is balance.
+    """
+
+    weight: Floats
+    odds: Floats
+    sampled: Floats
+    total: Floats
+
+    @property
+    def twice(self) -> Bools:
+        """Whether sampler and weights correct, each by a factor of two at least: less is a rate's error."""
+        both: Bools = (self.weight >= 2.0) & (self.sampled >= 2.0)
+        return both
+
+
+def correction(window: Window) -> Correction:
+    """How the classes of a likelihood loss are corrected; needs `live_pos_count` and `live_neg_count`."""
+    odds = odds_of(window)
+    given = positive_weight(window, odds)
+    weight = np.ones_like(odds) if given is None else given
+    rates = population_rates(window, len(odds))
+    return Correction(weight, odds, odds * (1.0 - rates) / rates, weight * odds)
+
+
+def false_positive_rates(window: Window, evaluations: int = 2) -> Floats:
+    """Share of the negatives that the default decision calls positive, [C]; nan where nothing tells it yet.
+
+    The smallest of the newest evaluations, or else that of the recent records once there are enough of them.
+    """
+    classes = len(odds_of(window))
+    metrics = ("recall_at_default", "precision_at_default", "positives", "rows")
+    series = [window.eval_series(name).last(evaluations).values for name in metrics]
+    if len(series[0]) == evaluations and series[0].shape[1:] == (classes,):
+        recall, precision, positives, rows = series
+        wrong = np.nan_to_num(recall * positives * (1.0 / np.maximum(precision, 1e-9) - 1.0))
+        validated: Floats = (wrong / np.maximum(rows - positives, 1.0)).min(axis=0)
+        return validated
+    if window.records < RECENT or not window.has("predicted_pos_count"):
+        return np.full(classes, np.nan)
+    names = ("predicted_pos_count", "true_pos_count", "live_neg_count")
+    predicted, found, negatives = (recent(window, name).sum(axis=0) for name in names)
+    trained: Floats = (predicted - found) / np.maximum(negatives, 1.0)
+    return trained

@@ -66,6 +66,13 @@ def unrelated(step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return x[torch.randperm(len(x), generator=_generator(step))], y
 
 
+def balanced(step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """As many negatives as positives, as a sampler makes it."""
+    positive, negative = (y == 1).nonzero()[:, 0], (y == 0).nonzero()[:, 0]
+    kept = torch.cat([positive, negative[: max(len(positive), 1)]])
+    return x[kept], y[kept]
+
+
 def extreme_rows(step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """One row in a hundred comes in another unit."""
     extreme = torch.rand(len(x), generator=_generator(step)) < 0.01
@@ -132,7 +139,7 @@ def _in_data(family: str, seed: int) -> Iterator[Planted]:
 
 
 def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
-    from tests.clinic.catalogue import Planted
+    from tests.clinic.catalogue import Planted, bce
 
     focal = ClinicRun(_focal(), family=family, rate=0.01, batch=256, steps=300, seed=seed)
     rare = focal.but(rate=0.003, validation_rows=4000)
@@ -156,6 +163,10 @@ def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
         judged.but(loss=_focal(0.75)),
         judged.but(loss=lambda columns: nn.BCEWithLogitsLoss()),
     )
+    weighted = judged.but(loss=bce(19.0), declare_rate=True)
+    yield Planted("IMB015", "pos-weight-in-thousands", weighted.but(loss=bce(1e4)), weighted)
+    sampled = judged.but(loss=bce(), tamper=balanced, batch=1024, declare_rate=True)
+    yield Planted("IMB012", "sampler-and-pos-weight", sampled.but(loss=bce(19.0)), sampled)
     aimed = focal.but(target_metric="average_precision")
     yield Planted("IMB105", "for-average-precision", aimed, aimed.but(loss=_smooth_ap()))
     yield Planted("IMB106", "alpha-at-the-rate", focal.but(loss=_focal(0.01)), focal, also=("IMB009",))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score
 
-from imbalance_doctor.metrics import METRICS, evaluate
+from imbalance_doctor.metrics import METRICS, evaluate, sheet
 
 
 @st.composite
@@ -118,10 +118,9 @@ def test_a_class_without_positives_or_negatives_has_no_ranking_metric(labels):
     assert got["positives"][0] == labels.sum()
 
 
-def test_half_precision_and_nan_scores_are_taken_as_they_come():
+def test_half_precision_is_taken_as_it_comes():
     labels = torch.tensor([0, 1, 0, 1])
     assert evaluate(torch.tensor([0.1, 0.9, 0.2, 0.8], dtype=torch.bfloat16), labels)["auroc"][0] == 1
-    assert np.isnan(evaluate(torch.tensor([0.1, float("nan"), 0.2, 0.8]), labels)["auroc"][0])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +128,8 @@ def test_half_precision_and_nan_scores_are_taken_as_they_come():
     [
         (np.zeros((4, 3)), np.zeros((4, 2)), 0.1, r"got scores \[4, 3\] and targets \[4, 2\]"),
         (np.zeros(0), np.zeros(0), 0.1, "at least one row that counts; got none"),
-        (np.zeros(3), np.array([0, 1, 2]), 0.1, "targets of 0 and 1"),
-        (np.zeros((3, 3)), np.array([0, 1, 3]), 0.1, "class ids from 0 to 2; got 0 to 3"),
+        (np.zeros(3), np.array([255, -1, np.nan]), 0.1, "got 3 rows, all with the target -1, 255, nan"),
+        (np.zeros((3, 3)), np.array([3, 4, 3]), 0.1, "got 3 rows, all with the target 3, 4"),
         (np.zeros((2, 2, 3)), np.zeros(2), 0.1, r"expected targets \[2, 3\] or of the scores' shape"),
         (np.zeros((2, 3)), np.full(2, -100), 0.1, "got 2 rows, all with the target -100"),
         (np.zeros(3), np.array([0, 1, 0]), 0.0, r"a budget in \(0, 1\], got 0.0"),
@@ -158,9 +157,163 @@ def test_a_class_that_is_masked_is_one_with_a_very_low_logit(masked, by_column):
         np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
 
 
-def test_an_overflow_is_no_score():
-    scores = np.array([0.0, np.inf, 1.0, -1.0])
-    assert np.isnan(evaluate(scores, np.array([0, 1, 1, 0]))["average_precision"]).all()
+# --- what does not count ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("label", [255, -1, np.nan, 1.5])
+def test_a_label_that_is_neither_0_nor_1_does_not_count_in_its_column(label, columns):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(400, columns)), (rng.random((400, columns)) < 0.3).astype(float)
+    void = rng.random((400, columns)) < 0.2
+    got = evaluate(logits, np.where(void, label, labels))
+    for c in range(columns):
+        kept = ~void[:, c]
+        expected = evaluate(logits[kept, c], labels[kept, c])
+        for name in METRICS:
+            np.testing.assert_array_equal(got[name][c], expected[name][0], err_msg=name)
+
+
+@pytest.mark.parametrize("label", [3, -1, 255, np.nan, 0.5])
+def test_an_id_that_is_no_classs_does_not_count(label):
+    rng = np.random.default_rng(0)
+    logits, ids, void = rng.normal(size=(400, 3)), rng.integers(0, 3, 400), rng.random(400) < 0.2
+    got, expected = evaluate(logits, np.where(void, label, ids)), evaluate(logits[~void], ids[~void])
+    for name in METRICS:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_row_without_a_score_does_not_count(score, columns):
+    rng = np.random.default_rng(0)
+    logits, ids = rng.normal(size=(400, columns)), rng.integers(0, max(columns, 2), 400)
+    broken = rng.random(400) < 0.1
+    hurt = logits.copy()
+    hurt[broken, -1] = score
+    got, expected = evaluate(hurt, ids), evaluate(logits[~broken], ids[~broken])
+    for name in METRICS:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+    nothing = evaluate(np.full_like(logits, score), ids)
+    assert not nothing["rows"].any()
+    assert np.isnan(nothing["auroc"]).all()
+
+
+def test_a_soft_label_is_positive_from_a_half_on():
+    logits, soft = np.linspace(-1, 1, 6), np.array([0.0, 0.1, 0.5, 0.49, 0.9, 1.0])
+    got, expected = evaluate(logits, soft), evaluate(logits, soft >= 0.5)
+    for name in METRICS:
+        np.testing.assert_array_equal(got[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "said"),
+    [
+        (
+            np.zeros(4),
+            np.array([0, 1, 255, -1]),
+            {"strange": "2 of 4 targets are other than 0 and 1 (-1, 255)"},
+        ),
+        (np.zeros(3), np.array([0, 1, np.nan]), {"unlabelled": "1 of 3 targets are nan"}),
+        (np.zeros((3, 2)), np.array([0, 1, 2]), {"strange": "1 of 3 targets are outside 0 to 1 (2)"}),
+        (np.array([0, np.nan, 1]), np.array([0, 1, 1]), {"unscored": "1 scores are not finite"}),
+        (np.array([[0, 1], [np.nan, 1]]), np.array([0, 1]), {"unscored": "1 rows of scores are not finite"}),
+        (np.zeros(3), np.array([0, 1, -100]), {}),
+        (np.array([0, -np.inf, 1]), np.array([0, 0, 1]), {}),
+    ],
+)
+def test_what_does_not_count_is_said(scores, targets, said):
+    assert sheet(scores, targets).left_out == said
+
+
+# --- ties ---------------------------------------------------------------------------------------------
+
+
+@st.composite
+def tied_problems(draw):
+    """Scores with few distinct values and labels, of each of the three tasks, in each precision."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    rows, columns = draw(st.integers(2, 120)), draw(st.sampled_from([1, 2, 4]))
+    scores = rng.integers(-3, 4, (rows, columns)) * draw(st.sampled_from([0.1, 0.5, 20.0]))
+    scores[rng.random((rows, columns)) < draw(st.sampled_from([0.0, 0.1]))] = -np.inf
+    multi_label = draw(st.booleans())
+    shape, classes = ((rows, columns), 2) if multi_label else (rows, max(columns, 2))
+    dtype = draw(st.sampled_from([np.float64, np.float32, np.float16]))
+    return scores.astype(dtype), rng.integers(0, classes, shape), rng.permutation(rows)
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(tied_problems(), st.booleans(), st.sampled_from([0.01, 0.1, 0.37]))
+def test_no_metric_depends_on_the_order_of_the_rows(problem, by_column, budget):
+    scores, labels, order = problem
+    given_, other = (
+        evaluate(scores[rows], labels[rows], by_column=by_column, budget=budget)
+        for rows in (slice(None), order)
+    )
+    for name in METRICS:
+        np.testing.assert_allclose(other[name], given_[name], rtol=1e-6, atol=1e-12, err_msg=name)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(2, 5),
+    st.sampled_from([np.float64, np.float32]),
+    st.sampled_from(["a step of a half", "logarithms of probabilities", "shifted rows"]),
+)
+def test_rows_of_the_same_probability_are_tied(seed, classes, dtype, sort):
+    rng = np.random.default_rng(seed)
+    rows, ids = 80, rng.permutation(np.arange(80) % classes)
+    tenths = rng.multinomial(10, np.ones(classes) / classes, rows)  # probabilities of whole tenths
+    if sort == "a step of a half":
+        logits = rng.integers(0, 4, (rows, classes)) * 0.5
+        probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    else:
+        probability = tenths / 10
+        with np.errstate(divide="ignore"):
+            logits = np.log(probability.astype(dtype))
+    if sort == "shifted rows":
+        logits = logits + 20.0 * rng.normal(size=(rows, 1))
+    got, exact = evaluate(logits.astype(dtype), ids), np.round(probability, 10)
+    for c in range(classes):
+        assert got["auroc"][c] == pytest.approx(roc_auc_score(ids == c, exact[:, c]), abs=1e-6)
+        precision = average_precision_score(ids == c, exact[:, c])
+        assert got["average_precision"][c] == pytest.approx(precision, abs=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "finest"), [(np.float64, 1e-12), (np.float32, 1e-3)])
+def test_probabilities_that_round_to_1_keep_their_order(dtype, finest):
+    top = (60.0 + finest * np.arange(200)).astype(dtype)
+    logits = np.stack([top, np.zeros(200, dtype)], axis=1)
+    ids = (np.arange(200) < 100).astype(int)  # the class's rows are the most certain of it
+    assert evaluate(logits, ids)["auroc"].tolist() == [1.0, 1.0]
+
+
+def test_many_close_scores_do_not_become_one_tie():
+    # 200,000 rows within one unit lie closer than the rounding of 32 bits at 100.
+    rng = np.random.default_rng(0)
+    margin, shift = rng.random(200_000), 100.0 * rng.random(200_000)
+    ids = (rng.random(200_000) < margin).astype(int)
+    logits = np.stack([shift, shift + margin], axis=1).astype(np.float32)
+    assert evaluate(logits, ids)["auroc"][1] == pytest.approx(roc_auc_score(ids, margin), abs=1e-4)
+
+
+def test_tied_rows_share_a_bin_of_the_calibration_error():
+    rng = np.random.default_rng(1)
+    p = rng.choice([0.01, 0.1, 0.5], 6000, p=[0.8, 0.15, 0.05])
+    labels = (rng.random(6000) < p).astype(int)
+    exact = sum((p == v).mean() * abs(v - labels[p == v].mean()) for v in np.unique(p))
+    assert evaluate(np.log(p / (1 - p)), np.sort(labels))["rows"] == 6000
+    assert evaluate(np.log(p / (1 - p)), labels)["calibration_error"][0] == pytest.approx(exact, rel=1e-5)
+
+
+def test_the_calibration_error_of_distinct_scores_is_that_of_bins_of_equal_count():
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(size=1003), rng.integers(0, 2, 1003)
+    order, p = np.argsort(logits), 1 / (1 + np.exp(-logits))
+    gaps = [len(part) * abs(p[part].mean() - labels[part].mean()) for part in np.array_split(order, 15)]
+    expected = sum(gaps) / 1003
+    assert evaluate(logits, labels)["calibration_error"][0] == pytest.approx(expected, rel=1e-6)
 
 
 def test_classes_of_a_sequence_may_come_last():

@@ -136,6 +136,10 @@ FAULTS += [
 ]
 #: Faults whose remedy no setting carries.
 PLAIN = [
+    ("IMB015", SigmoidFocalLoss, {"alpha": 0.999}, {"positive_rate": 0.05}),
+    ("IMB015", nn.BCEWithLogitsLoss, {"pos_weight": torch.tensor([1e4])}, {"positive_rate": 0.05}),
+    ("IMB015", nn.CrossEntropyLoss, {"weight": torch.tensor([1.0, 1e4])}, {"positive_rate": 0.05}),
+    ("IMB106", nn.BCEWithLogitsLoss, {"pos_weight": torch.tensor(0.005)}, {"positive_rate": 0.005}),
     ("IMB103", SoftmaxFocalLoss, {"alpha": [1, 1, 100]}, {"positive_rate": (0.9, 0.0999, 0.0001)}),
     ("IMB105", SoftmaxFocalLoss, {}, {"positive_rate": 0.3, "target_metric": "average_precision"}),
     ("IMB205", SmoothAPLoss, {"num_classes": 1}, {"positive_rate": 0.4}),
