@@ -106,8 +106,9 @@ class NegativesDrownPositives(Rule):
             return []
         live = window.series("live_pos_count").values.sum(axis=0)
         share = weight * np.sqrt(odds)
-        # A class that weighs as much as the others is no fault of the weights.
-        drowned = (share < self.little) & (live >= self.positives) & (weight < 1.0)
+        # A class that weighs as much as the others is no fault of the weights, and one that has most of the
+        # rows is not drowned by those of others: they weigh too much (IMB015).
+        drowned = (share < self.little) & (live >= self.positives) & (weight < 1.0) & (odds < 1.0)
         if not drowned.any():
             return []
         return self._findings(window.kind, weight, odds, share, classes_of(drowned))

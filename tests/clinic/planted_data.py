@@ -165,6 +165,8 @@ def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
     )
     weighted = judged.but(loss=bce(19.0), declare_rate=True)
     yield Planted("IMB015", "pos-weight-in-thousands", weighted.but(loss=bce(1e4)), weighted)
+    both_sides = weighted.but(loss=lambda columns: nn.BCEWithLogitsLoss(weight=torch.tensor([19.0])))
+    yield Planted("IMB019", "weight-for-pos-weight", both_sides, weighted)
     sampled = judged.but(loss=bce(), tamper=balanced, batch=1024, declare_rate=True)
     yield Planted("IMB012", "sampler-and-pos-weight", sampled.but(loss=bce(19.0)), sampled)
     aimed = focal.but(target_metric="average_precision")

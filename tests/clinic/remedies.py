@@ -213,6 +213,7 @@ BY_HAND: dict[str, tuple[tuple[str, Change], ...]] = {
         ("Smooth-AP", _main_loss_alone),
     ),
     "IMB015": (("the printed weight", lambda run, f: run.but(loss=bce(f.evidence["pos_weight"]))),),
+    "IMB019": (("the printed `pos_weight`", lambda run, f: run.but(loss=bce(f.evidence["pos_weight"]))),),
     "IMB101": (("the printed batch", lambda run, f: run.but(batch=int(f.evidence["wanted_batch"]))),),
     "IMB105": (("Smooth-AP", _main_loss_alone),),
     "IMB106": (("the printed alpha", _alpha),),

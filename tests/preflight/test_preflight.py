@@ -136,6 +136,7 @@ FAULTS += [
 ]
 #: Faults whose remedy no setting carries.
 PLAIN = [
+    ("IMB019", nn.BCEWithLogitsLoss, {"weight": torch.tensor(19.0)}, {"positive_rate": 0.05}),
     ("IMB015", SigmoidFocalLoss, {"alpha": 0.999}, {"positive_rate": 0.05}),
     ("IMB015", nn.BCEWithLogitsLoss, {"pos_weight": torch.tensor([1e4])}, {"positive_rate": 0.05}),
     ("IMB015", nn.CrossEntropyLoss, {"weight": torch.tensor([1.0, 1e4])}, {"positive_rate": 0.05}),

@@ -26,6 +26,8 @@ CASES = [
     Case("plain BCE", "healthy", "bce", batches(2.56), None),
     Case("cross-entropy weighed by frequency", "sick", "cross_entropy", batches([253, 3]), "warning",
          {"weight": [0.99, 0.01]}, classes=(1,)),
+    Case("a majority beside a class that weighs too much", "borderline", "cross_entropy", batches([243, 13]),
+         None, {"weight": [1.0, 1e4]}),
     Case("cross-entropy weighed by its inverse", "healthy", "cross_entropy", batches([253, 3]), None,
          {"weight": [0.5, 42.0]}),
     Case("balanced weights", "healthy", "sigmoid_focal", batches(2.56), None, {"alpha": 0.75}),
