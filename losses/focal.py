@@ -14,6 +14,7 @@ from ._checks import GATHERING, check_choice, check_integer, check_number, check
 from .diagnostics import ConfigValue, Diagnosable, Stats
 from .distributed import Ranks, mean_over_ranks, should_gather
 from .gradients import Labels
+from .labels import widened
 from .likelihood_statistics import likelihood_stats
 from .pool import wide_dtype
 from .settings import check_changeable
@@ -321,7 +322,7 @@ class SoftmaxFocalLoss(FocalLoss):
 
     def _labels(self, targets: Tensor, classes: int) -> Labels:
         """Which entries of the logits are positive, and which count, classes last."""
-        ids = targets.reshape(-1, 1)
+        ids = widened(targets).reshape(-1, 1)
         positive = ids == torch.arange(classes, device=ids.device)
         return positive, (ids != self.ignore_index).expand_as(positive)
 

@@ -16,6 +16,32 @@ from ._checks import looks_are_free, require
 IGNORED = -1
 
 
+def widened(targets: Tensor) -> Tensor:
+    """Integer and bool targets as int64, before they are compared with an ignored id.
+
+    A narrow type cannot hold every id: compared with uint8, -100 means 156.
+    """
+    return targets if targets.is_floating_point() or targets.is_complex() else targets.long()
+
+
+def class_ids(targets: Tensor) -> Tensor:
+    """Class ids of any type as int64.
+
+    Raises:
+        ValueError: If an id is no whole number.
+    """
+    if targets.is_floating_point():
+        whole = targets == targets.round()
+        require(
+            whole.all(),
+            lambda: (
+                f"expected class ids to be whole numbers, got {_first(targets, ~whole)}: pass the index of each "
+                "row's class"
+            ),
+        )
+    return targets.long()
+
+
 def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: int) -> Tensor:
     """Check targets and bring them into a compact integer form.
 
@@ -40,9 +66,10 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
         )
     if targets.is_complex():
         raise ValueError(f"targets must be integers or 0/1 labels, got {targets.dtype}")
+    targets = widened(targets)
     largest = 1 if multi_label or num_classes == 1 else num_classes - 1
     if _plain(targets, largest, ignore_index):
-        return targets.to(torch.int8) if multi_label else targets.long().reshape(rows)
+        return targets.to(torch.int8) if multi_label else targets.reshape(rows)
     ignored = targets == ignore_index
     whole = torch.where(ignored, 0, targets)
     if targets.is_floating_point():

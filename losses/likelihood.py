@@ -19,6 +19,7 @@ from .diagnostics import ConfigValue, Diagnosable
 from .distributed import mean_over_ranks, should_gather
 from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
 from .functional import counted_rows
+from .labels import class_ids, widened
 from .pool import wide_dtype
 
 #: Torch's own losses that have a kind; any other module is "other".
@@ -139,15 +140,16 @@ def _softmax(
 ) -> Evaluated:
     x = logits.to(wide_dtype(logits.dtype))
     ids = targets
-    if ids.dim() == x.dim() and ids.shape[1:] == (1,) and not ids.is_floating_point():
+    if ids.dim() == x.dim() and ids.shape[1:] == (1,):
         ids = ids[:, 0]
-    if ids.is_floating_point():
+    if ids.shape == x.shape and ids.is_floating_point():
         # Class probabilities: torch's own reduction knows them.
         value: Tensor = loss(x, ids)
         return Evaluated(value, x, ids, multiclass=True)
     own_ignore = loss.ignore_index
     assert isinstance(own_ignore, int)
-    ids = torch.where(ids == ignore_index, own_ignore, ids).long()
+    ids = class_ids(ids)
+    ids = torch.where(ids == ignore_index, own_ignore, ids)
     if isinstance(loss, SoftmaxFocalLoss):
         value = loss(x, ids, sample_weight=sample_weight)
         return Evaluated(value, x, ids, multiclass=True, ignore_index=own_ignore)
@@ -179,6 +181,7 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
             become one label for each class.
         ignore_index: Targets with this value do not count.
     """
+    targets = widened(targets)
     counted = targets != ignore_index
     known = torch.where(counted, targets, 0)
     if targets.shape == logits.shape or targets.numel() == logits.numel():
