@@ -59,7 +59,7 @@ class FocalLoss(Diagnosable):
         for name, value in checked.items():
             setattr(self, name, value)
 
-    def _reduce(self, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
+    def _reduce(self, logits: Tensor, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
         """Weigh, sum and divide; over all ranks where they take part."""
         weighted = elements if weight is None else elements * weight
         if self.reduction == "none":
@@ -67,8 +67,9 @@ class FocalLoss(Diagnosable):
         return mean_over_ranks(
             weighted.sum(),
             None if self.reduction == "sum" else divisor,
-            should_gather(self.gather_distributed, self.process_group),
+            should_gather(self.gather_distributed, logits, self.process_group),
             self.process_group,
+            type(self).__name__,
         )
 
 
@@ -83,8 +84,9 @@ class SigmoidFocalLoss(FocalLoss):
         gamma: Focusing exponent, ≥ 0.
         reduction: ``"none"``, ``"mean"`` (over elements; the weighted mean with `sample_weight`), ``"sum"``.
         gather_distributed: Whether mean and sum are those of all ranks' elements: None when there are
-            several ranks, True requires a process group, False never. Two scalars travel, never logits.
-            ``"none"`` stays local.
+            several ranks and the logits require a gradient, so that validation under ``torch.no_grad()`` is
+            this rank's own; True always, and requires a process group; False never. Two scalars travel,
+            never logits. ``"none"`` stays local.
         process_group: The ranks that take part; None for all.
 
     Raises:
@@ -174,12 +176,12 @@ class SigmoidFocalLoss(FocalLoss):
                 lambda: f"targets must lie in [0, 1], got values from {lowest:g} to {highest:g}",
             )
         elements = functional.sigmoid_focal(x, y, alpha=self.alpha, gamma=self.gamma)
-        weight = None if sample_weight is None else _element_weight(sample_weight, x)
+        weight = None if sample_weight is None else element_weight(sample_weight, x)
         count = x.new_full((), x.numel()) if weight is None else weight.sum()
         if counted is not None:
             weight = counted.to(x.dtype) if weight is None else weight * counted
             count = weight.sum()
-        loss = self._reduce(elements, weight, count)
+        loss = self._reduce(x, elements, weight, count)
 
         def describe() -> Stats:
             return likelihood_stats(
@@ -303,7 +305,8 @@ class SoftmaxFocalLoss(FocalLoss):
         if self.reduction == "mean_positive":
             divided = counted & (ids != self.background_class)
         rows = divided.to(flat.dtype)
-        loss = self._reduce(elements, weight, rows.sum() if weight is None else (rows * weight).sum())
+        divisor = rows.sum() if weight is None else (rows * weight).sum()
+        loss = self._reduce(flat, elements, weight, divisor)
         if self.reduction == "none":
             loss = loss.reshape(targets.shape)
 
@@ -362,7 +365,7 @@ def _class_weights(alpha: Tensor | Sequence[float]) -> Tensor:
     return weights
 
 
-def _element_weight(weight: Tensor, x: Tensor) -> Tensor:
+def element_weight(weight: Tensor, x: Tensor) -> Tensor:
     """A weight for each element of `x`, from weights of elements or of rows."""
     if weight.dim() == 1 and x.dim() > 1 and weight.shape[0] == x.shape[0]:
         weight = weight.reshape(-1, *[1] * (x.dim() - 1))

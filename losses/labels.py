@@ -35,8 +35,8 @@ def class_ids(targets: Tensor) -> Tensor:
         require(
             whole.all(),
             lambda: (
-                f"expected class ids to be whole numbers, got {_first(targets, ~whole)}: pass the index of each "
-                "row's class"
+                f"expected class ids to be whole numbers, got {_first(targets, ~whole)}: pass the index of "
+                "each row's class"
             ),
         )
     return targets.long()

@@ -24,7 +24,7 @@ from ._checks import (
     warn,
 )
 from .diagnostics import ConfigValue, Detail, Diagnosable, Stats
-from .distributed import Ranks, RowGatherer, should_gather
+from .distributed import Ranks, RowGatherer, group_size, meeting, should_gather
 from .functional import reduce_classes
 from .gradients import Labels
 from .labels import IGNORED, encode_targets, membership
@@ -218,7 +218,8 @@ class RankingLoss(Diagnosable):
         request = self._requested(return_diagnostics)
         logits = self._with_gradients(request, logits, lambda: self._labels(logits, targets))
         with _full_precision(logits.device.type):
-            live = self._read(logits, targets, iid_mask, sample_weight)
+            gathers = should_gather(self.gather_distributed, logits, self.process_group)
+            live = self._read(logits, targets, iid_mask, sample_weight, gathers)
             whole = merge(live, self.queue.rows() if self.training else None)
             broken = None if whole.complete else _broken(live)
             pool = self._capped(whole)
@@ -231,10 +232,13 @@ class RankingLoss(Diagnosable):
 
             def describe() -> Stats:
                 assert per_class is not None
-                return self._stats(request.detail, whole, pool, terms, reduced, per_class, broken)
+                stats = self._stats(request.detail, whole, pool, terms, reduced, per_class, broken)
+                if gathers:
+                    stats["ranks_apart"] = self.queue.step.new_tensor(self._gatherer.apart)
+                return stats
 
             stats = self._collect(request, reduced, describe)
-            if self._feeds_queue():
+            if self._feeds_queue(gathers):
                 unless = None if broken is None else broken > 0
                 self.queue.feed(live, unless=unless, complete=whole.complete)
         self._tell(request, stats)
@@ -250,21 +254,30 @@ class RankingLoss(Diagnosable):
         labels = membership(codes, self.num_classes)
         return labels == 1, labels != IGNORED
 
-    def _feeds_queue(self) -> bool:
+    def _feeds_queue(self, gathers: bool) -> bool:
         wanted = self.training or self.update_queue_in_eval
-        return wanted and torch.is_grad_enabled() and not self._queue_frozen
+        if not wanted or not torch.is_grad_enabled() or self._queue_frozen:
+            return False
+        # Ranks that gather share the rows of their queues, and one rank's own would set them apart.
+        return gathers or self.gather_distributed is False or group_size(self.process_group) == 1
 
     def _read(
-        self, logits: Tensor, targets: Tensor, iid_mask: Tensor | None, sample_weight: Tensor | None
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        iid_mask: Tensor | None,
+        sample_weight: Tensor | None,
+        gathers: bool,
     ) -> Rows:
-        """The batch, checked, and gathered over ranks."""
+        """The batch, checked, and gathered over ranks where they take part."""
         logits, codes = self.encode(logits, targets)
         rows = logits.shape[0]
         iid, weight = _row_mask(iid_mask, rows), _row_weight(sample_weight, logits)
-        if not should_gather(self.gather_distributed, self.process_group):
+        if not gathers:
             return Rows(logits, membership(codes, self.num_classes), iid, weight)
         own = Rows(logits, codes, iid, weight)
-        live, codes = self._gatherer.gather(own, codes, self._digest(), self.process_group)
+        with meeting(type(self).__name__):
+            live, codes = self._gatherer.gather(own, codes, self._digest(), self.process_group)
         return replace(live, labels=membership(codes, self.num_classes))
 
     def _digest(self) -> Tensor:
@@ -351,8 +364,6 @@ class RankingLoss(Diagnosable):
             queue_fill=self.queue.fill(),
             queue_age=self.queue.age(),
         )
-        if should_gather(self.gather_distributed, self.process_group):
-            stats["ranks_apart"] = self.queue.step.new_tensor(self._gatherer.apart)
         return stats | self._own_stats(wanted, pool, terms)
 
 
