@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ._checks import require
 from .diagnostics import ConfigValue, Diagnosable
 from .distributed import mean_over_ranks, should_gather
-from .focal import SigmoidFocalLoss, SoftmaxFocalLoss, element_weight
+from .focal import SigmoidFocalLoss, SoftmaxFocalLoss, element_weight, not_class_ids, one_logit
 from .functional import counted_rows
 from .labels import class_ids, widened
 from .pool import wide_dtype
@@ -182,10 +182,14 @@ def _softmax(
     ids = targets
     if ids.dim() == x.dim() and ids.shape[1:] == (1,):
         ids = ids[:, 0]
-    if ids.shape == x.shape and ids.is_floating_point():
-        # Class probabilities: torch's own reduction knows them.
-        value: Tensor = loss(x, ids)
-        return Evaluated(value, x, ids, multiclass=True)
+    name = type(loss).__name__
+    if x.dim() < 2 or x.shape[1] == 1:
+        instead = "SigmoidFocalLoss" if isinstance(loss, SoftmaxFocalLoss) else "torch.nn.BCEWithLogitsLoss"
+        raise one_logit(name, instead, x, x)  # a wrapper reshapes the targets itself
+    if ids.shape == x.shape and (not ids.is_floating_point() or isinstance(loss, SoftmaxFocalLoss)):
+        raise not_class_ids(name, ids)
+    if ids.shape == x.shape:
+        return _of_probabilities(loss, x, ids, sample_weight, gather, group)
     own_ignore = loss.ignore_index
     assert isinstance(own_ignore, int)
     ids = class_ids(ids)
@@ -195,7 +199,7 @@ def _softmax(
     if sample_weight is not None:
         sample_weight = element_weight(sample_weight, weight)
     if isinstance(loss, SoftmaxFocalLoss):
-        value = loss(x, ids, sample_weight=sample_weight)
+        value: Tensor = loss(x, ids, sample_weight=sample_weight)
         return Evaluated(value, x, ids, multiclass=True, ignore_index=own_ignore)
     assert isinstance(loss, nn.CrossEntropyLoss)
     elements = F.cross_entropy(
@@ -214,6 +218,38 @@ def _softmax(
     return Evaluated(value, x, ids, elements, multiclass=True, ignore_index=own_ignore)
 
 
+def _of_probabilities(
+    loss: nn.Module,
+    x: Tensor,
+    targets: Tensor,
+    sample_weight: Tensor | None,
+    gather: bool | None,
+    group: dist.ProcessGroup | None,
+) -> Evaluated:
+    """Cross-entropy with class probabilities; a mean is over rows, as in torch, class weights or not."""
+    assert isinstance(loss, nn.CrossEntropyLoss)
+    lowest, highest = targets.detach().aminmax() if targets.numel() else (x.new_zeros(()),) * 2
+    require(
+        (lowest >= 0) & (highest <= 1),
+        lambda: (
+            f"expected class probabilities to lie in [0, 1], got values from {lowest:g} to {highest:g}: give "
+            "class ids [N], or use BCEWithLogitsLoss for labels of which some do not count"
+        ),
+    )
+    elements = F.cross_entropy(
+        x,
+        targets.to(x.dtype),
+        weight=loss.weight,
+        reduction="none",
+        label_smoothing=loss.label_smoothing,
+    )
+    weight = torch.ones_like(elements)
+    if sample_weight is not None:
+        weight = weight * element_weight(sample_weight, weight)
+    value = _reduce(loss, x, elements * weight, weight, gather, group)
+    return Evaluated(value, x, targets, elements, multiclass=True)
+
+
 def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     """Float labels of the logits' shape, and which of them count.
 
@@ -226,34 +262,41 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
     targets = widened(targets)
     counted = targets != ignore_index
     known = torch.where(counted, targets, 0)
-    if targets.shape == logits.shape or targets.numel() == logits.numel():
+    if _places(targets) == _places(logits):
         if known.numel():
             lowest, highest = known.detach().aminmax()
             require(
                 (lowest >= 0) & (highest <= 1),
                 lambda: (
-                    f"labels must lie in [0, 1] or equal ignore_index={ignore_index}, got values from "
-                    f"{lowest:g} to {highest:g}"
+                    f"expected labels to lie in [0, 1] or to equal ignore_index={ignore_index}, got values "
+                    f"from {lowest:g} to {highest:g}: build the main loss with the ignore_index that marks "
+                    "what does not count"
                 ),
             )
         shape = logits.shape
         return known.reshape(shape).to(logits.dtype), counted.reshape(shape)
-    if logits.dim() != 2 or targets.numel() != logits.shape[0]:
+    if logits.dim() != 2 or _places(targets) != logits.shape[:1]:
         raise ValueError(
-            f"targets must be labels of the logits' shape {list(logits.shape)}, or one class id a row, "
-            f"got {list(targets.shape)}"
+            f"expected targets to be labels of the logits' shape {list(logits.shape)}, or one class id a "
+            f"row, got {list(targets.shape)}: give a target for each row, or for each logit"
         )
     ids = known.reshape(-1, 1)
     classes = logits.shape[1]
     require(
         ((ids >= 0) & (ids < classes) & (ids == ids.round())).all(),
         lambda: (
-            f"class ids must be whole numbers in [0, {classes - 1}] or equal ignore_index={ignore_index}, "
-            f"got values from {ids.min():g} to {ids.max():g}"
+            f"expected class ids to be whole numbers in [0, {classes - 1}] or to equal ignore_index="
+            f"{ignore_index}, got values from {ids.min():g} to {ids.max():g}: give the model a logit for "
+            "each class, or the main loss the ignore_index that marks what does not count"
         ),
     )
     labels = ids == torch.arange(classes, device=logits.device)
     return labels.to(logits.dtype), counted.reshape(-1, 1).expand_as(logits)
+
+
+def _places(x: Tensor) -> torch.Size:
+    """The shape without a second dimension of one, which a binary problem may have or not."""
+    return x.shape[:1] + x.shape[2:] if x.shape[1:2] == (1,) else x.shape
 
 
 def _reduce(

@@ -19,6 +19,7 @@ from ._checks import (
     check_integer,
     check_number,
     check_tensors,
+    check_weight,
     looks_are_free,
     require,
     warn,
@@ -201,7 +202,7 @@ class RankingLoss(Diagnosable):
             logits: `[N, C]`, or `[N]` when ``num_classes == 1``.
             targets: `[N]` or `[N, 1]` class ids (0/1 when ``num_classes == 1``), or multi-label `[N, C]` of
                 0/1. Rows, or entries of `[N, C]`, equal to ``ignore_index`` do not count.
-            iid_mask: `[N]` bool; rows that are fair draws of the population. All, by default.
+            iid_mask: `[N]` bool or 0/1; rows that are fair draws of the population. All, by default.
             return_per_class: Also return the `[C]` losses (nan where invalid) and the `[C]` bool of validity.
             return_diagnostics: Also return the statistics of this forward.
             sample_weight: `[N]`, finite, ≥ 0; what each row counts for as a positive.
@@ -297,13 +298,19 @@ class RankingLoss(Diagnosable):
         if logits.dim() == 1 and self.num_classes == 1:
             logits = logits[:, None]
         if logits.dim() != 2 or logits.shape[1] != self.num_classes:
+            hint = "flatten them to a row for each prediction: logits.movedim(1, -1).flatten(0, -2)"
+            if logits.dim() <= 2:
+                hint = f"build the loss with num_classes={logits.shape[1] if logits.dim() == 2 else 1}"
             raise ValueError(
-                f"logits must have shape [N, {self.num_classes}]"
+                f"expected logits to have shape [N, {self.num_classes}]"
                 + (" or [N]" if self.num_classes == 1 else "")
-                + f" for num_classes={self.num_classes}, got {list(logits.shape)}"
+                + f" for num_classes={self.num_classes}, got {list(logits.shape)}: {hint}"
             )
         if not logits.is_floating_point():
-            raise ValueError(f"logits must be floating point, got {logits.dtype}")
+            raise ValueError(
+                f"expected logits to be floating point, got {logits.dtype}: pass the model's logits, not its "
+                "decisions"
+            )
         return logits, encode_targets(targets, logits.shape[0], self.num_classes, self.ignore_index)
 
     def _capped(self, pool: Pool) -> Pool:
@@ -424,12 +431,22 @@ def _spoiled(loss: Tensor, scores: Tensor, broken: Tensor | None) -> Tensor:
 def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     if iid_mask is None:
         return None
-    if tuple(iid_mask.shape) != (rows,) or iid_mask.dtype != torch.bool:
+    if tuple(iid_mask.shape) != (rows,) or iid_mask.is_floating_point():
         raise ValueError(
-            f"iid_mask must be bool of shape [{rows}], one entry for each row, got {iid_mask.dtype} of shape "
-            f"{list(iid_mask.shape)}"
+            f"expected iid_mask to be bool or 0/1 of shape [{rows}], got {iid_mask.dtype} of shape "
+            f"{list(iid_mask.shape)}: give one entry for each row, by iid_mask.bool() where it is float"
         )
-    return iid_mask
+    if iid_mask.dtype is torch.bool:
+        return iid_mask
+    mask = iid_mask.long()
+    require(
+        ((mask == 0) | (mask == 1)).all(),
+        lambda: (
+            f"expected iid_mask to be bool or 0/1, got values from {mask.min()} to {mask.max()}: pass "
+            "iid_mask == 1, or whatever marks fair draws"
+        ),
+    )
+    return mask.bool()
 
 
 def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor | None:
@@ -437,11 +454,8 @@ def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor | None:
         return None
     if tuple(sample_weight.shape) != (logits.shape[0],):
         raise ValueError(
-            f"sample_weight must have shape [{logits.shape[0]}], one weight for each row, "
-            f"got {list(sample_weight.shape)}"
+            f"expected sample_weight to have shape [{logits.shape[0]}], got {list(sample_weight.shape)}: "
+            "give one weight for each row"
         )
-    require(
-        (sample_weight.isfinite() & (sample_weight >= 0)).all(),
-        lambda: "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
-    )
+    check_weight(sample_weight)
     return sample_weight.detach().to(wide_dtype(logits.dtype))

@@ -70,7 +70,10 @@ class LossWarmupWrapper(Diagnosable):
         super().__init__()
         for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
             if not isinstance(loss, nn.Module):
-                raise TypeError(f"{name} must be a torch.nn.Module, got {loss!r}")
+                raise TypeError(
+                    f"expected {name} to be a torch.nn.Module, got {loss!r}: pass an instance such as "
+                    "torch.nn.CrossEntropyLoss(), and a function of your own within a module's forward"
+                )
         warmup_epochs = check_integer("warmup_epochs", warmup_epochs, least=0)
         blend_epochs = check_integer("blend_epochs", blend_epochs, least=0)
         if warmup_steps is not None:

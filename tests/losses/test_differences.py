@@ -200,7 +200,7 @@ def test_13_constant_reference_scores_are_warned_of_once_by_class():
 
 @pytest.mark.parametrize("label", [0.6, 2.0, -1.0])
 def test_14_labels_that_are_no_labels_are_errors(label):
-    with pytest.raises(ValueError, match=r"targets must (be whole numbers|lie in \[0, 1\])"):
+    with pytest.raises(ValueError, match=r"targets to (be whole numbers|lie in \[0, 1\])"):
         SmoothAPLoss(1)(torch.zeros(3, 1), torch.tensor([0.0, 1.0, label]))
 
 
