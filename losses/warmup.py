@@ -169,7 +169,7 @@ class LossWarmupWrapper(Diagnosable):
             own |= {"temp_start": held, "temp_end": held}
             self._decay_from = (self._step, held)
         elif {"temp_end", "temp_decay_steps"} & own.keys():
-            self._decay_from = (self._step, self.current_temperature)
+            self._decay_from = (self._step, self._temperature())
         for name, value in own.items():
             setattr(self, name, value)
             if name in self._OWN:
@@ -241,8 +241,11 @@ class LossWarmupWrapper(Diagnosable):
         return self._schedule().main_weight(self._position())
 
     @property
-    def current_temperature(self) -> float:
-        """Temperature of the main loss now; before the switch, the one it will start with."""
+    def current_temperature(self) -> float | None:
+        """Temperature of the main loss now, before the switch the one at its start; None if it has none."""
+        return self._temperature() if self._has_temperature() else None
+
+    def _temperature(self) -> float:
         if self._switch_step is None:
             return self.temp_start
         begin, start = self._decay_from
@@ -296,7 +299,7 @@ class LossWarmupWrapper(Diagnosable):
 
     def _set_temperature(self) -> None:
         if self._has_temperature():
-            self.main_loss.temperature = self.current_temperature  # type: ignore[assignment]
+            self.main_loss.temperature = self._temperature()  # type: ignore[assignment]
 
     def get_extra_state(self) -> dict[str, Any]:
         """Where the schedule stands, for ``state_dict``."""

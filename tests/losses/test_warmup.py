@@ -457,6 +457,14 @@ def test_a_loss_without_per_class_values_says_so():
     assert len(loss_fn(*batch(8, 3), return_per_class=True)) == 3
 
 
+def test_a_main_loss_without_a_temperature_has_no_current_one():
+    loss_fn = wrapper(main=SigmoidFocalLoss())
+    loss_fn.on_train_batch_start(0)
+    assert loss_fn.current_temperature is None
+    loss_fn.reconfigure(temp_end=0.1)
+    assert loss_fn.current_temperature is None
+
+
 def test_the_temperature_reported_is_the_one_in_use():
     loss_fn = wrapper(temp_end=0.05)
     loss_fn.on_train_batch_start(0)
