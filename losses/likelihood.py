@@ -269,8 +269,8 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
                 (lowest >= 0) & (highest <= 1),
                 lambda: (
                     f"expected labels to lie in [0, 1] or to equal ignore_index={ignore_index}, got values "
-                    f"from {lowest:g} to {highest:g}: build the main loss with the ignore_index that marks "
-                    "what does not count"
+                    f"from {lowest:g} to {highest:g}: mark what does not count by {ignore_index}, or build "
+                    "the main loss with another ignore_index"
                 ),
             )
         shape = logits.shape
@@ -287,7 +287,7 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
         lambda: (
             f"expected class ids to be whole numbers in [0, {classes - 1}] or to equal ignore_index="
             f"{ignore_index}, got values from {ids.min():g} to {ids.max():g}: give the model a logit for "
-            "each class, or the main loss the ignore_index that marks what does not count"
+            f"each class, and mark what does not count by {ignore_index}"
         ),
     )
     labels = ids == torch.arange(classes, device=logits.device)

@@ -13,6 +13,7 @@ from losses import (
     SmoothAPLoss,
     SoftmaxFocalLoss,
 )
+from losses.weights import balanced_class_weights, effective_number_weights
 
 IDS = torch.tensor([0, 0, 1, 0, 2, 0, 1, 0])
 BINARY = torch.tensor([0, 0, 1, 0, 0, 0, 1, 0])
@@ -203,6 +204,18 @@ def test_advice_about_masks_leads_to_a_loss_that_trains(mask):
     advice = "iid_mask.bool()" if mask.is_floating_point() else "iid_mask == 1"
     assert advice in str(error.value)
     loss(logits, BINARY, eval(advice, {"iid_mask": mask})).backward()
+    assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("compute", [balanced_class_weights, effective_number_weights])
+def test_advice_about_classes_without_rows_leads_to_a_loss_that_trains(compute):
+    counts = torch.tensor([6, 2, 0])
+    with pytest.raises(ValueError, match="give classes without rows the weight 1"):
+        compute(counts)
+    alpha = torch.ones(3)
+    alpha[counts > 0] = compute(counts[counts > 0])
+    logits = torch.randn(8, 3, requires_grad=True)
+    SoftmaxFocalLoss(alpha=alpha)(logits, BINARY).backward()
     assert logits.grad.abs().sum() > 0
 
 
