@@ -1,6 +1,7 @@
 """Losses for rare positives, which report what they saw."""
 
 from .average_precision import SmoothAPLoss
+from .distributed import all_gather_no_grad, all_gather_with_grad
 from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
 from .partial_auc import PAUCAtBudgetLoss
 from .recall_at_quantile import RecallAtQuantileLoss
@@ -13,4 +14,6 @@ __all__ = [
     "SigmoidFocalLoss",
     "SmoothAPLoss",
     "SoftmaxFocalLoss",
+    "all_gather_no_grad",
+    "all_gather_with_grad",
 ]

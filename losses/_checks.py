@@ -106,6 +106,18 @@ def require(condition: Tensor, message: Callable[[], str]) -> None:
         raise ValueError(message())
 
 
+def check_weight(sample_weight: Tensor) -> None:
+    """`ValueError` unless weights are finite and not negative."""
+    good = sample_weight.isfinite() & (sample_weight >= 0)
+    require(
+        good.all(),
+        lambda: (
+            f"expected sample_weight to be finite and >= 0, got {sample_weight[~good][0].item():g}: give "
+            "rows that are not to count the weight 0"
+        ),
+    )
+
+
 def warn(message: str) -> None:
     """Issue a `UserWarning` that points at the first caller outside this package and torch."""
     level, frame = 1, inspect.currentframe()

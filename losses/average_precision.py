@@ -32,8 +32,9 @@ class SmoothAPLoss(RankingLoss):
         ignore_index: Targets with this value do not count.
         update_queue_in_eval: Whether forwards in ``eval()`` (with gradient) feed the queue too. Their pool is
             the batch alone either way.
-        gather_distributed: Whether the pool is that of all ranks: None when there are several, True requires
-            a process group, False never.
+        gather_distributed: Whether the pool is that of all ranks: None when there are several and the logits
+            require a gradient, so that validation under ``torch.no_grad()`` ranks this rank's rows; True
+            always, and requires a process group; False never.
         max_pool_size: Draw larger pools down to this many rows; None for no cap.
         tau_scale: None, or ``"iqr"`` for a temperature relative to the spread of the scores.
         process_group: The ranks that take part; None for all.

@@ -8,6 +8,8 @@ what everything here does.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -35,12 +37,16 @@ def group_size(group: dist.ProcessGroup | None = None) -> int:
     return dist.get_world_size(group)
 
 
-def should_gather(gather_distributed: bool | None, group: dist.ProcessGroup | None = None) -> bool:
+def should_gather(
+    gather_distributed: bool | None, logits: Tensor, group: dist.ProcessGroup | None = None
+) -> bool:
     """Whether this forward gathers. Asked at each forward, never remembered.
 
     Args:
-        gather_distributed: None gathers when there is more than one rank, True requires an initialised
-            process group, False never gathers.
+        gather_distributed: None gathers when there is more than one rank and a gradient is wanted, so that
+            a validation on one rank waits for nobody. True gathers always and requires an initialised process
+            group, False never gathers.
+        logits: Those of this rank; a gradient is wanted where grad mode is on and they require one.
         group: The process group, or None for the default one.
 
     Raises:
@@ -54,7 +60,34 @@ def should_gather(gather_distributed: bool | None, group: dist.ProcessGroup | No
             "torch.distributed.init_process_group() before the first forward, or pass None to gather only "
             "when there is one"
         )
-    return group_size(group) > 1
+    wanted = gather_distributed is True or (torch.is_grad_enabled() and logits.requires_grad)
+    return wanted and group_size(group) > 1
+
+
+#: What backends say where a rank did not come, or came for another collective: gloo, NCCL, UCC and MPI.
+_ABSENT = ("timed out", "timeout", "connection", "broken pipe", "op.preamble.length", "remote process")
+
+
+@contextlib.contextmanager
+def meeting(who: str) -> Iterator[None]:
+    """Around a collective: where other ranks do not come, say who waited for them, and what to do.
+
+    Args:
+        who: The loss or function that calls it.
+
+    Raises:
+        RuntimeError: The collective failed for want of another rank; other errors pass as they are.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error).lower() for sign in _ABSENT):
+            raise
+        raise RuntimeError(
+            f"expected every rank to call {who} at this point, but another rank did not ({error}). Call it "
+            "on every rank, equally often and with logits that require a gradient; to call it on some ranks "
+            "alone, do so under torch.no_grad() or with gather_distributed=False"
+        ) from error
 
 
 def all_gather_no_grad(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
@@ -65,8 +98,9 @@ def all_gather_no_grad(x: Tensor, group: dist.ProcessGroup | None = None) -> Ten
     world = group_size(group)
     if world == 1:
         return x.detach()
-    sizes = _gather_sizes(x.shape[0], x.device, world, group)
-    return torch.cat(_gather_padded(x.detach(), sizes, group))
+    with meeting("all_gather_no_grad"):
+        sizes = _gather_sizes(x.shape[0], x.device, world, group)
+        return torch.cat(_gather_padded(x.detach(), sizes, group))
 
 
 def all_gather_with_grad(x: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
@@ -88,15 +122,18 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-        sizes = _gather_sizes(x.shape[0], x.device, group_size(group), group)
+        with meeting("all_gather_with_grad"):
+            sizes = _gather_sizes(x.shape[0], x.device, group_size(group), group)
+            gathered = torch.cat(_gather_padded(x, sizes, group))
         rank = dist.get_rank(group)
         ctx.group, ctx.start, ctx.rows = group, sum(sizes[:rank]), sizes[rank]
-        return torch.cat(_gather_padded(x, sizes, group))
+        return gathered
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         total = grad.contiguous().clone()
-        dist.all_reduce(total, group=ctx.group)
+        with meeting("the backward of all_gather_with_grad"):
+            dist.all_reduce(total, group=ctx.group)
         return total[ctx.start : ctx.start + ctx.rows], None
 
 
@@ -207,17 +244,20 @@ def _split_bytes(packed: Tensor, like: list[Tensor]) -> list[Tensor]:
     return fields
 
 
-def sum_over_ranks(values: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    """The sum of a small detached tensor over all ranks: one collective."""
+def sum_over_ranks(values: Tensor, group: dist.ProcessGroup | None, who: str) -> Tensor:
+    """The sum of a small detached tensor over all ranks: one collective, for the loss `who`."""
     total = values.detach().clone()
-    dist.all_reduce(total, group=group)
+    with meeting(who):
+        dist.all_reduce(total, group=group)
     return total
 
 
 def mean_over_ranks(
-    total: Tensor, divisor: Tensor | None, gathers: bool, group: dist.ProcessGroup | None
+    total: Tensor, divisor: Tensor | None, gathers: bool, group: dist.ProcessGroup | None, who: str
 ) -> Tensor:
     """Total / divisor of all ranks' rows, from this rank's 0-dim sums; a 0 divisor counts as 1.
+
+    `who` is the loss that computes it.
 
     The value is that of the whole batch. The gradient is that of this rank's part times W, so that DDP's
     average is the gradient on the whole batch. Without a divisor it is the sum.
@@ -225,7 +265,7 @@ def mean_over_ranks(
     if not gathers:
         return total if divisor is None else total / torch.where(divisor == 0, 1.0, divisor)
     count = torch.ones_like(total) if divisor is None else divisor
-    sums = sum_over_ranks(torch.stack([total.double(), count.double()]), group)
+    sums = sum_over_ranks(torch.stack([total.double(), count.double()]), group, who)
     scale = torch.where((sums[1] == 0) | (divisor is None), 1.0, sums[1])
     own = total * (group_size(group) / scale).to(total.dtype)
     return own + ((sums[0] / scale).to(total.dtype) - own).detach()

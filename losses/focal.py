@@ -10,10 +10,19 @@ import torch.distributed as dist
 from torch import Tensor
 
 from . import functional
-from ._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, require
+from ._checks import (
+    GATHERING,
+    check_choice,
+    check_integer,
+    check_number,
+    check_tensors,
+    check_weight,
+    require,
+)
 from .diagnostics import ConfigValue, Diagnosable, Stats
 from .distributed import Ranks, mean_over_ranks, should_gather
 from .gradients import Labels
+from .labels import widened
 from .likelihood_statistics import likelihood_stats
 from .pool import wide_dtype
 from .settings import check_changeable
@@ -58,7 +67,7 @@ class FocalLoss(Diagnosable):
         for name, value in checked.items():
             setattr(self, name, value)
 
-    def _reduce(self, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
+    def _reduce(self, logits: Tensor, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
         """Weigh, sum and divide; over all ranks where they take part."""
         weighted = elements if weight is None else elements * weight
         if self.reduction == "none":
@@ -66,8 +75,9 @@ class FocalLoss(Diagnosable):
         return mean_over_ranks(
             weighted.sum(),
             None if self.reduction == "sum" else divisor,
-            should_gather(self.gather_distributed, self.process_group),
+            should_gather(self.gather_distributed, logits, self.process_group),
             self.process_group,
+            type(self).__name__,
         )
 
 
@@ -82,8 +92,9 @@ class SigmoidFocalLoss(FocalLoss):
         gamma: Focusing exponent, ≥ 0.
         reduction: ``"none"``, ``"mean"`` (over elements; the weighted mean with `sample_weight`), ``"sum"``.
         gather_distributed: Whether mean and sum are those of all ranks' elements: None when there are
-            several ranks, True requires a process group, False never. Two scalars travel, never logits.
-            ``"none"`` stays local.
+            several ranks and the logits require a gradient, so that validation under ``torch.no_grad()`` is
+            this rank's own; True always, and requires a process group; False never. Two scalars travel,
+            never logits. ``"none"`` stays local.
         process_group: The ranks that take part; None for all.
 
     Raises:
@@ -144,8 +155,8 @@ class SigmoidFocalLoss(FocalLoss):
         check_tensors(inputs=inputs, targets=targets)
         if inputs.shape != targets.shape:
             raise ValueError(
-                f"inputs and targets must have the same shape, got {list(inputs.shape)} and "
-                f"{list(targets.shape)}; for class ids use SoftmaxFocalLoss"
+                f"expected targets to be labels of the inputs' shape {list(inputs.shape)}, got "
+                f"{list(targets.shape)}: {_reshaping(inputs, targets)}"
             )
         return self.masked_forward(inputs, targets, None, return_diagnostics, sample_weight=sample_weight)
 
@@ -170,15 +181,19 @@ class SigmoidFocalLoss(FocalLoss):
             lowest, highest = y.detach().aminmax()
             require(
                 (lowest >= 0) & (highest <= 1),
-                lambda: f"targets must lie in [0, 1], got values from {lowest:g} to {highest:g}",
+                lambda: (
+                    f"expected targets to lie in [0, 1], got values from {lowest:g} to {highest:g}: to leave "
+                    "out entries that are marked by another value, set their label and their sample_weight "
+                    "to 0"
+                ),
             )
         elements = functional.sigmoid_focal(x, y, alpha=self.alpha, gamma=self.gamma)
-        weight = None if sample_weight is None else _element_weight(sample_weight, x)
+        weight = None if sample_weight is None else element_weight(sample_weight, x)
         count = x.new_full((), x.numel()) if weight is None else weight.sum()
         if counted is not None:
             weight = counted.to(x.dtype) if weight is None else weight * counted
             count = weight.sum()
-        loss = self._reduce(elements, weight, count)
+        loss = self._reduce(x, elements, weight, count)
 
         def describe() -> Stats:
             return likelihood_stats(
@@ -288,8 +303,9 @@ class SoftmaxFocalLoss(FocalLoss):
             require(
                 (lowest >= 0) & (highest < classes),
                 lambda: (
-                    f"targets must lie in [0, {classes - 1}] or equal ignore_index={self.ignore_index}, "
-                    f"got values from {lowest} to {highest}"
+                    f"expected targets to lie in [0, {classes - 1}] or to equal ignore_index="
+                    f"{self.ignore_index}, got values from {lowest} to {highest}: give the model a logit for "
+                    "each class, or the loss the ignore_index that marks what does not count"
                 ),
             )
         alpha = None if self.alpha is None else self.alpha.to(flat)
@@ -302,7 +318,8 @@ class SoftmaxFocalLoss(FocalLoss):
         if self.reduction == "mean_positive":
             divided = counted & (ids != self.background_class)
         rows = divided.to(flat.dtype)
-        loss = self._reduce(elements, weight, rows.sum() if weight is None else (rows * weight).sum())
+        divisor = rows.sum() if weight is None else (rows * weight).sum()
+        loss = self._reduce(flat, elements, weight, divisor)
         if self.reduction == "none":
             loss = loss.reshape(targets.shape)
 
@@ -321,21 +338,28 @@ class SoftmaxFocalLoss(FocalLoss):
 
     def _labels(self, targets: Tensor, classes: int) -> Labels:
         """Which entries of the logits are positive, and which count, classes last."""
-        ids = targets.reshape(-1, 1)
+        ids = widened(targets).reshape(-1, 1)
         positive = ids == torch.arange(classes, device=ids.device)
         return positive, (ids != self.ignore_index).expand_as(positive)
 
     def _check(self, inputs: Tensor, targets: Tensor, sample_weight: Tensor | None) -> int:
         check_tensors(inputs=inputs, targets=targets)
-        if inputs.dim() < 2 or targets.shape != inputs.shape[:1] + inputs.shape[2:]:
+        if inputs.dim() < 2 or inputs.shape[1] == 1:
+            raise one_logit("SoftmaxFocalLoss", "SigmoidFocalLoss", inputs, targets)
+        if targets.shape == inputs.shape:
+            raise not_class_ids("SoftmaxFocalLoss", targets)
+        if targets.shape != inputs.shape[:1] + inputs.shape[2:]:
+            hint = "give one class id for each row"
+            if targets.shape == _with_column(inputs.shape[:1] + inputs.shape[2:]):
+                hint = "squeeze the targets: targets[:, 0]"
             raise ValueError(
-                "inputs must have shape (N, C) or (N, C, ...) and targets (N) or (N, ...), got "
-                f"{list(inputs.shape)} and {list(targets.shape)}"
+                "expected inputs to have shape (N, C) or (N, C, ...) and targets (N) or (N, ...), got "
+                f"{list(inputs.shape)} and {list(targets.shape)}: {hint}"
             )
         if targets.is_floating_point() or targets.dtype == torch.bool:
             raise ValueError(
-                f"targets must be integer class ids, got {targets.dtype}; for soft or multi-label targets "
-                "use SigmoidFocalLoss"
+                f"expected targets to be integer class ids, got {targets.dtype}: convert them by "
+                "targets.long()"
             )
         classes = inputs.shape[1]
         if self.alpha is not None and self.alpha.shape[0] != classes:
@@ -348,8 +372,48 @@ class SoftmaxFocalLoss(FocalLoss):
                 f"sample_weight must have the targets' shape {list(targets.shape)}, "
                 f"got {list(sample_weight.shape)}"
             )
-        _check_weight(sample_weight)
+        if sample_weight is not None:
+            check_weight(sample_weight)
         return classes
+
+
+def _reshaping(inputs: Tensor, targets: Tensor) -> str:
+    """What to do about targets of another shape than logits under a sigmoid."""
+    if inputs.shape == _with_column(targets.shape):
+        return "unsqueeze the targets: targets[:, None]"
+    if targets.shape == _with_column(inputs.shape):
+        return "squeeze the targets: targets[:, 0]"
+    if inputs.dim() > 1 and targets.shape == inputs.shape[:1] + inputs.shape[2:]:
+        return "class ids go with SoftmaxFocalLoss" + (
+            ", by targets.long()" if targets.is_floating_point() or targets.dtype == torch.bool else ""
+        )
+    return "give one label for each logit"
+
+
+def _with_column(shape: torch.Size) -> tuple[int, ...]:
+    """The shape of the same values with a dimension of one class."""
+    return (*shape[:1], 1, *shape[1:])
+
+
+def one_logit(loss: str, instead: str, inputs: Tensor, targets: Tensor) -> ValueError:
+    """The error of a softmax over one class, whose loss is 0 whatever the logits."""
+    same = inputs.shape == targets.shape
+    reshaped = "" if same else f" and {_reshaping(inputs, targets)}"
+    return ValueError(
+        f"expected {loss} to get a logit for each of two or more classes, got inputs of shape "
+        f"{list(inputs.shape)}: a softmax over one class is 1 whatever the logit, and its loss 0. For one "
+        f"logit a row use {instead}{reshaped}"
+    )
+
+
+def not_class_ids(loss: str, targets: Tensor) -> ValueError:
+    """The error of a loss of class ids that got a value for each class."""
+    soft = "; for class probabilities use torch.nn.CrossEntropyLoss" if targets.is_floating_point() else ""
+    return ValueError(
+        f"expected {loss} to get class ids (N) or (N, ...), got {targets.dtype} targets of the logits' "
+        f"shape {list(targets.shape)}: for one-hot rows pass targets.argmax(1){soft}; for several classes a "
+        "row use SigmoidFocalLoss"
+    )
 
 
 def _class_weights(alpha: Tensor | Sequence[float]) -> Tensor:
@@ -361,7 +425,7 @@ def _class_weights(alpha: Tensor | Sequence[float]) -> Tensor:
     return weights
 
 
-def _element_weight(weight: Tensor, x: Tensor) -> Tensor:
+def element_weight(weight: Tensor, x: Tensor) -> Tensor:
     """A weight for each element of `x`, from weights of elements or of rows."""
     if weight.dim() == 1 and x.dim() > 1 and weight.shape[0] == x.shape[0]:
         weight = weight.reshape(-1, *[1] * (x.dim() - 1))
@@ -371,13 +435,5 @@ def _element_weight(weight: Tensor, x: Tensor) -> Tensor:
             f"sample_weight must be [N] for rows, or broadcast to the inputs' shape {list(x.shape)} with as "
             f"many dimensions, got {list(weight.shape)}"
         )
-    _check_weight(weight)
+    check_weight(weight)
     return weight.to(x.dtype).expand_as(x)
-
-
-def _check_weight(weight: Tensor | None) -> None:
-    if weight is not None:
-        require(
-            (weight.isfinite() & (weight >= 0)).all(),
-            lambda: "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
-        )

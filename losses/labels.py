@@ -7,6 +7,8 @@ all the same thing in it.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,32 @@ from ._checks import looks_are_free, require
 
 #: The membership of an entry that does not count.
 IGNORED = -1
+
+
+def widened(targets: Tensor) -> Tensor:
+    """Integer and bool targets as int64, before they are compared with an ignored id.
+
+    A narrow type cannot hold every id: compared with uint8, -100 means 156.
+    """
+    return targets if targets.is_floating_point() or targets.is_complex() else targets.long()
+
+
+def class_ids(targets: Tensor) -> Tensor:
+    """Class ids of any type as int64.
+
+    Raises:
+        ValueError: If an id is no whole number.
+    """
+    if targets.is_floating_point():
+        whole = targets == targets.round()
+        require(
+            whole.all(),
+            lambda: (
+                f"expected class ids to be whole numbers, got {_first(targets, ~whole)}: pass the index of "
+                "each row's class"
+            ),
+        )
+    return targets.long()
 
 
 def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: int) -> Tensor:
@@ -33,24 +61,35 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
     """
     multi_label = num_classes > 1 and targets.shape == (rows, num_classes)
     if not multi_label and targets.shape != (rows,) and targets.shape != (rows, 1):
+        hint = "give one target for each row of logits"
+        if targets.numel() == rows:
+            hint = "flatten them: targets.flatten()"
+        elif num_classes == 1 and targets.shape == (rows, 2):
+            hint = "for one-hot rows of two classes pass targets[:, 1]"
+        elif num_classes > 1 and targets.dim() == 2 and targets.shape[0] == rows:
+            hint = f"give the model a logit for each of the {targets.shape[1]} classes"
         raise ValueError(
-            f"targets must have shape [{rows}] or [{rows}, 1] (class ids)"
+            f"expected targets to have shape [{rows}] or [{rows}, 1] (class ids)"
             + (f" or [{rows}, {num_classes}] (0/1 for each class)" if num_classes > 1 else "")
-            + f" to match {rows} rows of logits, got {list(targets.shape)}"
+            + f", got {list(targets.shape)}: {hint}"
         )
     if targets.is_complex():
-        raise ValueError(f"targets must be integers or 0/1 labels, got {targets.dtype}")
+        raise ValueError(
+            f"expected targets to be integers or 0/1 labels, got {targets.dtype}: pass targets.real"
+        )
+    targets = widened(targets)
     largest = 1 if multi_label or num_classes == 1 else num_classes - 1
     if _plain(targets, largest, ignore_index):
-        return targets.to(torch.int8) if multi_label else targets.long().reshape(rows)
+        return targets.to(torch.int8) if multi_label else targets.reshape(rows)
     ignored = targets == ignore_index
     whole = torch.where(ignored, 0, targets)
     if targets.is_floating_point():
+        fractional = whole != whole.round()
         require(
-            (whole == whole.round()).all(),
+            ~fractional.any(),
             lambda: (
-                f"targets must be whole numbers, got {_first(targets, whole != whole.round())}: the ranking "
-                "losses take hard labels; round them, or use SigmoidFocalLoss for soft labels"
+                f"expected targets to be whole numbers, got {_first(targets, fractional):g}: "
+                f"{_hardening(_first(targets, fractional), multi_label, num_classes, ignore_index)}"
             ),
         )
     whole = whole.long()
@@ -58,8 +97,8 @@ def encode_targets(targets: Tensor, rows: int, num_classes: int, ignore_index: i
     require(
         inside.all(),
         lambda: (
-            f"targets must lie in [0, {largest}] or equal ignore_index={ignore_index}, "
-            f"got {_first(targets, ~inside)}"
+            f"expected targets to lie in [0, {largest}] or to equal ignore_index={ignore_index}, got "
+            f"{_first(whole, ~inside)}: {_settling(int(_first(whole, ~inside)), multi_label, num_classes)}"
         ),
     )
     whole = torch.where(ignored, IGNORED, whole)
@@ -72,6 +111,26 @@ def _plain(targets: Tensor, largest: int, ignore_index: int) -> bool:
         return False
     low, high = (int(end) for end in torch.aminmax(targets))
     return low >= 0 and high <= largest and not low <= ignore_index <= high
+
+
+def _hardening(value: float, multi_label: bool, num_classes: int, ignore_index: int) -> str:
+    """What to do about a target that is no whole number."""
+    if math.isnan(value):
+        return f"mark missing ones by ignore_index: targets.nan_to_num({ignore_index})"
+    if not multi_label and num_classes > 1:
+        return "pass the index of each row's class"
+    reshaped = ", with targets.reshape(logits.shape)" if num_classes == 1 else ""
+    return f"pass (targets >= 0.5).long(), or keep soft labels and use SigmoidFocalLoss{reshaped}"
+
+
+def _settling(value: int, multi_label: bool, num_classes: int) -> str:
+    """What to do about a target that is out of range."""
+    marks = f"build the loss with ignore_index={value} if that marks what does not count"
+    if multi_label or (value < 0 and num_classes == 1):
+        return marks
+    if value < 0:
+        return f"{marks}; rows of no class need 0/1 targets [N, {num_classes}]"
+    return f"{marks}, or with num_classes={value + 1} and as many logits"
 
 
 def _first(targets: Tensor, wrong: Tensor) -> float | int | bool:

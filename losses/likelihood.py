@@ -6,8 +6,10 @@ takes float labels of the logits' shape, `nn.CrossEntropyLoss` class ids. `evalu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,8 +19,9 @@ from torch import Tensor, nn
 from ._checks import require
 from .diagnostics import ConfigValue, Diagnosable
 from .distributed import mean_over_ranks, should_gather
-from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
+from .focal import SigmoidFocalLoss, SoftmaxFocalLoss, element_weight, not_class_ids, one_logit
 from .functional import counted_rows
+from .labels import class_ids, widened
 from .pool import wide_dtype
 
 #: Torch's own losses that have a kind; any other module is "other". The last of a kind is what its name
@@ -56,6 +59,44 @@ def config_of(loss: nn.Module) -> dict[str, ConfigValue]:
     return config
 
 
+def original(loss: nn.Module) -> nn.Module:
+    """The module that `torch.compile` made a copy of, or the module itself."""
+    found = getattr(loss, "_orig_mod", loss)
+    return found if isinstance(found, nn.Module) else loss
+
+
+def _is_bridged(loss: nn.Module) -> bool:
+    """Whether `evaluate` computes a loss: BCE, cross-entropy, focal, or a subclass with the same forward."""
+    plain = (nn.BCEWithLogitsLoss, nn.CrossEntropyLoss, SigmoidFocalLoss, SoftmaxFocalLoss)
+    if not isinstance(loss, plain):
+        return False
+    return getattr(loss.forward, "__func__", None) in {kind.forward for kind in plain}
+
+
+class _Everything:
+    """The names of a ``**kwargs``."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def keywords_of(loss: nn.Module) -> Container[str]:
+    """The names of what a loss takes besides logits and targets."""
+    loss = original(loss)
+    if _is_bridged(loss):
+        return {"sample_weight"}
+    scripted = getattr(loss.forward, "schema", None)
+    if scripted is not None:
+        _self, _logits, _targets, *others = (argument.name for argument in scripted.arguments)
+        return set(others)
+    parameters = list(inspect.signature(loss.forward).parameters.values())
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return _Everything()
+    by_place = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    others = [p for p in parameters if p not in by_place[:2]]
+    return {p.name for p in others if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
 @dataclass(frozen=True)
 class Evaluated:
     """A loss, and what its statistics are computed from.
@@ -83,21 +124,22 @@ def evaluate(
     targets: Tensor,
     *,
     ignore_index: int,
-    sample_weight: Tensor | None,
+    keywords: Mapping[str, Any],
     gather: bool | None,
     group: dist.ProcessGroup | None = None,
 ) -> Evaluated:
     """Call a likelihood loss with targets in the form that a ranking loss takes.
 
-    Ignored rows and entries do not count, `sample_weight` `[N]` weighs rows, and means are those of all
-    ranks' rows. A module that is none of BCE, cross-entropy and focal gets logits and targets as they are.
+    Ignored rows and entries do not count, a keyword `sample_weight` `[N]` weighs rows, and means are those of
+    all ranks' rows. A module that is none of BCE, cross-entropy and focal, or has a forward of its own, gets
+    logits, targets and keywords as they are.
     """
-    if type(loss) in (nn.BCEWithLogitsLoss, SigmoidFocalLoss):
-        return _sigmoid(loss, logits, targets, ignore_index, sample_weight, gather, group)
-    if type(loss) in (nn.CrossEntropyLoss, SoftmaxFocalLoss):
-        return _softmax(loss, logits, targets, ignore_index, sample_weight, gather, group)
-    value: Tensor = loss(logits, targets)
-    return Evaluated(value, logits, targets, ignore_index=ignore_index)
+    inner = original(loss)
+    if not _is_bridged(inner):
+        value: Tensor = loss(logits, targets, **keywords)
+        return Evaluated(value, logits, targets, ignore_index=ignore_index)
+    bridge = _sigmoid if isinstance(inner, nn.BCEWithLogitsLoss | SigmoidFocalLoss) else _softmax
+    return bridge(inner, logits, targets, ignore_index, keywords.get("sample_weight"), gather, group)
 
 
 def _sigmoid(
@@ -112,15 +154,14 @@ def _sigmoid(
     x = logits.to(wide_dtype(logits.dtype))
     labels, counted = as_labels(x, targets, ignore_index)
     known = torch.where(counted, labels, torch.nan)
-    rows = None
-    if sample_weight is not None:
-        rows = sample_weight.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
     if isinstance(loss, SigmoidFocalLoss):
-        value = loss.masked_forward(x, labels, counted, sample_weight=rows)
+        value = loss.masked_forward(x, labels, counted, sample_weight=sample_weight)
         assert isinstance(value, Tensor)
         return Evaluated(value, x, known, multiclass=False)
     assert isinstance(loss, nn.BCEWithLogitsLoss)
-    weight = counted.to(x.dtype) if rows is None else counted * rows
+    weight = counted.to(x.dtype)
+    if sample_weight is not None:
+        weight = weight * element_weight(sample_weight, x)
     # A nan in an entry that does not count must not reach the others through 0 · nan.
     elements = F.binary_cross_entropy_with_logits(
         torch.where(counted, x, 0.0),
@@ -129,7 +170,7 @@ def _sigmoid(
         pos_weight=loss.pos_weight,
         reduction="none",
     )
-    value = _reduce(elements * weight, weight, loss.reduction, gather, group)
+    value = _reduce(loss, x, elements * weight, weight, gather, group)
     return Evaluated(value, x, known, elements, multiclass=False)
 
 
@@ -144,20 +185,28 @@ def _softmax(
 ) -> Evaluated:
     x = logits.to(wide_dtype(logits.dtype))
     ids = targets
-    if ids.dim() == x.dim() and ids.shape[1:] == (1,) and not ids.is_floating_point():
+    if ids.dim() == x.dim() and ids.shape[1:] == (1,):
         ids = ids[:, 0]
-    if ids.is_floating_point():
-        # Class probabilities: torch's own reduction knows them.
-        value: Tensor = loss(x, ids)
-        return Evaluated(value, x, ids, multiclass=True)
+    name = type(loss).__name__
+    if x.dim() < 2 or x.shape[1] == 1:
+        instead = "SigmoidFocalLoss" if isinstance(loss, SoftmaxFocalLoss) else "torch.nn.BCEWithLogitsLoss"
+        raise one_logit(name, instead, x, x)  # a wrapper reshapes the targets itself
+    if ids.shape == x.shape and (not ids.is_floating_point() or isinstance(loss, SoftmaxFocalLoss)):
+        raise not_class_ids(name, ids)
+    if ids.shape == x.shape:
+        return _of_probabilities(loss, x, ids, sample_weight, gather, group)
     own_ignore = loss.ignore_index
     assert isinstance(own_ignore, int)
-    ids = torch.where(ids == ignore_index, own_ignore, ids).long()
+    ids = class_ids(ids)
+    ids = torch.where(ids == ignore_index, own_ignore, ids)
+    counted = ids != own_ignore
+    weight = counted.to(x.dtype)
+    if sample_weight is not None:
+        sample_weight = element_weight(sample_weight, weight)
     if isinstance(loss, SoftmaxFocalLoss):
-        value = loss(x, ids, sample_weight=sample_weight)
+        value: Tensor = loss(x, ids, sample_weight=sample_weight)
         return Evaluated(value, x, ids, multiclass=True, ignore_index=own_ignore)
     assert isinstance(loss, nn.CrossEntropyLoss)
-    counted = ids != own_ignore
     elements = F.cross_entropy(
         counted_rows(x, counted),
         ids,
@@ -166,13 +215,44 @@ def _softmax(
         reduction="none",
         label_smoothing=loss.label_smoothing,
     )
-    weight = counted.to(x.dtype)
     if sample_weight is not None:
-        weight = weight * sample_weight.to(x.dtype)
+        weight = weight * sample_weight
     known = torch.where(counted, ids, 0)
     share = weight if loss.weight is None else weight * loss.weight.to(x.dtype)[known]
-    value = _reduce(elements * weight, share, loss.reduction, gather, group)
+    value = _reduce(loss, x, elements * weight, share, gather, group)
     return Evaluated(value, x, ids, elements, multiclass=True, ignore_index=own_ignore)
+
+
+def _of_probabilities(
+    loss: nn.Module,
+    x: Tensor,
+    targets: Tensor,
+    sample_weight: Tensor | None,
+    gather: bool | None,
+    group: dist.ProcessGroup | None,
+) -> Evaluated:
+    """Cross-entropy with class probabilities; a mean is over rows, as in torch, class weights or not."""
+    assert isinstance(loss, nn.CrossEntropyLoss)
+    lowest, highest = targets.detach().aminmax() if targets.numel() else (x.new_zeros(()),) * 2
+    require(
+        (lowest >= 0) & (highest <= 1),
+        lambda: (
+            f"expected class probabilities to lie in [0, 1], got values from {lowest:g} to {highest:g}: give "
+            "class ids [N], or use BCEWithLogitsLoss for labels of which some do not count"
+        ),
+    )
+    elements = F.cross_entropy(
+        x,
+        targets.to(x.dtype),
+        weight=loss.weight,
+        reduction="none",
+        label_smoothing=loss.label_smoothing,
+    )
+    weight = torch.ones_like(elements)
+    if sample_weight is not None:
+        weight = weight * element_weight(sample_weight, weight)
+    value = _reduce(loss, x, elements * weight, weight, gather, group)
+    return Evaluated(value, x, targets, elements, multiclass=True)
 
 
 def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
@@ -184,47 +264,57 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
             become one label for each class.
         ignore_index: Targets with this value do not count.
     """
+    targets = widened(targets)
     counted = targets != ignore_index
     known = torch.where(counted, targets, 0)
-    if targets.shape == logits.shape or targets.numel() == logits.numel():
+    if _places(targets) == _places(logits):
         if known.numel():
             lowest, highest = known.detach().aminmax()
             require(
                 (lowest >= 0) & (highest <= 1),
                 lambda: (
-                    f"labels must lie in [0, 1] or equal ignore_index={ignore_index}, got values from "
-                    f"{lowest:g} to {highest:g}"
+                    f"expected labels to lie in [0, 1] or to equal ignore_index={ignore_index}, got values "
+                    f"from {lowest:g} to {highest:g}: mark what does not count by {ignore_index}, or build "
+                    "the main loss with another ignore_index"
                 ),
             )
         shape = logits.shape
         return known.reshape(shape).to(logits.dtype), counted.reshape(shape)
-    if logits.dim() != 2 or targets.numel() != logits.shape[0]:
+    if logits.dim() != 2 or _places(targets) != logits.shape[:1]:
         raise ValueError(
-            f"targets must be labels of the logits' shape {list(logits.shape)}, or one class id a row, "
-            f"got {list(targets.shape)}"
+            f"expected targets to be labels of the logits' shape {list(logits.shape)}, or one class id a "
+            f"row, got {list(targets.shape)}: give a target for each row, or for each logit"
         )
     ids = known.reshape(-1, 1)
     classes = logits.shape[1]
     require(
         ((ids >= 0) & (ids < classes) & (ids == ids.round())).all(),
         lambda: (
-            f"class ids must be whole numbers in [0, {classes - 1}] or equal ignore_index={ignore_index}, "
-            f"got values from {ids.min():g} to {ids.max():g}"
+            f"expected class ids to be whole numbers in [0, {classes - 1}] or to equal ignore_index="
+            f"{ignore_index}, got values from {ids.min():g} to {ids.max():g}: give the model a logit for "
+            f"each class, and mark what does not count by {ignore_index}"
         ),
     )
     labels = ids == torch.arange(classes, device=logits.device)
     return labels.to(logits.dtype), counted.reshape(-1, 1).expand_as(logits)
 
 
+def _places(x: Tensor) -> torch.Size:
+    """The shape without a second dimension of one, which a binary problem may have or not."""
+    return x.shape[:1] + x.shape[2:] if x.shape[1:2] == (1,) else x.shape
+
+
 def _reduce(
+    loss: nn.BCEWithLogitsLoss | nn.CrossEntropyLoss,
+    logits: Tensor,
     weighted: Tensor,
     weight: Tensor,
-    reduction: str,
     gather: bool | None,
     group: dist.ProcessGroup | None,
 ) -> Tensor:
-    if reduction == "none":
+    """As the loss reduces, over all ranks where they take part."""
+    if loss.reduction == "none":
         return weighted
-    total = weighted.sum()
-    gathers = should_gather(gather, group)
-    return mean_over_ranks(total, None if reduction == "sum" else weight.sum(), gathers, group)
+    divisor = None if loss.reduction == "sum" else weight.sum()
+    gathers = should_gather(gather, logits, group)
+    return mean_over_ranks(weighted.sum(), divisor, gathers, group, type(loss).__name__)

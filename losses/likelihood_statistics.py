@@ -17,6 +17,7 @@ from torch import Tensor
 from . import host_statistics
 from ._checks import looks_are_free
 from .diagnostics import EASY_ABOVE, Detail, Stats
+from .labels import widened
 from .pool import wide_dtype
 from .statistics import as_tensors, distribution, on_host, one_vs_rest, share
 
@@ -189,7 +190,7 @@ def _laid_out(
     """
     if multiclass is None:  # one column with a label for each row is a binary problem
         multiclass = logits.dim() == targets.dim() + 1 and logits.shape[min(1, logits.dim() - 1)] > 1
-    z, y = logits.detach().to(wide_dtype(logits.dtype)), targets.detach()
+    z, y = logits.detach().to(wide_dtype(logits.dtype)), widened(targets.detach())
     if not multiclass:
         if z.numel() != y.numel():
             raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(y.shape)}")

@@ -20,12 +20,13 @@ from ._checks import (
     check_integer,
     check_number,
     check_tensors,
+    check_weight,
     looks_are_free,
     require,
     warn,
 )
 from .diagnostics import ConfigValue, Detail, Diagnosable, Stats
-from .distributed import Ranks, RowGatherer, should_gather
+from .distributed import Ranks, RowGatherer, group_size, meeting, should_gather
 from .functional import reduce_classes
 from .gradients import Labels
 from .labels import IGNORED, encode_targets, membership
@@ -269,7 +270,7 @@ class RankingLoss(Diagnosable):
             logits: `[N, C]`, or `[N]` when ``num_classes == 1``.
             targets: `[N]` or `[N, 1]` class ids (0/1 when ``num_classes == 1``), or multi-label `[N, C]` of
                 0/1. Rows, or entries of `[N, C]`, equal to ``ignore_index`` do not count.
-            iid_mask: `[N]` bool; rows that are fair draws of the population. All, by default.
+            iid_mask: `[N]` bool or 0/1; rows that are fair draws of the population. All, by default.
             return_per_class: Also return the `[C]` losses (nan where invalid) and the `[C]` bool of validity.
             return_diagnostics: Also return the statistics of this forward.
             sample_weight: `[N]`, finite, ≥ 0; what each row counts for as a positive.
@@ -288,7 +289,8 @@ class RankingLoss(Diagnosable):
         given, logits = logits, self._with_gradients(request, logits, lambda: self._labels(logits, targets))
         with _full_precision(logits.device.type):
             queue = self._as_it_was(repeated)
-            live = self._read(logits, targets, iid_mask, sample_weight, queue)
+            gathers = should_gather(self.gather_distributed, logits, self.process_group)
+            live = self._read(logits, targets, iid_mask, sample_weight, gathers, queue)
             whole = merge(live, queue.rows() if self.training else None)
             broken = None if whole.complete else _broken(live)
             pool = self._capped(whole, queue.step)
@@ -301,10 +303,13 @@ class RankingLoss(Diagnosable):
             def describe() -> Stats:
                 # Without a graph: a forward that is computed again, for which nobody listens, saves the same.
                 shown = self._per_class(terms, live, broken) if per_class is None else per_class
-                return self._stats(request.detail, whole, pool, terms, reduced, shown, broken, queue)
+                stats = self._stats(request.detail, whole, pool, terms, reduced, shown, broken, queue)
+                if gathers:
+                    stats["ranks_apart"] = queue.step.new_tensor(self._gatherer.apart)
+                return stats
 
             stats = self._collect(request, reduced, describe)
-            if repeated is None and self._feeds_queue():
+            if repeated is None and self._feeds_queue(gathers):
                 unless = None if broken is None else broken > 0
                 undo = self.queue.feed(live, unless=unless, complete=whole.complete)
                 self._forwards.remember(given, targets, undo)
@@ -326,9 +331,12 @@ class RankingLoss(Diagnosable):
         labels = membership(codes, self.num_classes)
         return labels == 1, labels != IGNORED
 
-    def _feeds_queue(self) -> bool:
+    def _feeds_queue(self, gathers: bool) -> bool:
         wanted = self.training or self.update_queue_in_eval
-        return wanted and torch.is_grad_enabled() and not self._queue_frozen
+        if not wanted or not torch.is_grad_enabled() or self._queue_frozen:
+            return False
+        # Ranks that gather share the rows of their queues, and one rank's own would set them apart.
+        return gathers or self.gather_distributed is False or group_size(self.process_group) == 1
 
     def _read(
         self,
@@ -336,16 +344,18 @@ class RankingLoss(Diagnosable):
         targets: Tensor,
         iid_mask: Tensor | None,
         sample_weight: Tensor | None,
+        gathers: bool,
         queue: MemoryQueue,
     ) -> Rows:
-        """The batch, checked, and gathered over ranks."""
+        """The batch, checked, and gathered over ranks where they take part."""
         logits, codes = self.encode(logits, targets)
         rows = logits.shape[0]
         iid, weight = _row_mask(iid_mask, rows), _row_weight(sample_weight, logits)
-        if not should_gather(self.gather_distributed, self.process_group):
+        if not gathers:
             return Rows(logits, membership(codes, self.num_classes), iid, weight)
         own = Rows(logits, codes, iid, weight)
-        live, codes = self._gatherer.gather(own, codes, self._digest(queue), self.process_group)
+        with meeting(type(self).__name__):
+            live, codes = self._gatherer.gather(own, codes, self._digest(queue), self.process_group)
         return replace(live, labels=membership(codes, self.num_classes))
 
     def _digest(self, queue: MemoryQueue) -> Tensor:
@@ -365,13 +375,19 @@ class RankingLoss(Diagnosable):
         if logits.dim() == 1 and self.num_classes == 1:
             logits = logits[:, None]
         if logits.dim() != 2 or logits.shape[1] != self.num_classes:
+            hint = "flatten them to a row for each prediction: logits.movedim(1, -1).flatten(0, -2)"
+            if logits.dim() <= 2:
+                hint = f"build the loss with num_classes={logits.shape[1] if logits.dim() == 2 else 1}"
             raise ValueError(
-                f"logits must have shape [N, {self.num_classes}]"
+                f"expected logits to have shape [N, {self.num_classes}]"
                 + (" or [N]" if self.num_classes == 1 else "")
-                + f" for num_classes={self.num_classes}, got {list(logits.shape)}"
+                + f" for num_classes={self.num_classes}, got {list(logits.shape)}: {hint}"
             )
         if not logits.is_floating_point():
-            raise ValueError(f"logits must be floating point, got {logits.dtype}")
+            raise ValueError(
+                f"expected logits to be floating point, got {logits.dtype}: pass the model's logits, not its "
+                "decisions"
+            )
         return logits, encode_targets(targets, logits.shape[0], self.num_classes, self.ignore_index)
 
     def _capped(self, pool: Pool, step: Tensor) -> Pool:
@@ -433,8 +449,6 @@ class RankingLoss(Diagnosable):
             queue_fill=queue.fill(),
             queue_age=queue.age(),
         )
-        if should_gather(self.gather_distributed, self.process_group):
-            stats["ranks_apart"] = queue.step.new_tensor(self._gatherer.apart)
         return stats | self._own_stats(wanted, pool, terms)
 
 
@@ -495,12 +509,22 @@ def _spoiled(loss: Tensor, scores: Tensor, broken: Tensor | None) -> Tensor:
 def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     if iid_mask is None:
         return None
-    if tuple(iid_mask.shape) != (rows,) or iid_mask.dtype != torch.bool:
+    if tuple(iid_mask.shape) != (rows,) or iid_mask.is_floating_point():
         raise ValueError(
-            f"iid_mask must be bool of shape [{rows}], one entry for each row, got {iid_mask.dtype} of shape "
-            f"{list(iid_mask.shape)}"
+            f"expected iid_mask to be bool or 0/1 of shape [{rows}], got {iid_mask.dtype} of shape "
+            f"{list(iid_mask.shape)}: give one entry for each row, by iid_mask.bool() where it is float"
         )
-    return iid_mask
+    if iid_mask.dtype is torch.bool:
+        return iid_mask
+    mask = iid_mask.long()
+    require(
+        ((mask == 0) | (mask == 1)).all(),
+        lambda: (
+            f"expected iid_mask to be bool or 0/1, got values from {mask.min()} to {mask.max()}: pass "
+            "iid_mask == 1, or whatever marks fair draws"
+        ),
+    )
+    return mask.bool()
 
 
 def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor | None:
@@ -508,11 +532,8 @@ def _row_weight(sample_weight: Tensor | None, logits: Tensor) -> Tensor | None:
         return None
     if tuple(sample_weight.shape) != (logits.shape[0],):
         raise ValueError(
-            f"sample_weight must have shape [{logits.shape[0]}], one weight for each row, "
-            f"got {list(sample_weight.shape)}"
+            f"expected sample_weight to have shape [{logits.shape[0]}], got {list(sample_weight.shape)}: "
+            "give one weight for each row"
         )
-    require(
-        (sample_weight.isfinite() & (sample_weight >= 0)).all(),
-        lambda: "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
-    )
+    check_weight(sample_weight)
     return sample_weight.detach().to(wide_dtype(logits.dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
 from .diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
 from .gradients import Labels
-from .likelihood import Evaluated, as_labels, config_of, evaluate, kind_of
+from .likelihood import Evaluated, as_labels, config_of, evaluate, keywords_of, kind_of, original
 from .likelihood_statistics import likelihood_stats
 from .packing import EXTRA_STATE, pack, unpack
 from .ranking import RankingLoss, Result
@@ -71,7 +71,10 @@ class LossWarmupWrapper(Diagnosable):
         super().__init__()
         for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
             if not isinstance(loss, nn.Module):
-                raise TypeError(f"{name} must be a torch.nn.Module, got {loss!r}")
+                raise TypeError(
+                    f"expected {name} to be a torch.nn.Module, got {loss!r}: pass an instance such as "
+                    "torch.nn.CrossEntropyLoss(), and a function of your own within a module's forward"
+                )
         warmup_epochs = check_integer("warmup_epochs", warmup_epochs, least=0)
         blend_epochs = check_integer("blend_epochs", blend_epochs, least=0)
         if warmup_steps is not None:
@@ -113,6 +116,8 @@ class LossWarmupWrapper(Diagnosable):
         self._changed: dict[str, ConfigValue] = {}
         self._hooks_called: set[str] = set()
         self._warned_of: set[str] = set()
+        #: What each loss takes besides logits and targets, and the module that was asked.
+        self._known_keywords: dict[str, tuple[nn.Module, Container[str]]] = {}
         self._set_temperature()
 
     # ------------------------------------------------------------------------------------- settings
@@ -122,8 +127,8 @@ class LossWarmupWrapper(Diagnosable):
     def config(self) -> dict[str, ConfigValue]:
         """The schedule, and under ``warmup_loss`` and ``main_loss`` each loss's kind and settings."""
         return {
-            "warmup_loss": config_of(self.warmup_loss),
-            "main_loss": config_of(self.main_loss),
+            "warmup_loss": config_of(original(self.warmup_loss)),
+            "main_loss": config_of(original(self.main_loss)),
             "warmup_epochs": self.warmup_epochs,
             "temp_start": self.temp_start,
             "temp_end": self.temp_end,
@@ -165,7 +170,7 @@ class LossWarmupWrapper(Diagnosable):
             own |= {"temp_start": held, "temp_end": held}
             self._decay_from = (self._step, held)
         elif {"temp_end", "temp_decay_steps"} & own.keys():
-            self._decay_from = (self._step, self.current_temperature)
+            self._decay_from = (self._step, self._temperature())
         for name, value in own.items():
             setattr(self, name, value)
             if name in self._OWN:
@@ -237,8 +242,11 @@ class LossWarmupWrapper(Diagnosable):
         return self._schedule().main_weight(self._position())
 
     @property
-    def current_temperature(self) -> float:
-        """Temperature of the main loss now; before the switch, the one it will start with."""
+    def current_temperature(self) -> float | None:
+        """Temperature of the main loss now, before the switch the one at its start; None if it has none."""
+        return self._temperature() if self._has_temperature() else None
+
+    def _temperature(self) -> float:
         if self._switch_step is None:
             return self.temp_start
         begin, start = self._decay_from
@@ -292,7 +300,7 @@ class LossWarmupWrapper(Diagnosable):
 
     def _set_temperature(self) -> None:
         if self._has_temperature():
-            self.main_loss.temperature = self.current_temperature  # type: ignore[assignment]
+            self.main_loss.temperature = self._temperature()  # type: ignore[assignment]
 
     def get_extra_state(self) -> Tensor:
         """Where the schedule stands, for ``state_dict``: one tensor of bytes."""
@@ -377,8 +385,13 @@ class LossWarmupWrapper(Diagnosable):
         return_diagnostics: bool = False,
         *,
         sample_weight: Tensor | None = None,
+        **keywords: Any,
     ) -> Result:
         """The loss of the present phase; arguments as in the ranking losses.
+
+        `iid_mask`, `sample_weight` and further keywords go to each loss that takes them. One that only the
+        other loss takes is left out; for `sample_weight`, with a warning the first time, because a loss is
+        then another than asked for.
 
         Returns:
             The loss; then, as asked for, per-class losses and validity, and the statistics. Both are those
@@ -388,29 +401,34 @@ class LossWarmupWrapper(Diagnosable):
 
         Raises:
             ValueError: If an argument is not as above, or per-class losses are asked of a loss without any.
+            TypeError: If neither loss takes a keyword.
         """
         check_tensors(logits=logits, targets=targets)
         self._warn_of_missing_hooks()
         request = self._requested(return_diagnostics)
         weight = self.main_weight
         logits = self._with_gradients(request, logits, lambda: self._labels(logits, targets))
+        named = {"iid_mask": iid_mask, "sample_weight": sample_weight}
+        keywords |= {name: value for name, value in named.items() if value is not None}
+        for_warmup, for_main = self._shared_out(keywords)
         batch = _Batch(
             logits,
             targets,
-            iid_mask,
-            sample_weight,
             ignore_index=self._ignore_index(),
             gather=self.gather_distributed,
             group=getattr(self.main_loss, "process_group", None),
         )
-        leads, follows = (self.warmup_loss, None) if weight == 0 else (self.main_loss, self.warmup_loss)
-        if leads is not self.main_loss and isinstance(self.main_loss, RankingLoss):
+        main = original(self.main_loss)
+        if weight == 0 and isinstance(main, RankingLoss):
             # What the main loss will refuse is refused from the first step on.
-            self.main_loss.encode(logits, targets)
-        leader = _call(leads, batch, request, return_per_class)
+            main.encode(logits, targets)
+        if weight == 0:
+            leader = _call(self.warmup_loss, batch, for_warmup, request, return_per_class)
+        else:
+            leader = _call(self.main_loss, batch, for_main, request, return_per_class)
         loss = leader.loss
-        if follows is not None and weight < 1:
-            other = _call(follows, batch, _NOBODY, False).loss
+        if 0 < weight < 1:
+            other = _call(self.warmup_loss, batch, for_warmup, _NOBODY, False).loss
             if other.shape != loss.shape:
                 raise ValueError(
                     f"the losses of a blend must return the same shape, got {list(loss.shape)} from the main "
@@ -428,6 +446,45 @@ class LossWarmupWrapper(Diagnosable):
             shown = (loss, *leader.classes())
             return (*shown, stats) if return_diagnostics else shown
         return (loss, stats) if return_diagnostics else loss
+
+    def _shared_out(self, keywords: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Those of a forward's keywords that the warmup loss takes, and those that the main loss takes."""
+        if not keywords:
+            return {}, {}
+        of_warmup, of_main = self._keywords_of("warmup_loss"), self._keywords_of("main_loss")
+        for name in keywords:
+            if name not in of_warmup and name not in of_main:
+                raise TypeError(
+                    f"LossWarmupWrapper.forward() got an unexpected keyword argument {name!r}: neither "
+                    f"warmup_loss {type(self.warmup_loss).__name__} nor main_loss "
+                    f"{type(self.main_loss).__name__} takes it"
+                )
+        if "sample_weight" in keywords:
+            weight = self.main_weight
+            if weight < 1 and "sample_weight" not in of_warmup:
+                self._warn_of_missing_weight("warmup_loss")
+            if weight > 0 and "sample_weight" not in of_main:
+                self._warn_of_missing_weight("main_loss")
+        for_warmup = {name: value for name, value in keywords.items() if name in of_warmup}
+        for_main = {name: value for name, value in keywords.items() if name in of_main}
+        return for_warmup, for_main
+
+    def _keywords_of(self, role: str) -> Container[str]:
+        """What one of the two losses takes, looked up once: a signature takes 70 microseconds to read."""
+        loss = getattr(self, role)
+        known = self._known_keywords.get(role)
+        if known is None or known[0] is not loss:
+            known = self._known_keywords[role] = loss, keywords_of(loss)
+        return known[1]
+
+    def _warn_of_missing_weight(self, role: str) -> None:
+        if role not in self._warned_of and not torch.compiler.is_compiling():
+            self._warned_of.add(role)
+            warn(
+                f"LossWarmupWrapper: sample_weight is given, but {role} {type(getattr(self, role)).__name__} "
+                "does not take it and is computed without weights. Give its forward a parameter "
+                "sample_weight, or leave the weights out"
+            )
 
     def _labels(self, logits: Tensor, targets: Tensor) -> Labels:
         """Which entries of the logits are positive, and which count."""
@@ -485,8 +542,6 @@ class _Batch:
 
     logits: Tensor
     targets: Tensor
-    iid_mask: Tensor | None
-    sample_weight: Tensor | None
     ignore_index: int
     gather: bool | None
     group: dist.ProcessGroup | None
@@ -524,26 +579,28 @@ class _Outcome:
 _NOBODY = Request(Detail.NOTHING, (), (), returned=False, strict=False)
 
 
-def _call(loss: nn.Module, batch: _Batch, request: Request, per_class: bool) -> _Outcome:
+def _call(
+    loss: nn.Module, batch: _Batch, keywords: Mapping[str, Any], request: Request, per_class: bool
+) -> _Outcome:
     """The loss of a batch; its statistics and per-class losses as far as they are wanted."""
-    if not isinstance(loss, Diagnosable):
-        evaluated = _evaluate(loss, batch)
+    inner = original(loss)
+    if not isinstance(inner, Diagnosable):
+        evaluated = _evaluate(loss, batch, keywords)
         describe = functools.partial(_likelihood_stats, evaluated)
-        return _Outcome(evaluated.loss, describe, None, kind_of(loss))
-    ranks = isinstance(loss, RankingLoss)
+        return _Outcome(evaluated.loss, describe, None, kind_of(inner))
+    ranks = isinstance(inner, RankingLoss)
     wanted, strict = request.detail if request.describes else Detail.NOTHING, request.strict
     if per_class and not ranks:
         wanted, strict = max(wanted, Detail.SCORES), True
-    with _overheard(loss, wanted, strict) as heard:
+    with _overheard(inner, wanted, strict) as heard:
         if ranks:
-            arguments = (batch.logits, batch.targets, batch.iid_mask)
-            value = loss(*arguments, return_per_class=per_class, sample_weight=batch.sample_weight)
+            value = loss(batch.logits, batch.targets, return_per_class=per_class, **keywords)
         else:
-            value = _evaluate(loss, batch).loss
+            value = _evaluate(loss, batch, keywords).loss
     classes = None
     if ranks and per_class:
         value, *classes = value
-    return _Outcome(value, lambda _: heard, None if classes is None else (classes[0], classes[1]), loss.kind)
+    return _Outcome(value, lambda _: heard, None if classes is None else (classes[0], classes[1]), inner.kind)
 
 
 @contextlib.contextmanager
@@ -561,13 +618,13 @@ def _overheard(loss: Diagnosable, wanted: Detail, strict: bool) -> Iterator[Stat
         handle.remove()
 
 
-def _evaluate(loss: nn.Module, batch: _Batch) -> Evaluated:
+def _evaluate(loss: nn.Module, batch: _Batch, keywords: Mapping[str, Any]) -> Evaluated:
     return evaluate(
         loss,
         batch.logits,
         batch.targets,
         ignore_index=batch.ignore_index,
-        sample_weight=batch.sample_weight,
+        keywords=keywords,
         gather=batch.gather,
         group=batch.group,
     )

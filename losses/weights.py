@@ -55,7 +55,7 @@ def _counts(counts: Sequence[int] | Tensor) -> Tensor:
     n = torch.as_tensor(counts).detach().to("cpu", torch.float64)
     if n.dim() != 1 or n.numel() == 0 or not bool((n > 0).all()):
         raise ValueError(
-            f"counts must be a non-empty vector of positive row counts, one for each class, got {counts}; "
-            "leave out classes that have no rows"
+            "expected counts to be a non-empty vector of positive row counts, one for each class, "
+            f"got {counts}: give classes without rows the weight 1, and compute the weights of the others"
         )
     return n

@@ -112,13 +112,13 @@ def _ignored(loss: nn.Module) -> set[int]:
     return {index for index in found if isinstance(index, int)}
 
 
-def gathers(loss: nn.Module) -> bool:
-    """Whether the loss of each rank is that of all ranks' rows."""
+def gathers(loss: nn.Module, value: Tensor) -> bool:
+    """Whether the loss of each rank, which has this value here, is that of all ranks' rows."""
     loss, chosen = original(loss), counting(loss)
     # A wrapper gathers for torch's losses, which do not.
     plain = type(chosen) in (nn.BCEWithLogitsLoss, nn.CrossEntropyLoss)
     asked = loss if plain and isinstance(loss, LossWarmupWrapper) else chosen
-    return distributed.should_gather(getattr(asked, "gather_distributed", False))
+    return distributed.should_gather(getattr(asked, "gather_distributed", False), value)
 
 
 def weighed(loss: Tensor, own: Tensor, total: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ class StepBatches:
         if self._divisor is None:  # once a step
             parts = [accumulation.divisor(loss, labels).float() for labels in self.labels]
             own = sum((part.to(self.args.device) for part in parts[1:]), parts[0].to(self.args.device))
-            self._divisor = distributed.sum_over_ranks(own, None) if of_all_ranks else own
+            who = type(loss).__name__
+            self._divisor = distributed.sum_over_ranks(own, None, who) if of_all_ranks else own
         return self._divisor
 
     def remove(self) -> None:

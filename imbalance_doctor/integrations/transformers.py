@@ -148,11 +148,11 @@ class DoctorCallback(TrainerCallback):
         assert self.loss_fn is not None
         args = batches.args
         averages = bool(args.average_tokens_across_devices)
-        gathers = accumulation.gathers(self.loss_fn)
+        gathers = accumulation.gathers(self.loss_fn, loss)
         together = gathers or (averages and args.world_size > 1)  # one divisor for all ranks
         if not accumulation.is_sum(self.loss_fn):
             own = accumulation.divisor(self.loss_fn, labels).float()
-            own = distributed.sum_over_ranks(own, None) if gathers else own
+            own = distributed.sum_over_ranks(own, None, type(self.loss_fn).__name__) if gathers else own
             loss = accumulation.weighed(loss, own, batches.divisor(self.loss_fn, together))
         # With `average_tokens_across_devices` the Trainer multiplies by the number of processes, against the
         # mean over ranks that follows, or by that of GPUs under DataParallel. That is right for the part of

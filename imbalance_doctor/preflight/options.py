@@ -29,7 +29,9 @@ def loss_types() -> dict[str, Loss]:
     named: dict[str, Loss] = {
         loss.kind: loss
         for loss in ours
-        if issubclass(loss, diagnostics.Diagnosable) and loss is not losses.LossWarmupWrapper
+        if isinstance(loss, type)
+        and issubclass(loss, diagnostics.Diagnosable)
+        and loss is not losses.LossWarmupWrapper
     }
     return named | {kind: loss for loss, kind in likelihood.PLAIN_KINDS.items()}
 

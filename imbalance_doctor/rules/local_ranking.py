@@ -23,7 +23,8 @@ class LocalRanking(Rule):
     the average precision of the batch, and each shard holds one W-th of the positives.
 
     ## Remedy
-    `gather_distributed=True`, or None, which gathers whenever a process group is there.
+    `gather_distributed=None`, which gathers in every forward whose logits require a gradient, or True, which
+    gathers in validation too: every rank then has to call the loss there.
 
     ## Evidence
     The world size of the run is above 1 and the loss is configured not to gather. There is no threshold.

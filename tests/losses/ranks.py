@@ -1,6 +1,7 @@
 """What runs on every rank of the distributed tests: one process group, all cases, results in a file."""
 
 import copy
+import datetime
 import hashlib
 import os
 import warnings
@@ -73,7 +74,8 @@ def run(rank, world, rendezvous, out):
     torch.set_default_dtype(torch.float64)
     warnings.simplefilter("ignore")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    before = should_gather(None), raises(should_gather, True)
+    leaf = torch.zeros(1, requires_grad=True)
+    before = should_gather(None, leaf), raises(should_gather, True, leaf)
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     shards = {"even": [8] * world, "uneven, one empty": [13, 0, 3, 7][:world]}
     result = {
@@ -87,8 +89,12 @@ def run(rank, world, rendezvous, out):
         "before_init": before,
         "own_rows": own_rows(rank),
         "none_is_local": losses.SigmoidFocalLoss(reduction="none")(
-            torch.zeros(rank + 2), torch.zeros(rank + 2)
+            torch.zeros(rank + 2, requires_grad=True), torch.zeros(rank + 2)
         ).shape[0],
+        "alone": {name: alone(make, rank) for name, make in CASES.items()},
+        "shared queue": shared_queue(rank),
+        "validated": {name: validated(make, rank) for name, make in CASES.items()},
+        "absent": absent(rank),
         "gather": gathering(rank, world),
         "subgroup": subgroup(rank, world),
         "queue": queue_digest(rank),
@@ -216,8 +222,84 @@ def subgroup(rank, world):
     groups = [dist.new_group([0, 1]), dist.new_group([2, 3])]
     loss_fn = losses.SmoothAPLoss(1, queue_size=8, process_group=groups[rank // 2])
     loss_fn = copy.deepcopy(loss_fn)
-    loss_fn(torch.full((3, 1), float(rank)), torch.tensor([0, 1, 0]))
+    loss_fn(torch.full((3, 1), float(rank), requires_grad=True), torch.tensor([0, 1, 0]))
     return loss_fn.queue.scores.unique().tolist()
+
+
+def without_gradient(loss_fn, x, targets):
+    """The three ways in which no gradient is wanted: grad mode off, inference, logits that require none."""
+    with torch.no_grad():
+        yield loss_fn(x.requires_grad_(), targets).nansum()
+    with torch.inference_mode():
+        yield loss_fn(x, targets).nansum()
+    yield loss_fn(x.detach(), targets).nansum()
+
+
+def alone(make, rank):
+    """Largest difference of a validation on rank 0 alone from the loss of that rank's rows."""
+    if rank > 0:
+        return None
+    loss_fn, local = make().eval(), make().eval()
+    for module in local.modules():
+        if hasattr(module, "gather_distributed"):
+            module.gather_distributed = False
+    x, targets, _ = data([12], 0, isinstance(loss_fn, losses.SigmoidFocalLoss))
+    x = x[:, :CLASSES]
+    expected = local(x, targets).nansum()
+    return max(float((value - expected).abs()) for value in without_gradient(loss_fn, x, targets))
+
+
+def validated(make, rank):
+    """How far a value under ``gather_distributed=True``, without gradient, is from that of all rows."""
+    world = dist.get_world_size()
+    loss_fn, single = make().eval(), make().eval()
+    for each, gathers in ((loss_fn, True), (single, False)):
+        for module in each.modules():
+            if hasattr(module, "gather_distributed"):
+                module.gather_distributed = gathers
+    x, targets, _ = data([6] * world, 0, isinstance(loss_fn, losses.SigmoidFocalLoss))
+    own, x = slice(6 * rank, 6 * (rank + 1)), x[:, :CLASSES]
+    expected = single(x, targets).nansum()
+    with torch.no_grad():
+        return float((loss_fn(x[own], targets[own]).nansum() - expected).abs())
+
+
+def shared_queue(rank):
+    """How full queues are after a forward in training on rank 0 alone, whose logits require no gradient."""
+    loss_fn = losses.SmoothAPLoss(CLASSES, **QUEUE)
+    x, targets, _ = data([8], rank, False)
+    x = x[:, :CLASSES].requires_grad_()
+    loss_fn(x, targets)
+    if rank == 0:
+        loss_fn(x.detach(), targets)
+    _, stats = loss_fn(x, targets, return_diagnostics=True)
+    return loss_fn.queue.fill(), int(stats["ranks_apart"])
+
+
+def absent(rank):
+    """What rank 0 is told where it waits for ranks that never call."""
+    waits = {
+        "SmoothAPLoss": lambda g, x: losses.SmoothAPLoss(1, process_group=g)(x, torch.tensor([0, 1])),
+        "SoftmaxFocalLoss": lambda g, x: losses.SoftmaxFocalLoss(process_group=g)(
+            x.expand(2, 3), torch.tensor([0, 1])
+        ),
+        "BCEWithLogitsLoss": lambda g, x: losses.LossWarmupWrapper(
+            nn.BCEWithLogitsLoss(), losses.SmoothAPLoss(1, process_group=g), warmup_steps=1
+        )(x, torch.tensor([0, 1])),
+        "all_gather_no_grad": lambda g, x: all_gather_no_grad(x, g),
+        "all_gather_with_grad": lambda g, x: all_gather_with_grad(x, g),
+        "the backward of all_gather_with_grad": lambda g, x: all_gather_with_grad(x, g).sum().backward(),
+    }
+    told = {}
+    for name, wait in waits.items():
+        group = dist.new_group(timeout=datetime.timedelta(seconds=1))
+        x = torch.zeros(2, 1, requires_grad=True)
+        if rank == 0:
+            told[name] = raises(wait, group, x)
+        elif name.startswith("the backward"):
+            all_gather_with_grad(x, group)
+        dist.barrier()
+    return told
 
 
 def queue_digest(rank):

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from loss_cases import RANKING, batch
+from torch import nn
 
-from losses import SigmoidFocalLoss, SoftmaxFocalLoss
+from losses import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
 
 pytestmark = [
     pytest.mark.slow,
@@ -71,3 +72,12 @@ def test_a_falling_temperature_does_not_recompile_at_each_step(name):
         compiled(*batch(12, 3, step, dtype=torch.float32))
     # The first forward, one more once the queue knows its type, one more once the temperature moves.
     assert counters["stats"]["unique_graphs"] <= 3
+
+
+@pytest.mark.parametrize("warmup", [None, nn.CrossEntropyLoss, nn.BCEWithLogitsLoss])
+def test_an_ignored_id_that_a_byte_cannot_hold_ignores_nothing(warmup):
+    main = SmoothAPLoss(200, queue_size=0, temperature=0.3)  # in uint8, -100 means 156
+    loss_fn = main if warmup is None else LossWarmupWrapper(warmup(), main, warmup_epochs=1).eval()
+    logits, ids = batch(400, 200, dtype=torch.float32)
+    compiled = torch.compile(loss_fn, backend="eager")
+    assert torch.equal(compiled(logits, ids.to(torch.uint8)), compiled(logits, ids))

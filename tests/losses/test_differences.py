@@ -7,6 +7,7 @@ Those about several processes are in `test_distributed_losses.py`, those about `
 import sys
 import warnings
 
+import imbalanced_losses as reference
 import pytest
 import torch
 import torch.nn.functional as F
@@ -200,7 +201,7 @@ def test_13_constant_reference_scores_are_warned_of_once_by_class():
 
 @pytest.mark.parametrize("label", [0.6, 2.0, -1.0])
 def test_14_labels_that_are_no_labels_are_errors(label):
-    with pytest.raises(ValueError, match=r"targets must (be whole numbers|lie in \[0, 1\])"):
+    with pytest.raises(ValueError, match=r"targets to (be whole numbers|lie in \[0, 1\])"):
         SmoothAPLoss(1)(torch.zeros(3, 1), torch.tensor([0.0, 1.0, label]))
 
 
@@ -317,6 +318,203 @@ def test_27_the_queue_keeps_the_precision_of_the_logits(dtype):
     loss_fn(logits, targets)
     assert loss_fn.queue.scores.dtype == dtype
     assert torch.equal(loss_fn.queue.scores, logits)
+
+
+def test_28_public_gathers_need_no_process_group():
+    x = torch.randn(8, 1, requires_grad=True)
+    assert losses.all_gather_with_grad(x) is x
+    assert torch.equal(losses.all_gather_no_grad(x), x.detach())
+    with pytest.raises(RuntimeError, match="not initialized"):
+        reference.all_gather_no_grad(x)
+
+
+def told(loss_fn, *arguments, **keywords):
+    """What a loss returned, and the texts of its warnings."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        result = loss_fn(*arguments, **keywords)
+    return result, [str(each.message) for each in seen]
+
+
+def test_29_weights_that_are_all_zero_make_every_class_invalid_without_a_warning():
+    data, weight = (torch.randn(8, 1), torch.arange(8) % 2), torch.zeros(8)
+    for package, warned in ((losses, 0), (reference, 1)):
+        (loss, per_class, valid), texts = told(
+            package.SmoothAPLoss(1), *data, return_per_class=True, sample_weight=weight
+        )
+        assert loss == 0
+        assert per_class.isnan().all()
+        assert not valid.any()
+        assert len(texts) == warned
+
+
+def test_30_rows_of_no_class_are_labels_of_zeros_and_no_stray_id():
+    logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+    ids = torch.tensor([0, 1, 2, -1] * 2)
+    with pytest.raises(ValueError, match=r"got -1: .* rows of no class need 0/1 targets \[N, 3\]"):
+        SmoothAPLoss(3, queue_size=0)(logits, ids)
+    loss = SmoothAPLoss(3, queue_size=0)(logits, F.one_hot(ids + 1, 4)[:, 1:])
+    theirs = reference.SmoothAPLoss(3, queue_size=1)(logits, ids)
+    assert loss.item() == pytest.approx(theirs.item(), abs=1e-6) == pytest.approx(0.622, abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int64])
+def test_31_masks_are_bool_or_integers_of_0_and_1(dtype):
+    logits, targets = rare(40, 0.2, seed=3)
+    mask = torch.arange(40) % 3 > 0
+    expected = PAUCAtBudgetLoss(1, beta=0.5)(logits, targets, mask)
+    assert torch.equal(PAUCAtBudgetLoss(1, beta=0.5)(logits, targets, mask.to(dtype)), expected)
+    for wrong in (2 * mask.to(dtype), mask.float()):
+        with pytest.raises(ValueError, match="expected iid_mask to be bool or 0/1"):
+            PAUCAtBudgetLoss(1, beta=0.5)(logits, targets, wrong)
+        assert reference.PAUCAtBudgetLoss(1, beta=0.5)(logits, targets, wrong).isfinite()
+
+
+def test_32_a_budget_of_the_population_needs_no_negatives():
+    logits, targets = torch.linspace(-1, 1, 8)[:, None], torch.ones(8, dtype=torch.long)
+    for package, expected in ((losses, True), (reference, False)):
+        loss_fn = package.PAUCAtBudgetLoss(1, beta=0.5, budget_basis="population")
+        loss, _, valid = loss_fn(logits, targets, return_per_class=True)
+        assert valid.tolist() == [expected]
+        assert (loss > 0) == expected
+    pairs = PAUCAtBudgetLoss(1, beta=0.5, budget_basis="population", surrogate="pairwise")
+    assert not pairs(logits, targets, return_per_class=True)[2].any(), "a pair needs a negative"
+
+
+def test_33_a_function_is_no_warmup_loss():
+    with pytest.raises(
+        TypeError, match=r"got <function cross_entropy.*pass an instance such as torch.nn.Cro"
+    ):
+        losses.LossWarmupWrapper(F.cross_entropy, SmoothAPLoss(3))
+    assert reference.LossWarmupWrapper(F.cross_entropy, reference.SmoothAPLoss(3))
+
+
+@pytest.mark.filterwarnings("ignore:LossWarmupWrapper. a training forward ran")
+def test_34_per_class_losses_are_there_in_the_warmup_or_are_an_error():
+    data = batch(12, 3)
+    for warmup in (torch.nn.CrossEntropyLoss(), torch.nn.MultiMarginLoss()):
+        theirs = reference.LossWarmupWrapper(warmup, reference.SmoothAPLoss(3), warmup_epochs=1)
+        assert theirs(*data, return_per_class=True).dim() == 0
+    ours = losses.LossWarmupWrapper(torch.nn.CrossEntropyLoss(), SmoothAPLoss(3), warmup_epochs=1)
+    loss, per_class, _ = ours(*data, return_per_class=True)
+    rows = F.cross_entropy(*data, reduction="none")
+    assert loss == rows.mean()
+    expected = torch.stack([rows[data[1] == c].mean() for c in range(3)])
+    assert torch.allclose(per_class, expected)
+    other = losses.LossWarmupWrapper(torch.nn.MultiMarginLoss(), SmoothAPLoss(3), warmup_epochs=1)
+    with pytest.raises(ValueError, match="has no per-class values"):
+        other(*data, return_per_class=True)
+
+
+def test_35_a_schedule_in_epochs_and_in_steps_is_an_error_and_a_blend_needs_no_warmup():
+    arguments = torch.nn.CrossEntropyLoss(), SmoothAPLoss(3)
+    with pytest.raises(ValueError, match="in epochs or in steps, not both"):
+        losses.LossWarmupWrapper(*arguments, warmup_steps=5, blend_epochs=2)
+    theirs = reference.LossWarmupWrapper(*arguments, warmup_steps=5, blend_epochs=2)
+    weights = [theirs.on_train_batch_start(step) or theirs.main_weight for step in range(12)]
+    assert weights == [0.0] * 5 + [1.0] * 7, "the blend is left out"
+    blended = losses.LossWarmupWrapper(*arguments, blend_steps=3)
+    assert [blended.on_train_batch_start(step) or blended.main_weight for step in range(4)] == [
+        0.25, 0.5, 0.75, 1.0,
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="blend_steps requires warmup_steps"):
+        reference.LossWarmupWrapper(*arguments, blend_steps=3)
+
+
+def test_36_a_pool_of_one_row_is_an_error():
+    with pytest.raises(ValueError, match="max_pool_size must be an integer of at least 2, got 1"):
+        SmoothAPLoss(1, max_pool_size=1)
+    theirs = reference.SmoothAPLoss(1, max_pool_size=1)
+    (_, _, valid), _ = told(theirs, torch.randn(8, 1), torch.arange(8) % 2, return_per_class=True)
+    assert not valid.any(), "there it never learns"
+
+
+@pytest.mark.filterwarnings("ignore:LossWarmupWrapper. a training forward ran")
+@pytest.mark.parametrize("kind", ["CrossEntropyLoss", "BCEWithLogitsLoss"])
+def test_37_weights_count_in_a_warmup_of_torch(kind):
+    logits, ids = batch(9, 3)
+    labels, weight = F.one_hot(ids, 3).double(), torch.arange(9.0, dtype=torch.float64) + 1
+    targets = ids if kind == "CrossEntropyLoss" else labels
+    warmup = getattr(torch.nn, kind)
+    elements = warmup(reduction="none")(logits, targets).reshape(9, -1).mean(1)
+    weighted = (elements * weight).sum() / weight.sum()
+    for package, expected in ((losses, weighted), (reference, elements.mean())):
+        loss_fn = package.LossWarmupWrapper(warmup(), package.SmoothAPLoss(3), warmup_epochs=1)
+        assert torch.allclose(loss_fn(logits, targets, sample_weight=weight), expected)
+
+
+class Margin(torch.nn.Module):
+    """A warmup loss that takes logits and targets alone."""
+
+    def forward(self, logits, targets):
+        return logits.mean()
+
+
+@pytest.mark.filterwarnings("ignore:LossWarmupWrapper. a training forward ran")
+def test_38_a_keyword_that_is_left_out_is_told():
+    data = batch(9, 3)
+    ours, theirs = (
+        package.LossWarmupWrapper(Margin(), package.SmoothAPLoss(3), warmup_epochs=1)
+        for package in (losses, reference)
+    )
+    _, texts = told(ours, *data, sample_weight=torch.ones(9))
+    assert any("sample_weight is given, but warmup_loss Margin does not take it" in text for text in texts)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sampel_weight'"):
+        ours(*data, sampel_weight=torch.ones(9))
+    for keyword in ("sample_weight", "sampel_weight"):
+        loss, texts = told(theirs, *data, **{keyword: torch.ones(9)})
+        assert loss == data[0].mean()
+        assert not texts
+
+
+def partial_auc_stats(logits, targets, **settings):
+    """What both packages report of the same batch."""
+    return [
+        package.PAUCAtBudgetLoss(1, beta=0.05, queue_size=4_000, **settings)(
+            logits, targets, return_diagnostics=True
+        )[1]
+        for package in (losses, reference)
+    ]
+
+
+def test_39_grad_pos_count_counts_positives_that_carry_gradient():
+    logits, targets = rare(2_000, 0.05, seed=4)
+    positives = int(targets.sum())
+    ours, theirs = partial_auc_stats(logits + 20 * targets[:, None], targets, temperature=0.01)
+    assert ours["grad_pos_count"] == 0, "all are far above the band"
+    assert theirs["grad_pos_count"] == positives
+    assert ours["live_pos_count"] == positives
+
+
+def test_40_pauc_var_is_the_variance_of_the_loss_and_not_of_one_positive():
+    logits, targets = rare(2_000, 0.05, seed=4)
+    ours, theirs = partial_auc_stats(logits, targets)
+    ratio = (theirs["pauc_var"] / ours["pauc_var"]).item()
+    assert ratio == pytest.approx(int(targets.sum()))
+    # The variance over draws of the rows, with the thresholds held: that of a mean of so many positives.
+    ours, theirs = partial_auc_stats(logits, targets, surrogate="pairwise")
+    ratio = (theirs["pauc_var"] / ours["pauc_var"]).item()
+    assert 0.5 * int(targets.sum()) < ratio < int(targets.sum()), "the negatives of the band vary too"
+
+
+def test_41_a_class_without_positives_still_shows_its_band():
+    logits, targets = rare(200, 0.0, seed=5)
+    ours, theirs = partial_auc_stats(logits, targets)
+    assert ours["t_alpha"].item() == pytest.approx(logits.max().item())
+    assert ours["band_neg_count"] == (logits >= ours["t_beta"]).sum() > 0
+    assert ours["valid"] == 0
+    for name in ("t_alpha", "t_beta", "tau_eff"):
+        assert theirs[name].isnan()
+    assert theirs["band_neg_count"] == 0
+
+
+def test_43_a_softmax_over_one_class_is_an_error():
+    logits, targets = torch.randn(8, 1, requires_grad=True), torch.zeros(8, dtype=torch.long)
+    with pytest.raises(ValueError, match="expected SoftmaxFocalLoss to get a logit for each of two or more"):
+        SoftmaxFocalLoss()(logits, targets)
+    loss = reference.SoftmaxFocalLoss()(logits, targets)
+    loss.backward()
+    assert loss == logits.grad.abs().sum() == 0
 
 
 def test_importing_the_package_warns_of_nothing_and_imports_torch_alone():

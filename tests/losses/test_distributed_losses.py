@@ -66,6 +66,29 @@ def test_gathering_is_decided_at_each_forward(results):
         assert required.startswith("gather_distributed=True needs an initialised process group")
 
 
+@pytest.mark.parametrize("name", ranks.CASES)
+def test_a_validation_on_one_rank_waits_for_nobody(results, name):
+    assert results[0]["alone"][name] < 1e-12
+
+
+@pytest.mark.parametrize("name", ranks.CASES)
+def test_a_validation_that_is_to_gather_is_that_of_all_rows(results, name):
+    assert max(rank["validated"][name] for rank in results) < 1e-12
+
+
+def test_rows_of_one_rank_alone_enter_no_queue_that_ranks_share(results):
+    for rank in results:
+        assert rank["shared queue"] == results[0]["shared queue"]
+        assert rank["shared queue"][1] == 0, "no rank's queue is apart"
+
+
+def test_who_waits_for_a_rank_that_never_calls_says_what_to_do(results):
+    for name, told in results[0]["absent"].items():
+        assert told is not None, name
+        assert told.startswith(f"expected every rank to call {name} at this point, but another rank did not")
+        assert "under torch.no_grad() or with gather_distributed=False" in told
+
+
 def test_every_rank_draws_and_queues_the_same_rows(results):
     for rank in results[1:]:
         assert torch.equal(rank["queue"], results[0]["queue"])

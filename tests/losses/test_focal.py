@@ -160,9 +160,9 @@ def test_effective_number_weights_lie_between_equal_and_inverse_counts():
 
 @pytest.mark.parametrize("counts", [[], [3, 0], [[1, 2]], [1, float("nan")]])
 def test_counts_must_be_positive_and_one_for_each_class(counts):
-    with pytest.raises(ValueError, match="counts must be a non-empty vector of positive row counts"):
+    with pytest.raises(ValueError, match="expected counts to be a non-empty vector of positive row counts"):
         balanced_class_weights(counts)
-    with pytest.raises(ValueError, match="counts must be a non-empty vector of positive row counts"):
+    with pytest.raises(ValueError, match="expected counts to be a non-empty vector of positive row counts"):
         effective_number_weights(counts)
 
 

@@ -107,55 +107,80 @@ INPUTS = [
     (
         (torch.zeros(4, 2), ids),
         {},
-        "logits must have shape [N, 3] for num_classes=3, got [4, 2]",
+        "expected logits to have shape [N, 3] for num_classes=3, got [4, 2]: build the loss with "
+        "num_classes=2",
     ),
-    ((torch.zeros(4), ids), {}, "logits must have shape [N, 3] for num_classes=3, got [4]"),
+    (
+        (torch.zeros(4), ids),
+        {},
+        "expected logits to have shape [N, 3] for num_classes=3, got [4]: build the loss with num_classes=1",
+    ),
+    (
+        (torch.zeros(2, 3, 2), ids),
+        {},
+        "expected logits to have shape [N, 3] for num_classes=3, got [2, 3, 2]: flatten them to a row for "
+        "each prediction: logits.movedim(1, -1).flatten(0, -2)",
+    ),
     (
         (torch.zeros(4, 3, dtype=torch.long), ids),
         {},
-        "logits must be floating point, got torch.int64",
+        "expected logits to be floating point, got torch.int64: pass the model's logits, not its decisions",
     ),
     (
         (torch.zeros(4, 3), ids[:3]),
         {},
-        "targets must have shape [4] or [4, 1] (class ids) or [4, 3] (0/1 for each class) to match 4 rows "
-        "of logits, got [3]",
+        "expected targets to have shape [4] or [4, 1] (class ids) or [4, 3] (0/1 for each class), got [3]: "
+        "give one target for each row of logits",
     ),
     (
         (torch.zeros(4, 3), torch.tensor([0, 1, 3, 0])),
         {},
-        "targets must lie in [0, 2] or equal ignore_index=-100, got 3",
+        "expected targets to lie in [0, 2] or to equal ignore_index=-100, got 3: build the loss with "
+        "ignore_index=3 if that marks what does not count, or with num_classes=4 and as many logits",
     ),
     (
         (torch.zeros(4, 3), torch.tensor([0.0, 1.0, 0.6, 0.0])),
         {},
-        "targets must be whole numbers, got 0.6000000238418579: the ranking losses take hard labels; round "
-        "them, or use SigmoidFocalLoss for soft labels",
+        "expected targets to be whole numbers, got 0.6: pass the index of each row's class",
+    ),
+    (
+        (torch.zeros(4, 3), torch.full((4, 3), 0.25)),
+        {},
+        "expected targets to be whole numbers, got 0.25: pass (targets >= 0.5).long(), or keep soft labels "
+        "and use SigmoidFocalLoss",
     ),
     (
         (torch.zeros(4, 3), torch.full((4, 3), 2)),
         {},
-        "targets must lie in [0, 1] or equal ignore_index=-100, got 2",
+        "expected targets to lie in [0, 1] or to equal ignore_index=-100, got 2: build the loss with "
+        "ignore_index=2 if that marks what does not count",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"iid_mask": torch.ones(4)},
-        "iid_mask must be bool of shape [4], one entry for each row, got torch.float32 of shape [4]",
+        "expected iid_mask to be bool or 0/1 of shape [4], got torch.float32 of shape [4]: give one entry "
+        "for each row, by iid_mask.bool() where it is float",
+    ),
+    (
+        (torch.zeros(4, 3), ids),
+        {"iid_mask": torch.tensor([0, 1, 2, 1])},
+        "expected iid_mask to be bool or 0/1, got values from 0 to 2: pass iid_mask == 1, or whatever marks "
+        "fair draws",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"sample_weight": torch.ones(3)},
-        "sample_weight must have shape [4], one weight for each row, got [3]",
+        "expected sample_weight to have shape [4], got [3]: give one weight for each row",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"sample_weight": torch.tensor([1.0, -1.0, 1.0, 1.0])},
-        "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+        "expected sample_weight to be finite and >= 0, got -1: give rows that are not to count the weight 0",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"sample_weight": torch.tensor([1.0, torch.inf, 1.0, 1.0])},
-        "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+        "expected sample_weight to be finite and >= 0, got inf: give rows that are not to count the weight 0",
     ),
 ]
 
@@ -190,18 +215,18 @@ def test_targets_must_be_tensors(call):
 @pytest.mark.parametrize("loss", [SmoothAPLoss, torch.nn.functional.cross_entropy, None])
 def test_both_losses_of_a_wrapper_must_be_modules(place, loss):
     losses = {"warmup_loss": torch.nn.CrossEntropyLoss(), "main_loss": SmoothAPLoss(3), place: loss}
-    with pytest.raises(TypeError, match=f"{place} must be a torch.nn.Module, got"):
+    with pytest.raises(TypeError, match=f"expected {place} to be a torch.nn.Module, got"):
         LossWarmupWrapper(**losses)
 
 
 @pytest.mark.parametrize(
     ("classes", "targets", "message"),
     [
-        (1, [0, 1, 2, 0], r"targets must lie in \[0, 1\] or equal ignore_index=-7, got 2"),
-        (1, [0, 1, -100, 0], r"targets must lie in \[0, 1\] or equal ignore_index=-7, got -100"),
-        (1, [0.0, 1.0, 0.3, 0.0], "targets must be whole numbers, got 0.3"),
-        (3, [0, 1, 3, 0], r"targets must lie in \[0, 2\] or equal ignore_index=-7, got 3"),
-        (3, [0, 1, -1, 0], r"targets must lie in \[0, 2\] or equal ignore_index=-7, got -1"),
+        (1, [0, 1, 2, 0], r"targets to lie in \[0, 1\] or to equal ignore_index=-7, got 2"),
+        (1, [0, 1, -100, 0], r"targets to lie in \[0, 1\] or to equal ignore_index=-7, got -100"),
+        (1, [0.0, 1.0, 0.3, 0.0], "targets to be whole numbers, got 0.3"),
+        (3, [0, 1, 3, 0], r"targets to lie in \[0, 2\] or to equal ignore_index=-7, got 3"),
+        (3, [0, 1, -1, 0], r"targets to lie in \[0, 2\] or to equal ignore_index=-7, got -1"),
     ],
 )
 def test_labels_that_the_main_loss_refuses_are_refused_in_the_warmup(classes, targets, message):
@@ -214,9 +239,9 @@ def test_labels_that_the_main_loss_refuses_are_refused_in_the_warmup(classes, ta
 @pytest.mark.parametrize("warmup", [torch.nn.BCEWithLogitsLoss, SigmoidFocalLoss])
 def test_a_sigmoid_warmup_checks_labels_whatever_the_main_loss(warmup):
     loss_fn = LossWarmupWrapper(warmup(), torch.nn.MultiMarginLoss(), warmup_epochs=1).eval()
-    with pytest.raises(ValueError, match=r"class ids must be whole numbers in \[0, 2\]"):
+    with pytest.raises(ValueError, match=r"class ids to be whole numbers in \[0, 2\]"):
         loss_fn(torch.zeros(4, 3), torch.tensor([0, 1, 3, 0]))
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 1\]"):
+    with pytest.raises(ValueError, match=r"labels to lie in \[0, 1\]"):
         loss_fn(torch.zeros(2, 2), torch.tensor([[0, 1], [2, 0]]))
 
 
@@ -238,11 +263,13 @@ def test_numbers_of_numpy_are_numbers():
 FOCAL = [
     (
         lambda: SigmoidFocalLoss()(torch.zeros(4, 3), torch.zeros(4)),
-        "inputs and targets must have the same shape, got [4, 3] and [4]; for class ids use SoftmaxFocalLoss",
+        "expected targets to be labels of the inputs' shape [4, 3], got [4]: class ids go with "
+        "SoftmaxFocalLoss, by targets.long()",
     ),
     (
         lambda: SigmoidFocalLoss()(torch.zeros(2), torch.tensor([0.0, 2.0])),
-        "targets must lie in [0, 1], got values from 0 to 2",
+        "expected targets to lie in [0, 1], got values from 0 to 2: to leave out entries that are marked by "
+        "another value, set their label and their sample_weight to 0",
     ),
     (
         lambda: SigmoidFocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3), sample_weight=torch.ones(3)),
@@ -251,16 +278,18 @@ FOCAL = [
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3)),
-        "inputs must have shape (N, C) or (N, C, ...) and targets (N) or (N, ...), got [4, 3] and [4, 3]",
+        "expected SoftmaxFocalLoss to get class ids (N) or (N, ...), got torch.float32 targets of the "
+        "logits' shape [4, 3]: for one-hot rows pass targets.argmax(1); for class probabilities use "
+        "torch.nn.CrossEntropyLoss; for several classes a row use SigmoidFocalLoss",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.zeros(4)),
-        "targets must be integer class ids, got torch.float32; for soft or multi-label targets use "
-        "SigmoidFocalLoss",
+        "expected targets to be integer class ids, got torch.float32: convert them by targets.long()",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.full((4,), 3)),
-        "targets must lie in [0, 2] or equal ignore_index=-100, got values from 3 to 3",
+        "expected targets to lie in [0, 2] or to equal ignore_index=-100, got values from 3 to 3: give the "
+        "model a logit for each class, or the loss the ignore_index that marks what does not count",
     ),
     (
         lambda: SoftmaxFocalLoss(alpha=[1.0, 2.0])(torch.zeros(4, 3), ids),
@@ -272,7 +301,7 @@ FOCAL = [
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), ids, sample_weight=-torch.ones(4)),
-        "sample_weight must be finite and >= 0: clamp it, or drop the rows you do not want",
+        "expected sample_weight to be finite and >= 0, got -1: give rows that are not to count the weight 0",
     ),
 ]
 

@@ -23,9 +23,9 @@ WARMUP_LOSSES = {
 
 
 def wrapper(warmup=None, main=None, **settings):
-    return LossWarmupWrapper(
-        warmup or nn.CrossEntropyLoss(), main or SmoothAPLoss(3, queue_size=32), **settings
-    )
+    # A compiled module has no truth value.
+    warmup = nn.CrossEntropyLoss() if warmup is None else warmup
+    return LossWarmupWrapper(warmup, SmoothAPLoss(3, queue_size=32) if main is None else main, **settings)
 
 
 def drive(loss_fn, steps, per_epoch=2, start=0):
@@ -234,6 +234,181 @@ def test_half_precision_works_in_every_phase(name, dtype):
         assert leaf.grad.isfinite().all()
 
 
+# ------------------------------------------------------------------------------------------ keywords
+
+
+class Weighted(nn.Module):
+    """A loss of the user's own, which keeps what it was given."""
+
+    def forward(self, x, y, /, sample_weight=None, *, margin=0.0, iid_mask=None):
+        self.given = {"sample_weight": sample_weight, "margin": margin, "iid_mask": iid_mask}
+        rows = F.cross_entropy(x, y, reduction="none")
+        weight = torch.ones_like(rows) if sample_weight is None else sample_weight
+        return (rows * weight).sum() / weight.sum() + margin
+
+
+class Everything(Weighted):
+    def forward(self, x, y, **given):
+        return super().forward(x, y, **given)
+
+
+class Nothing(nn.Module):
+    def forward(self, x, y):
+        return F.cross_entropy(x, y)
+
+
+class OfTorch(nn.CrossEntropyLoss):
+    """A subclass with a forward of its own is no longer torch's cross-entropy."""
+
+    def forward(self, input, target, sample_weight=None):
+        return Weighted()(input, target, sample_weight)
+
+
+class OnlySettings(nn.CrossEntropyLoss):
+    """A subclass with torch's own forward still is."""
+
+    def __init__(self):
+        super().__init__(label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("own", [Weighted, Everything, OfTorch])
+@pytest.mark.parametrize("place", ["warmup", "main"])
+def test_weights_reach_a_loss_of_the_users_own_in_every_phase(own, place):
+    logits, targets = batch(20, 3)
+    weight = torch.linspace(0.1, 5, 20, dtype=torch.float64)
+    losses_ = {"warmup": nn.CrossEntropyLoss(), "main": SmoothAPLoss(3, 0), place: own()}
+    loss_fn = wrapper(**losses_, warmup_steps=1, blend_steps=1, temp_end=0.05)
+    weighted = (F.cross_entropy(logits, targets, reduction="none") * weight).sum() / weight.sum()
+    last = (
+        weighted
+        if place == "main"
+        else SmoothAPLoss(3, 0, temperature=0.05)(logits, targets, sample_weight=weight)
+    )
+    for (_, step), share in zip(drive(loss_fn, 3), (0.0, 0.5, 1.0), strict=True):
+        loss = loss_fn(logits, targets, sample_weight=weight)
+        assert torch.allclose(loss, (1 - share) * weighted + share * last, atol=1e-12), step
+
+
+def test_each_keyword_reaches_the_losses_that_take_it():
+    logits, targets = batch(20, 3)
+    mask = torch.ones(20, dtype=torch.bool)
+    first, second = Weighted(), Everything()
+    loss_fn = wrapper(first, second, blend_steps=1)
+    loss_fn.on_train_batch_start(0)
+    loss_fn(logits, targets, mask, margin=0.5)
+    assert first.given == second.given == {"sample_weight": None, "margin": 0.5, "iid_mask": mask}
+    other = wrapper(nn.CrossEntropyLoss(), second, blend_steps=1)
+    other.on_train_batch_start(0)
+    expected = 0.5 * F.cross_entropy(logits, targets) + 0.5 * (F.cross_entropy(logits, targets) + 2)
+    assert torch.allclose(other(logits, targets, margin=2.0), expected)
+
+
+@pytest.mark.parametrize("name", ["margin", "iid_mask", "input", "sample_weight"])
+def test_a_keyword_that_neither_loss_takes_is_an_error_in_every_phase(name):
+    loss_fn = wrapper(Nothing(), Nothing(), warmup_steps=1, blend_steps=1)
+    for _ in drive(loss_fn, 3):
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}': neither warmup_loss No"):
+            loss_fn(*batch(8, 3), **{name: torch.ones(8)})
+
+
+@pytest.mark.parametrize(("place", "steps"), [("warmup", (0, 1)), ("main", (1, 2))])
+def test_weights_that_a_loss_cannot_take_are_warned_of_once(place, steps):
+    losses_ = {"warmup": nn.CrossEntropyLoss(), "main": SmoothAPLoss(3, 0), place: Nothing()}
+    loss_fn = wrapper(**losses_, warmup_steps=1, blend_steps=1)
+    warned = []
+    for _, step in drive(loss_fn, 3):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            loss_fn(*batch(8, 3), sample_weight=torch.ones(8))
+        warned += [(step, str(each.message), each.filename) for each in seen]
+    ((step, message, filename),) = warned
+    assert step == steps[0]
+    assert f"{place}_loss Nothing does not take it" in message
+    assert filename == __file__
+
+
+def test_a_subclass_that_only_sets_options_reads_targets_like_its_base():
+    logits, targets = batch(20, 3)
+    weight = torch.linspace(0.1, 5, 20, dtype=torch.float64)
+    marked = targets.clone()
+    marked[3:6] = -7
+    values = []
+    for warmup in (OnlySettings(), nn.CrossEntropyLoss(label_smoothing=0.1)):
+        loss_fn = wrapper(warmup, SmoothAPLoss(3, ignore_index=-7), warmup_steps=1)
+        loss_fn.on_train_batch_start(0)
+        values.append(loss_fn(logits, marked, sample_weight=weight))
+    assert torch.equal(*values)
+
+
+def test_weights_of_a_wrong_shape_are_errors_in_the_warmup():
+    for warmup in WARMUP_LOSSES.values():
+        loss_fn = wrapper(warmup(), warmup_steps=1)
+        loss_fn.on_train_batch_start(0)
+        for weight in (torch.ones(7), torch.ones(8, 1, 1), -torch.ones(8)):
+            with pytest.raises(ValueError, match="sample_weight"):
+                loss_fn(*batch(8, 3), sample_weight=weight)
+
+
+def test_a_loss_that_is_replaced_is_asked_anew():
+    loss_fn = wrapper(Weighted(), SmoothAPLoss(3), warmup_steps=1)
+    loss_fn.on_train_batch_start(0)
+    loss_fn(*batch(8, 3), margin=1.0)
+    loss_fn.warmup_loss = Nothing()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'margin'"):
+        copy.deepcopy(loss_fn)(*batch(8, 3), margin=1.0)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("place", ["warmup", "main"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        torch.jit.script,
+        pytest.param(lambda loss: torch.compile(loss, backend="eager"), marks=pytest.mark.slow),
+    ],
+    ids=["scripted", "compiled"],
+)
+def test_scripted_and_compiled_losses_get_the_keywords_that_they_take(make, place):
+    logits, targets = batch(20, 3)
+    weight = torch.linspace(0.1, 5, 20, dtype=torch.float64)
+    losses_ = {"warmup": nn.CrossEntropyLoss(), "main": SmoothAPLoss(3, 0), place: make(Scripted())}
+    loss_fn = wrapper(**losses_, warmup_steps=int(place == "warmup"))
+    loss_fn.on_train_batch_start(0)
+    expected = (F.cross_entropy(logits, targets, reduction="none") * weight).mean()
+    assert torch.allclose(loss_fn(logits, targets, sample_weight=weight), expected)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'margin'"):
+        loss_fn(logits, targets, margin=1.0)
+
+
+class Scripted(nn.Module):
+    def forward(self, x: torch.Tensor, y: torch.Tensor, sample_weight: torch.Tensor) -> torch.Tensor:
+        return (F.cross_entropy(x, y, reduction="none") * sample_weight).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("name", [*WARMUP_LOSSES, "smooth_ap"])
+def test_a_compiled_loss_reads_targets_and_reports_like_the_original(name):
+    logits, targets = batch(20, 3)
+    weight = torch.linspace(0.1, 5, 20, dtype=torch.float64)
+    targets[4] = -7
+    results = []
+    for compiled in (False, True):
+        leads = {**WARMUP_LOSSES, "smooth_ap": lambda: SmoothAPLoss(3, 0, ignore_index=-7)}[name]()
+        leads = torch.compile(leads, backend="eager") if compiled else leads
+        if name == "smooth_ap":
+            loss_fn = wrapper(main=leads, temp_end=0.05)
+        else:
+            loss_fn = wrapper(leads, SmoothAPLoss(3, 0, ignore_index=-7), warmup_steps=1)
+        loss_fn.on_train_batch_start(0)
+        results.append(loss_fn(logits, targets, None, True, True, sample_weight=weight))
+    (loss, per_class, _, stats), (expected, of_classes, _, known) = results[1], results[0]
+    assert torch.allclose(loss, expected)
+    assert torch.allclose(per_class, of_classes)
+    assert stats.keys() == known.keys()
+    torch._dynamo.reset()
+
+
 # ----------------------------------------------------------------------------------------- diagnostics
 
 
@@ -280,6 +455,14 @@ def test_a_loss_without_per_class_values_says_so():
         loss_fn(*batch(8, 3), return_per_class=True)
     loss_fn.on_train_batch_start(1)
     assert len(loss_fn(*batch(8, 3), return_per_class=True)) == 3
+
+
+def test_a_main_loss_without_a_temperature_has_no_current_one():
+    loss_fn = wrapper(main=SigmoidFocalLoss())
+    loss_fn.on_train_batch_start(0)
+    assert loss_fn.current_temperature is None
+    loss_fn.reconfigure(temp_end=0.1)
+    assert loss_fn.current_temperature is None
 
 
 def test_the_temperature_reported_is_the_one_in_use():
