@@ -495,6 +495,7 @@ def test_a_second_derivative_of_a_compiled_kernel_is_refused_rather_than_wrong()
         value.backward()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from its forward mode
 def test_transforms_that_the_kernels_cannot_follow_are_refused():
     scores, positive, valid, *_ = pool()
 
