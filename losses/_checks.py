@@ -16,8 +16,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _OWN_FOLDERS = tuple(f"{Path(file).parent}{os.sep}" for file in (__file__, torch.__file__))
 
@@ -86,21 +88,47 @@ def check_tensors(**values: object) -> None:
 
 
 def looks_are_free(x: Tensor) -> bool:
-    """Whether the host may look at a value of `x` at no cost: on the CPU, outside a compiler.
+    """Whether the host may look at a value of `x` at no cost: on the CPU, in plain eager mode.
 
-    A device would be waited for, and a compiled graph cannot branch on a value. Whatever a look decides is
-    therefore a shortcut: without it the same result is computed with masks.
+    A device would be waited for, and a compiled graph cannot branch on a value, nor can `torch.func.vmap`.
+    Whatever a look decides is therefore a shortcut: without it the same result is computed with masks.
     """
-    return x.is_cpu and not torch.compiler.is_compiling()
+    return x.is_cpu and not torch.compiler.is_compiling() and not is_transformed(x)
+
+
+def is_transformed(x: Tensor) -> bool:
+    """Whether `x` stands for another tensor in a transform of `torch.func`, such as a batch of them."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def check_plain_autograd(name: str, x: Tensor) -> None:
+    """Raise `RuntimeError` inside a transform of `torch.func` and for a tensor with a forward-mode tangent.
+
+    For losses that leave torch's operations, which no transform follows.
+    """
+    if torch.compiler.is_compiling():
+        return
+    # The level is looked at first, because it is an attribute, and below 0 almost always.
+    forward_mode = forward_ad._current_level >= 0
+    if (forward_mode and forward_ad.unpack_dual(x).tangent is not None) or is_transformed(x):  # type: ignore[no-untyped-call]
+        raise RuntimeError(
+            f"expected {name} to be differentiated by autograd, got a transform of torch.func or "
+            "forward-mode differentiation, which it does not support: use torch.autograd.grad, with "
+            "create_graph=True where a second derivative follows"
+        )
 
 
 def require(condition: Tensor, message: Callable[[], str]) -> None:
     """Raise `ValueError` where a 0-dim bool tensor is false.
 
     On the CPU the look is free. A device is not waited for: there, and inside a compiled graph, the check
-    runs on the device as an assertion, as torch's own indexing checks do.
+    runs on the device as an assertion, as torch's own indexing checks do. Inside a transform of `torch.func`
+    it looks at the CPU's values alone, and a message cannot show them.
     """
-    if not looks_are_free(condition):
+    if is_transformed(condition):
+        if not _holds_inside(condition):
+            raise ValueError("invalid input to a loss: call it outside torch.func for the details")
+    elif not looks_are_free(condition):
         torch._assert_async(condition, "invalid input to a loss: run this batch on the CPU for the details")
     elif not bool(condition):
         raise ValueError(message())
@@ -116,6 +144,14 @@ def check_weight(sample_weight: Tensor) -> None:
             "rows that are not to count the weight 0"
         ),
     )
+
+
+def _holds_inside(condition: Tensor) -> bool:
+    """Whether the condition is true for all that it stands for inside transforms of `torch.func`."""
+    while is_transformed(condition):
+        condition = torch._C._functorch.get_unwrapped(condition)
+    # In NumPy, because an operation of torch would be transformed too.
+    return not condition.is_cpu or bool(np.all(condition.tolist()))
 
 
 def warn(message: str) -> None:

@@ -96,6 +96,9 @@ class SigmoidFocalLoss(FocalLoss):
             this rank's own; True always, and requires a process group; False never. Two scalars travel,
             never logits. ``"none"`` stays local.
         process_group: The ranks that take part; None for all.
+        pos_weight: ≥ 0, or None: a factor of the part of BCE that is due to the positive label, as in
+            `torch.nn.BCEWithLogitsLoss`. A number, or a tensor that broadcasts to the inputs' shape (`[C]`
+            for inputs `(N, C)`). It counts besides `alpha`.
 
     Raises:
         ValueError: If a setting is not allowed.
@@ -103,6 +106,8 @@ class SigmoidFocalLoss(FocalLoss):
 
     kind = "sigmoid_focal"
     _REDUCTIONS = ("none", "mean", "sum")
+
+    pos_weight: Tensor | None
 
     def __init__(
         self,
@@ -112,6 +117,7 @@ class SigmoidFocalLoss(FocalLoss):
         gather_distributed: bool | None = None,
         *,
         process_group: dist.ProcessGroup | None = None,
+        pos_weight: Tensor | float | None = None,
     ) -> None:
         super().__init__(gamma, reduction, gather_distributed, process_group)
         if alpha != -1:
@@ -120,6 +126,7 @@ class SigmoidFocalLoss(FocalLoss):
             except ValueError as error:
                 raise ValueError(f"{error}; -1 switches it off") from None
         self.alpha = alpha
+        self.register_buffer("pos_weight", None if pos_weight is None else _weights("pos_weight", pos_weight))
 
     def config(self) -> dict[str, ConfigValue]:
         """The settings, as constructor parameters."""
@@ -128,6 +135,7 @@ class SigmoidFocalLoss(FocalLoss):
             "gamma": self.gamma,
             "reduction": self.reduction,
             "gather_distributed": self.gather_distributed,
+            "pos_weight": None if self.pos_weight is None else self.pos_weight.tolist(),
         }
 
     def forward(
@@ -142,15 +150,17 @@ class SigmoidFocalLoss(FocalLoss):
 
         Args:
             inputs: Logits of any shape.
-            targets: Labels in [0, 1] of the same shape, any dtype.
+            targets: Labels in [0, 1] of the same shape, any dtype. Soft ones receive a gradient if they ask
+                for one.
             return_diagnostics: Also return the statistics of this forward.
             sample_weight: ≥ 0, of the same shape, `[N]` for rows, or broadcastable with as many dimensions.
+                No gradient flows into it.
 
         Returns:
             A scalar, or a tensor of the inputs' shape under ``"none"``; float32 for half precision.
 
         Raises:
-            ValueError: If shapes do not fit, or labels lie outside [0, 1].
+            ValueError: If shapes do not fit, that of `pos_weight` included, or labels lie outside [0, 1].
         """
         check_tensors(inputs=inputs, targets=targets)
         if inputs.shape != targets.shape:
@@ -187,7 +197,9 @@ class SigmoidFocalLoss(FocalLoss):
                     "to 0"
                 ),
             )
-        elements = functional.sigmoid_focal(x, y, alpha=self.alpha, gamma=self.gamma)
+        elements = functional.sigmoid_focal(
+            x, y, alpha=self.alpha, gamma=self.gamma, pos_weight=self._pos_weight(x)
+        )
         weight = None if sample_weight is None else element_weight(sample_weight, x)
         count = x.new_full((), x.numel()) if weight is None else weight.sum()
         if counted is not None:
@@ -207,6 +219,19 @@ class SigmoidFocalLoss(FocalLoss):
             )
 
         return self._answer(request, loss, describe)
+
+    def _pos_weight(self, x: Tensor) -> Tensor | None:
+        """The weight of positives, in the type of the logits."""
+        weight = self.pos_weight
+        if weight is None:
+            return None
+        sizes = zip(reversed(weight.shape), reversed(x.shape), strict=False)
+        if weight.dim() > x.dim() or any(w not in (1, n) for w, n in sizes):
+            raise ValueError(
+                f"expected pos_weight to broadcast to the inputs' shape {list(x.shape)}, got shape "
+                f"{list(weight.shape)}: give one number, or one for each class in the last dimension"
+            )
+        return weight.to(x)
 
 
 class SoftmaxFocalLoss(FocalLoss):
@@ -280,7 +305,7 @@ class SoftmaxFocalLoss(FocalLoss):
             inputs: Logits `(N, C)` or `(N, C, ...)`.
             targets: Class ids `(N)` or `(N, ...)`.
             return_diagnostics: Also return the statistics of this forward.
-            sample_weight: ≥ 0, of the targets' shape.
+            sample_weight: ≥ 0, of the targets' shape. No gradient flows into it.
 
         Returns:
             A scalar, or a tensor of the targets' shape under ``"none"`` (0 at ignored entries); float32 for
@@ -313,7 +338,7 @@ class SoftmaxFocalLoss(FocalLoss):
             flat, known, alpha=alpha, gamma=self.gamma, label_smoothing=self.label_smoothing
         )
         elements = torch.where(counted, elements, 0.0)
-        weight = None if sample_weight is None else sample_weight.reshape(-1).to(flat.dtype)
+        weight = None if sample_weight is None else sample_weight.detach().reshape(-1).to(flat.dtype)
         divided = counted
         if self.reduction == "mean_positive":
             divided = counted & (ids != self.background_class)
@@ -417,11 +442,16 @@ def not_class_ids(loss: str, targets: Tensor) -> ValueError:
 
 
 def _class_weights(alpha: Tensor | Sequence[float]) -> Tensor:
-    weights = torch.as_tensor(alpha, dtype=torch.float64).detach().clone()
+    weights = _weights("alpha", alpha)
     if weights.dim() != 1 or weights.numel() == 0:
         raise ValueError(f"alpha must be one weight for each class, got shape {list(weights.shape)}")
+    return weights
+
+
+def _weights(name: str, values: Tensor | Sequence[float] | float) -> Tensor:
+    weights = torch.as_tensor(values, dtype=torch.float64).detach().clone()
     if not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise ValueError(f"alpha must be finite and >= 0, got {weights.tolist()}")
+        raise ValueError(f"{name} must be finite and >= 0, got {weights.tolist()}")
     return weights
 
 
@@ -436,4 +466,4 @@ def element_weight(weight: Tensor, x: Tensor) -> Tensor:
             f"many dimensions, got {list(weight.shape)}"
         )
     check_weight(weight)
-    return weight.to(x.dtype).expand_as(x)
+    return weight.detach().to(x.dtype).expand_as(x)

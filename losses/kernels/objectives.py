@@ -84,6 +84,11 @@ class Objective(Protocol):
     ) -> Coefficients[Vector]:
         """Value and derivatives for some positives."""
 
+    def changes(
+        self, sums: PairSums[Tensor], along: PairSums[Tensor], share: Tensor, own_weight: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Derivatives of to_neg and to_pos, `[K]`, where those of above_neg and above_pos are in `along`."""
+
 
 class AveragePrecision:
     """1 − rank⁺/rank, with rank⁺ = 1 + Σ_{j positive, j≠i} a_j σ_ij and rank = rank⁺ + above_neg."""
@@ -119,6 +124,20 @@ class AveragePrecision:
         own = to_pos * sums.slope_pos - to_neg * sums.slope_neg
         return Coefficients(value, own, to_neg, to_pos)
 
+    def changes(
+        self, sums: PairSums[Tensor], along: PairSums[Tensor], share: Tensor, own_weight: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Those of share · rank⁺/rank² and share · above_neg/rank²."""
+        assert sums.above_pos is not None
+        assert along.above_pos is not None
+        rank_pos = sums.above_pos + (1.0 - 0.5 * own_weight)
+        inverse = 1.0 / (rank_pos + sums.above_neg)
+        growth = 2.0 * inverse * (along.above_pos + along.above_neg)
+        scale = inverse * inverse * share
+        to_neg = scale * (along.above_pos - rank_pos * growth)
+        to_pos = scale * (along.above_neg - sums.above_neg * growth)
+        return to_neg, to_pos
+
 
 class PairwiseAUC:
     """Weighted mean over the negatives of σ_ij, which is 1 − σ((s_i − s_j)/τ)."""
@@ -149,6 +168,12 @@ class PairwiseAUC:
         """The value is linear in the sums."""
         to_neg = 0.0 * sums.above_neg + share
         return Coefficients(sums.above_neg * share, sums.slope_neg * -share, to_neg, None)
+
+    def changes(
+        self, sums: PairSums[Tensor], along: PairSums[Tensor], share: Tensor, own_weight: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Coefficients of a linear value do not change."""
+        return torch.zeros_like(sums.above_neg), None
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
+from .._checks import check_plain_autograd
 from . import dispatch, small
+from .curvature import hessian_product
 from .objectives import AveragePrecision, Objective, PairwiseAUC
 from .problem import Problem
 
@@ -141,6 +143,7 @@ def _pair_loss(
     watched: bool,
     objective: str,
 ) -> tuple[Tensor, Tensor | None]:
+    check_plain_autograd("a pairwise ranking loss", scores)
     rows = 0
     if scores.requires_grad and torch.is_grad_enabled():
         rows = scores.shape[0] if gradient_rows is None else gradient_rows
@@ -220,7 +223,8 @@ class _PairLoss(torch.autograd.Function):
     ) -> Tensor | tuple[Tensor, Tensor]:
         # In one tuple, because autograd looks at each argument.
         loss, gradient, slopes = _compute(scores, *arguments)
-        ctx.save_for_backward(gradient)
+        ctx.save_for_backward(gradient, scores)
+        ctx.arguments = arguments  # type: ignore[attr-defined]
         watched = arguments[-1]
         if not watched:
             return loss
@@ -228,9 +232,56 @@ class _PairLoss(torch.autograd.Function):
         return loss, slopes
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor, None]:
-        return _scaled(ctx, grad_loss), None
+        gradient, scores = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _PairGradient.apply(scores, grad_loss, gradient, ctx.arguments), None  # type: ignore[no-untyped-call]
+        return _scaled(gradient, grad_loss), None
+
+
+class _PairGradient(torch.autograd.Function):
+    """The gradient, as a function of the scores and of what it is multiplied by."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, scores: Tensor, grad_loss: Tensor, gradient: Tensor, arguments: tuple[Any, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(scores, grad_loss, gradient)
+        ctx.arguments = arguments
+        return _scaled(gradient, grad_loss)
+
+    @staticmethod
+    def backward(ctx: Any, direction: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        scores, grad_loss, gradient = ctx.saved_tensors
+        return *_Curvature.apply(direction, scores, grad_loss, gradient, ctx.arguments), None, None  # type: ignore[no-untyped-call]
+
+
+class _Curvature(torch.autograd.Function):
+    """What a direction at the gradient means at the scores, and at what the gradient is multiplied by."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        direction: Tensor,
+        scores: Tensor,
+        grad_loss: Tensor,
+        gradient: Tensor,
+        arguments: tuple[Any, ...],
+    ) -> tuple[Tensor, Tensor]:
+        positive, negative, tau, pos_weight, row_weight, rows, objective, _ = arguments
+        problem = _problem(scores, positive, negative, tau, pos_weight, row_weight, rows)
+        moves = direction.t().to(problem.scores.dtype)
+        product = hessian_product(problem, _OBJECTIVES[objective], moves)
+        at_scores = (product.t() * grad_loss).to(scores.dtype)
+        at_loss = (direction[:rows] * gradient[:rows]).sum(0, dtype=problem.scores.dtype)
+        return at_scores, at_loss.to(grad_loss.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> NoReturn:
+        raise RuntimeError(
+            "expected at most a second derivative of a pairwise ranking loss, got a third: take the last of "
+            "them without create_graph=True, or write the loss in plain tensor operations"
+        )
 
 
 @torch.library.custom_op(
@@ -278,17 +329,25 @@ def _(
 
 
 def _keep_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    # Without zeros for what no gradient has reached, a second derivative can be told from a first.
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1])
 
 
-def _scaled(ctx: Any, grad_loss: Tensor) -> Tensor:
-    (gradient,) = ctx.saved_tensors
-    scaled: Tensor = gradient * grad_loss.to(gradient.dtype)
-    return scaled
+def _scaled(gradient: Tensor, grad_loss: Tensor) -> Tensor:
+    return gradient * grad_loss.to(gradient.dtype)
 
 
-def _scale_gradient(ctx: Any, grad_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    return (_scaled(ctx, grad_loss), *[None] * 8)
+def _scale_gradient(
+    ctx: Any, grad_loss: Tensor | None, grad_gradient: Tensor | None, _: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    if grad_gradient is not None:
+        raise RuntimeError(
+            "expected at most a first derivative of a compiled pairwise ranking loss, got a second: call the "
+            "loss outside torch.compile, for instance in a function under torch.compiler.disable"
+        )
+    at_scores = None if grad_loss is None else _scaled(ctx.saved_tensors[0], grad_loss)
+    return (at_scores, *[None] * 8)
 
 
 _loss_and_gradient.register_autograd(_scale_gradient, setup_context=_keep_gradient)

@@ -1,5 +1,7 @@
 """Focal losses: the formula, its derivative, its reductions, and class weights."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from loss_cases import batch
 
 from losses import SigmoidFocalLoss, SoftmaxFocalLoss
+from losses.functional import sigmoid_focal_star
 from losses.weights import balanced_class_weights, effective_number_weights
 
 few = settings(deadline=None, derandomize=True, max_examples=30)
@@ -49,14 +52,174 @@ def test_softmax_focal_is_its_definition(gamma, weighted, smoothing, seed):
     assert torch.allclose(*grads, atol=1e-10)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
-def test_gradients_are_the_numerical_ones(gamma):
+def defined_sigmoid_focal(x, y, alpha, gamma, pos_weight=1.0):
+    alpha_t = alpha * y + (1 - alpha) * (1 - y) if alpha >= 0 else 1.0
+    entropy = -(pos_weight * y * F.logsigmoid(x) + (1 - y) * F.logsigmoid(-x))
+    return alpha_t * (y - torch.sigmoid(x)).abs() ** gamma * entropy
+
+
+def derivatives(function, x, y):
+    """First and second derivatives of elementwise losses in logits and labels."""
+    x, y = x.clone().requires_grad_(), y.clone().requires_grad_()
+    by_x, by_y = torch.autograd.grad(function(x, y).sum(), (x, y), create_graph=True)
+    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+    second = (torch.autograd.grad(first.sum(), (x, y), **options) for first in (by_x, by_y))
+    return by_x, by_y, *(derivative for pair in second for derivative in pair)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 0.5, 1.0, 1.5, 2.0, 4.0])
+@pytest.mark.parametrize("alpha", [-1, 0.25])
+@pytest.mark.parametrize("pos_weight", [None, 3.0])
+def test_derivatives_in_logits_and_labels_are_those_of_the_definition(gamma, alpha, pos_weight):
+    x = normal((40,), 0)
+    y = torch.cat((torch.zeros(10), torch.ones(10), torch.linspace(0.05, 0.95, 20))).double()
+    weight = 1.0 if pos_weight is None else pos_weight
+    got, expected = (
+        derivatives(function, x, y)
+        for function in (
+            SigmoidFocalLoss(alpha, gamma, "none", pos_weight=pos_weight),
+            lambda x, y: defined_sigmoid_focal(x, y, alpha, gamma, weight),
+        )
+    )
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0])
+def test_first_and_second_derivatives_are_the_numerical_ones(gamma):
     x = normal((6, 3), 0).requires_grad_()
     y = torch.tensor([[0.0, 1.0, 0.3]] * 6, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: SigmoidFocalLoss(gamma=gamma)(x, y), x)
     ids = torch.tensor([0, 1, 2, 0, 1, 2])
-    loss_fn = SoftmaxFocalLoss(gamma=gamma, label_smoothing=0.1, reduction="sum")
-    assert torch.autograd.gradcheck(lambda x: loss_fn(x, ids), x)
+    soft = (torch.sigmoid(normal((6, 3), 1, scale=1.0))).requires_grad_()
+    sigmoid, softmax = (
+        SigmoidFocalLoss(gamma=gamma, pos_weight=2.0),
+        SoftmaxFocalLoss(None, gamma, "sum", 0.1),
+    )
+    for function, inputs in (
+        (lambda x: sigmoid(x, y), (x,)),
+        (lambda x: softmax(x, ids), (x,)),
+        (sigmoid, (x, soft)),
+    ):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("gamma", [0.01, 0.3, 0.5, 1.0, 1.5, 2.0, 5.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_second_derivatives_are_finite_and_right_where_p_rounds_to_0_or_1(gamma, dtype):
+    x = torch.tensor([20.0, 40.0, 104.0, 1e4, torch.finfo(dtype).max / 8], dtype=dtype)
+    x = torch.cat((x, -x))
+    # On the label's side, f = (1 + O(q)) q^(1 + gamma) with q = e^-z; on the other, f is linear.
+    for y in (0.0, 1.0):
+        second = derivatives(SigmoidFocalLoss(-1, gamma, "none"), x, torch.full_like(x, y))[2]
+        z = x if y else -x
+        right = (1 + gamma) ** 2 * torch.exp(-(1 + gamma) * z[z > 0])
+        torch.testing.assert_close(second[z > 0], right, rtol=1e-6, atol=torch.finfo(dtype).eps)
+        assert (second[z < 0].abs() <= 1e-6).all()
+    for y in (0.3, 0.5):
+        assert all(d.isfinite().all() for d in derivatives(SigmoidFocalLoss(-1, gamma, "none"), x, x * 0 + y))
+    for target in (0, 1):
+        logits = torch.stack([x, torch.zeros_like(x)], 1).requires_grad_()
+        loss = SoftmaxFocalLoss(gamma=gamma, reduction="sum")(logits, torch.full((len(x),), target))
+        (gradient,) = torch.autograd.grad(loss, logits, create_graph=True)
+        (second,) = torch.autograd.grad(gradient[:, target].sum(), logits)
+        assert (second.abs() <= 1e-6).all()
+
+
+def test_at_the_cusp_of_a_soft_label_the_derivative_is_0():
+    x = torch.zeros(1, dtype=torch.float64)
+    for gamma in (0.01, 0.5, 1.0, 1.5):
+        loss = SigmoidFocalLoss(-1, gamma, "none")
+        assert loss(x, x + 0.5) == 0
+        assert [d.item() for d in derivatives(loss, x, x + 0.5)] == [0.0] * 6
+
+
+def test_no_gradient_reaches_sample_weights():
+    x, y = normal((5, 3), 0).requires_grad_(), (normal((5, 3), 1) > 0).double()
+    weight = torch.rand(5, dtype=torch.float64, requires_grad=True)
+    for loss in (
+        SigmoidFocalLoss()(x, y, sample_weight=weight),
+        SoftmaxFocalLoss()(x, torch.tensor([0, 1, 2, 0, 1]), sample_weight=weight),
+    ):
+        assert torch.autograd.grad(loss, weight, allow_unused=True) == (None,)
+
+
+def test_elements_that_do_not_count_reach_neither_logits_nor_labels():
+    x, y = normal((4,), 0).requires_grad_(), torch.full((4,), 0.3, dtype=torch.float64, requires_grad=True)
+    counted = torch.tensor([True, True, False, True])
+    got = torch.autograd.grad(SigmoidFocalLoss(reduction="sum").masked_forward(x, y, counted), (x, y))
+    whole = torch.autograd.grad(SigmoidFocalLoss(reduction="none")(x, y)[counted].sum(), (x, y))
+    for a, b in zip(got, whole, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+# ----------------------------------------------------------------------------------------- torch.func
+
+TRANSFORMED = {
+    "sigmoid": (SigmoidFocalLoss(gamma=1.5, pos_weight=2.0), lambda x: (x > 0.3).double()),
+    "soft labels": (SigmoidFocalLoss(gamma=0.5, reduction="sum"), lambda x: torch.sigmoid(x - 1)),
+    "gamma 0": (SigmoidFocalLoss(gamma=0.0), lambda x: (x > 0.3).double()),
+    "softmax": (SoftmaxFocalLoss(alpha=[1.0, 2.0, 3.0]), lambda x: torch.arange(len(x)) % 3),
+    "smoothed": (
+        SoftmaxFocalLoss(gamma=0.5, label_smoothing=0.1, reduction="mean_positive"),
+        lambda x: torch.arange(len(x)) % 3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from its forward mode
+def test_transforms_of_torch_func_agree_with_autograd(name):
+    loss_fn, label = TRANSFORMED[name]
+    x = normal((6, 3), 0, scale=1.0)
+    y, direction, weight = label(x), normal((6, 3), 1), torch.linspace(0.5, 2, 6, dtype=torch.float64)
+
+    def loss(x):
+        return loss_fn(x, y, sample_weight=weight)
+
+    def of_row(x, y):
+        return loss_fn(x[None], y[None])
+
+    gradient = torch.autograd.functional.jacobian(loss, x)
+    hessian = torch.autograd.functional.hessian(loss, x)
+    close = functools.partial(torch.testing.assert_close, rtol=1e-10, atol=1e-14)
+    close(torch.func.grad(loss)(x), gradient)
+    close(torch.func.jacrev(loss)(x), gradient)
+    close(torch.func.jacfwd(loss)(x), gradient)
+    close(torch.func.jvp(loss, (x,), (direction,))[1], (gradient * direction).sum())
+    close(torch.func.hessian(loss)(x), hessian)
+    close(torch.func.jacrev(torch.func.jacrev(loss))(x), hessian)
+    rows = torch.func.vmap(torch.func.grad(of_row))(x, y)
+    one_by_one = [
+        torch.autograd.functional.jacobian(functools.partial(of_row, y=label), row)
+        for row, label in zip(x, y, strict=True)
+    ]
+    close(rows, torch.stack(one_by_one))
+    buffers = dict(loss_fn.named_buffers())
+    close(torch.func.functional_call(loss_fn, buffers, (x, y)), loss_fn(x, y))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from its forward mode
+def test_forward_mode_differentiates_labels_too():
+    x, y = normal((7,), 0), torch.linspace(0.1, 0.9, 7, dtype=torch.float64)
+    loss_fn, along = SigmoidFocalLoss(gamma=0.5, reduction="none"), normal((7,), 1)
+    by_x, by_y, *_ = derivatives(loss_fn, x, y)
+    _, moved = torch.func.jvp(loss_fn, (x, y), (along, 2 * along))
+    torch.testing.assert_close(moved, (by_x + 2 * by_y) * along)
+    _, moved = torch.func.jvp(lambda y: loss_fn(x, y), (y,), (along,))
+    torch.testing.assert_close(moved, by_y * along)
+
+
+def test_labels_are_checked_inside_transforms_too():
+    x = normal((6, 3), 0)
+    for loss_fn, y in (
+        (SigmoidFocalLoss(), torch.full_like(x, 2.0)),
+        (SoftmaxFocalLoss(), torch.tensor([0, 1, 2, 0, 1, 7])),
+    ):
+        with pytest.raises(ValueError, match=r"call it outside torch\.func for the details"):
+            torch.func.grad(lambda x, f=loss_fn, y=y: f(x, y))(x)
+        with pytest.raises(ValueError, match=r"call it outside torch\.func for the details"):
+            torch.func.vmap(lambda x, y, f=loss_fn: f(x[None], y[None]))(x, y)
 
 
 @few
@@ -135,6 +298,65 @@ def test_weights_of_rows_and_of_elements():
     )
     zero = SigmoidFocalLoss()(x, y, sample_weight=torch.zeros(5))
     assert zero == 0
+
+
+# ----------------------------------------------------------------------------------------- pos_weight
+
+
+@pytest.mark.parametrize("weight", [3.0, [0.5, 2.0, 4.0], [[1.0], [2.0], [3.0], [0.0], [5.0]]])
+def test_pos_weight_is_that_of_bce(weight):
+    x, y = (
+        normal((5, 3), 0),
+        torch.rand(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+    )
+    weight = torch.tensor(weight, dtype=torch.float64)
+    elements = SigmoidFocalLoss(-1, 0.0, "none", pos_weight=weight)(x, y)
+    assert torch.equal(
+        elements, F.binary_cross_entropy_with_logits(x, y, reduction="none", pos_weight=weight)
+    )
+    y = y.round()
+    elements = SigmoidFocalLoss(0.25, 2.0, "none", pos_weight=weight)(x, y)
+    assert torch.allclose(
+        elements, SigmoidFocalLoss(0.25, 2.0, "none")(x, y) * torch.where(y == 1, weight, 1.0)
+    )
+
+
+def test_pos_weight_travels_with_the_module():
+    loss_fn = SigmoidFocalLoss(pos_weight=[1.0, 2.0])
+    assert loss_fn.config()["pos_weight"] == [1.0, 2.0]
+    assert SigmoidFocalLoss(pos_weight=2).config()["pos_weight"] == 2.0
+    assert SigmoidFocalLoss().config()["pos_weight"] is None
+    assert list(SigmoidFocalLoss().state_dict()) == []
+    other = SigmoidFocalLoss(**loss_fn.config())
+    other.load_state_dict(loss_fn.state_dict())
+    x, y = normal((5, 2), 0), (normal((5, 2), 1) > 0).double()
+    assert torch.equal(other(x, y), loss_fn(x, y))
+    assert loss_fn(x.half(), y).dtype == torch.float32
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), [1.0, -2.0]])
+def test_pos_weight_must_be_finite_and_not_negative(weight):
+    with pytest.raises(ValueError, match="pos_weight must be finite and >= 0"):
+        SigmoidFocalLoss(pos_weight=weight)
+
+
+def test_pos_weight_must_fit_the_logits():
+    with pytest.raises(ValueError, match=r"expected pos_weight to broadcast .* \[4, 3\], got shape \[2\]"):
+        SigmoidFocalLoss(pos_weight=[1.0, 2.0])(torch.zeros(4, 3), torch.zeros(4, 3))
+
+
+def test_focal_star_is_its_definition():
+    x, y = normal((9,), 0).requires_grad_(), torch.arange(9).double() % 2
+    for gamma in (1.0, 2.0):
+        for alpha in (-1, 0.25):
+            got = sigmoid_focal_star(x, y, alpha=alpha, gamma=gamma)
+            p = torch.sigmoid(gamma * torch.where(y == 1, x, -x))
+            weight = 1.0 if alpha < 0 else torch.where(y == 1, alpha, 1 - alpha)
+            assert torch.allclose(got, -weight * p.log() / gamma)
+    assert torch.allclose(
+        sigmoid_focal_star(x, y, alpha=-1, gamma=1.0),
+        F.binary_cross_entropy_with_logits(x, y, reduction="none"),
+    )
 
 
 # ---------------------------------------------------------------------------------------------- weights

@@ -391,13 +391,128 @@ def test_gradient_is_the_numerical_one(regime, kernel):
     )
 
 
-def test_a_second_derivative_is_refused_rather_than_wrong():
+def plain_loss(kernel, scores, positive, other, tau, *, pos_weight=None, row_weight=None):
+    """The same loss by plain operations on all pairs, which torch differentiates any number of times."""
+    M, C = scores.shape
+    a = torch.ones(M, C, dtype=torch.float64) if row_weight is None else row_weight.double()
+    w = a if pos_weight is None else a * pos_weight[:, None]
+    losses = []
+    for c in range(C):
+        s, p, n = scores[:, c].double(), positive[:, c], other[:, c] & ~positive[:, c]
+        above = torch.sigmoid((s[None, :] - s[:, None]) / tau[c]) * a[:, c]
+        share = w[:, c] * p / (w[:, c] * p).sum()
+        value = (above * n).sum(1) / (a[:, c] * n).sum()
+        if kernel is smooth_ap:
+            rank_pos = 1 + (above * p).sum(1) - above.diagonal()
+            value = 1 - rank_pos / (rank_pos + (above * n).sum(1))
+        losses.append((share * value).sum())
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("kernel", [smooth_ap, pairwise_auc])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_hessian_is_that_of_the_definition(kernel, classes, weighted, monkeypatch):
+    monkeypatch.setattr("losses.kernels.curvature.TILE_ELEMENTS", 100)
+    scores, positive, valid, _, w, a = (x[:30] for x in pool())
+    scores, positive, valid, a = (x[:, :classes] for x in (scores, positive, valid, a))
+    other = valid if kernel is smooth_ap else valid & ~positive
+    weights = {"pos_weight": w, "row_weight": a} if weighted else {}
+    tau = torch.tensor([0.3, 1.0, 2.0], dtype=torch.float64)[:classes]
+    factor = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)[:classes]
+    for dtype, error in ((torch.float64, 1e-12), (torch.float32, 2e-6)):
+        s = scores.to(dtype)
+        got, expected = (
+            torch.autograd.functional.hessian(lambda s, f=f: (f(s) * factor).sum(), s).double()
+            for f in (
+                lambda s: kernel(s, positive, other, tau, **weights),
+                lambda s: plain_loss(kernel, s, positive, other, tau, **weights),
+            )
+        )
+        assert (got - expected).abs().max() <= error * expected.abs().max()
+    assert torch.autograd.gradgradcheck(
+        lambda s: kernel(s, positive, other, tau, **weights), scores.clone().requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("kernel", [smooth_ap, pairwise_auc])
+def test_a_hessian_of_the_rows_that_need_a_gradient_is_a_block_of_the_whole(kernel):
+    scores, positive, valid, *_ = (x[:30] for x in pool())
+    other = valid if kernel is smooth_ap else valid & ~positive
+
+    def of_live(live):
+        return kernel(torch.cat((live, scores[12:])), positive, other, 0.5, gradient_rows=12).sum()
+
+    block = torch.autograd.functional.hessian(of_live, scores[:12])
+    whole = torch.autograd.functional.hessian(lambda s: kernel(s, positive, other, 0.5).sum(), scores)
+    torch.testing.assert_close(block, whole[:12, :, :12], rtol=1e-12, atol=1e-15)
+
+
+def test_a_class_without_a_loss_has_no_curvature_and_a_broken_one_is_nan():
+    scores, positive, valid, *_ = (x[:30].clone() for x in pool())
+    positive[:, 1], scores[0, 2] = False, torch.inf
+    hessian = torch.autograd.functional.hessian(
+        lambda s: smooth_ap(s, positive, valid, 0.5).nan_to_num()[:2].sum(), scores
+    )
+    assert hessian[:, 0, :, 0].isfinite().all()
+    assert (hessian[:, 1, :, 1] == 0).all()
+    leaf = scores.requires_grad_()
+    (gradient,) = torch.autograd.grad(smooth_ap(leaf, positive, valid, 0.5)[2], leaf, create_graph=True)
+    (product,) = torch.autograd.grad(gradient[:, 2].sum(), leaf)
+    assert product[valid[:, 2], 2].isnan().all()
+
+
+@pytest.mark.parametrize("kernel", [smooth_ap, pairwise_auc])
+def test_no_matrix_of_all_pairs_is_made_for_a_second_derivative(kernel):
+    scores, positive = torch.randn(4096, 1, generator=generator()), torch.arange(4096)[:, None] % 16 == 0
+    leaf = scores.requires_grad_()
+    other = torch.ones_like(positive) if kernel is smooth_ap else ~positive
+    (gradient,) = torch.autograd.grad(kernel(leaf, positive, other, 0.1).sum(), leaf, create_graph=True)
+    with Watch() as watch:
+        torch.autograd.grad(gradient.square().sum(), leaf)
+    assert watch.largest <= 2 * dense.TILE_ELEMENTS  # two kinds of mass; all pairs are eight tiles
+
+
+def penalty(loss_fn):
     scores, positive, valid, *_ = pool()
-    scores = scores.clone().requires_grad_()
-    loss = smooth_ap(scores, positive, valid, 0.1).square().sum()
-    (gradient,) = torch.autograd.grad(loss, scores, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
+    leaf = scores.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss_fn(leaf, positive, valid, 0.1).sum(), leaf, create_graph=True)
+    return gradient.square().sum(), leaf
+
+
+def test_a_third_derivative_is_refused_rather_than_wrong():
+    value, leaf = penalty(smooth_ap)
+    (second,) = torch.autograd.grad(value, leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="at most a second derivative"):
+        second.sum().backward()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from inside the compiler
+def test_a_second_derivative_of_a_compiled_kernel_is_refused_rather_than_wrong():
+    torch._dynamo.reset()
+    value, _ = penalty(torch.compile(smooth_ap, backend="eager", fullgraph=True))
+    with pytest.raises(RuntimeError, match=r"call the loss outside torch\.compile"):
+        value.backward()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, from its forward mode
+def test_transforms_that_the_kernels_cannot_follow_are_refused():
+    scores, positive, valid, *_ = pool()
+
+    def loss(s):
+        return smooth_ap(s, positive, valid, 0.1).sum()
+
+    def forward_mode():
+        with torch.autograd.forward_ad.dual_level():
+            loss(torch.autograd.forward_ad.make_dual(scores, scores))
+
+    for transformed in (
+        lambda: torch.func.grad(loss)(scores),
+        lambda: torch.func.vmap(loss)(scores.expand(2, -1, -1)),
+        forward_mode,
+    ):
+        with pytest.raises(RuntimeError, match="to be differentiated by autograd"):
+            transformed()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import naive_losses
 import pytest
 import torch
 from hypothesis import given, settings
@@ -64,6 +65,75 @@ def test_the_gradient_is_the_numerical_one_where_nothing_is_held_fixed(name, cla
             assert_gradient_at_fixed_threshold(loss_fn, logits, targets)
         else:
             assert torch.autograd.gradcheck(lambda z: loss_fn(z, targets), logits.requires_grad_())
+
+
+def definition_of(name, logits, targets, w):
+    """The loss of one class by plain operations, with thresholds and scales held fixed as it says."""
+    s, y = logits[:, 0], targets == 1
+    everywhere = torch.ones_like(y)
+    if name.startswith("smooth_ap"):
+        return naive_losses.smooth_ap(s, y, w, 0.1 * (iqr(s) if name.endswith("iqr") else 1.0))
+    if name.startswith("recall"):
+        tau = 0.1 * (iqr(s) if name.endswith("iqr") else 1.0)
+        return naive_losses.recall_at_quantile(s, y, w, tau, quantile=0.2)
+    options = {
+        "pauc_trapezoid": {"alpha": 0.0, "beta": 0.3, "n_knots": 3},
+        "pauc_pairwise": {"alpha": 0.0, "beta": 0.5, "surrogate": "pairwise"},
+        "pauc_live_band": {"alpha": 0.1, "beta": 0.6, "pos_numerator": "live", "tau_scale": "band"},
+    }[name]
+    return naive_losses.partial_auc(s, y, w, 0.1, iid=everywhere, live=everywhere, **options)
+
+
+def iqr(s):
+    low, high = torch.quantile(s.detach(), torch.tensor([0.25, 0.75], dtype=s.dtype))
+    return high - low
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_the_hessian_is_that_of_the_definition(name):
+    logits, targets = batch(24, 1)
+    weight = torch.linspace(0.5, 2, 24, dtype=torch.float64)
+    loss_fn = RANKING[name](1, queue_size=0)
+    hessian, expected = (
+        torch.autograd.functional.hessian(function, logits)
+        for function in (
+            lambda z: loss_fn(z, targets, sample_weight=weight),
+            lambda z: definition_of(name, z, targets, weight),
+        )
+    )
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(hessian, expected, rtol=1e-9, atol=1e-11 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("options", [{}, {"max_pool_size": 30}], ids=["whole", "capped"])
+@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+def test_second_derivatives_are_the_numerical_ones_where_nothing_is_held_fixed(reduction, options):
+    loss_fn = RANKING["smooth_ap"](2, queue_size=64, temperature=0.5, reduction=reduction, **options)
+    loss_fn(*batch(40, 2, 1))
+    logits, targets = batch(6, 2, 2)
+    weight = torch.linspace(0.5, 2, 6, dtype=torch.float64)
+    with loss_fn.freeze_queue():
+        assert torch.autograd.gradgradcheck(
+            lambda z: loss_fn(z, targets, sample_weight=weight), logits.requires_grad_()
+        )
+
+
+@every_loss
+def test_a_gradient_penalty_trains_in_every_precision(make):
+    logits, targets = batch(40, 3)
+    exact = penalty_gradient(make(3, queue_size=0), logits, targets)
+    assert exact.abs().max() > 0
+    single = penalty_gradient(make(3, queue_size=0), logits.float(), targets)
+    assert (single - exact).abs().max() <= 1e-4 * exact.abs().max()
+    half = penalty_gradient(make(3, queue_size=0), logits.half(), targets)
+    assert half.isfinite().all()
+
+
+def penalty_gradient(loss_fn, logits, targets):
+    leaf = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss_fn(leaf, targets), leaf, create_graph=True)
+    return torch.autograd.grad(gradient.square().sum(), leaf)[0]
 
 
 def assert_gradient_at_fixed_threshold(loss_fn, logits, targets, step=1e-6):
