@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard
-from imbalance_doctor.losses import diagnostics, likelihood, repeats
+from imbalance_doctor.losses import _checks, diagnostics, likelihood, repeats
 from imbalance_doctor.plain_losses import (
     Call,
     classes_second,
@@ -249,7 +249,7 @@ class Watcher:
         return self.guard(with_own_logits, self.module, args, kwargs)
 
     def _heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
-        if self._forwards.recomputes():
+        if self._forwards.recomputes() or _checks.in_transform():
             return
         detail = self._wants()
         if detail > Detail.NOTHING:

@@ -101,6 +101,11 @@ def is_transformed(x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
+def in_transform() -> bool:
+    """Whether this runs inside a transform of `torch.func`, where values stand for others."""
+    return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is not None
+
+
 def check_plain_autograd(name: str, x: Tensor) -> None:
     """Raise `RuntimeError` inside a transform of `torch.func` and for a tensor with a forward-mode tangent.
 

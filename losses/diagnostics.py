@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ._checks import warn
+from ._checks import in_transform, warn
 from .gradients import Labels, gradient_norms
 from .repeats import Forwards
 
@@ -413,7 +413,7 @@ class Diagnosable(nn.Module, ABC):
         if not self._diagnostics_hooks:
             return _UNHEARD[returned]
         listeners = list(self._diagnostics_hooks.values())
-        if repeated:
+        if repeated or in_transform():  # there, values stand for others
             listeners = [listener for listener in listeners if listener.strict]
         requests = [listener.request() for listener in listeners]
         if len(requests) == 1 and not returned:

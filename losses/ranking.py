@@ -19,6 +19,7 @@ from ._checks import (
     check_choice,
     check_integer,
     check_number,
+    check_plain_autograd,
     check_tensors,
     check_weight,
     looks_are_free,
@@ -284,6 +285,7 @@ class RankingLoss(Diagnosable):
             RuntimeError: If ``gather_distributed=True`` and there is no process group.
         """
         check_tensors(logits=logits, targets=targets)
+        check_plain_autograd(type(self).__name__, logits)
         repeated = self._forwards.again(logits, targets) if self.training else None
         request = self._requested(return_diagnostics, repeated is not None)
         given, logits = logits, self._with_gradients(request, logits, lambda: self._labels(logits, targets))

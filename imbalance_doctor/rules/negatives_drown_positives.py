@@ -12,7 +12,7 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, in_warmup, round_to
-from imbalance_doctor.rules.weights import odds_of, positive_weight
+from imbalance_doctor.rules.weights import odds_of, pos_factor, positive_weight
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,18 @@ class NegativesDrownPositives(Rule):
         drowned = (share < self.little) & (live >= self.positives) & (weight < 1.0) & (odds < 1.0)
         if not drowned.any():
             return []
-        return self._findings(window.kind, weight, odds, share, classes_of(drowned))
+        return self._findings(window, weight, odds, share, classes_of(drowned))
 
     def _findings(
-        self, kind: str, weight: Floats, odds: Floats, share: Floats, classes: list[int]
+        self, window: Window, weight: Floats, odds: Floats, share: Floats, classes: list[int]
     ) -> Iterator[Evidence]:
+        kind = window.kind
         cause, remedy = {
             "sigmoid_focal": (self.cause, self.remedy),
             "bce": (self.pos_weight_cause, self.pos_weight_remedy),
         }.get(kind, (self.class_cause, self.class_remedy))
+        # Beside a `pos_weight`, alpha has that much less to do.
+        factor = pos_factor(window, odds) if kind == "sigmoid_focal" else np.ones_like(odds)
         for index in classes:
             wanted = self.wanted / float(np.sqrt(odds[index]))
             yield Evidence(
@@ -128,7 +131,7 @@ class NegativesDrownPositives(Rule):
                     "positive_rate": float(odds[index] / (1.0 + odds[index])),
                     "weight": float(weight[index]),
                     "pos_weight": round_to(wanted),
-                    "alpha": round_to(wanted / (1.0 + wanted)),
+                    "alpha": round_to(wanted / (factor[index] + wanted)),
                     "factor": round_to(wanted / max(float(weight[index]), 1e-9)),
                 },
                 index,

@@ -25,20 +25,35 @@ def odds_of(window: Window) -> Floats:
 
 def positive_weight(window: Window, odds: Floats) -> Floats | None:
     """What a positive of each class weighs against one of its negatives, [C]; None where nothing is set."""
-    given: Any = window.config(SETTINGS.get(window.kind, ""))
+    given = _setting(window, SETTINGS.get(window.kind, ""), odds)
+    if window.kind == "sigmoid_focal":
+        if given is None and window.config("pos_weight") is None:
+            return None
+        alphas = 1.0 if given is None else given / np.maximum(1.0 - given, 1e-9)
+        return alphas * pos_factor(window, odds)
+    if given is not None and window.kind != "bce":
+        rates = odds / (1.0 + odds)
+        others = ((rates * given).sum() - rates * given) / np.maximum(rates.sum() - rates, 1e-9)
+        given = given / np.maximum(others, 1e-12)
+    return given
+
+
+def pos_factor(window: Window, odds: Floats) -> Floats:
+    """The `pos_weight` of a sigmoid focal loss, [C]; 1 where it has none."""
+    given = _setting(window, "pos_weight", odds)
+    return np.ones_like(odds) if given is None else given
+
+
+def _setting(window: Window, name: str, odds: Floats) -> Floats | None:
+    """A weight of each class, [C]; None where it is not set, or of another shape than the classes."""
+    given: Any = window.config(name)
     if given is None or given == -1:  # -1 is focal's "no alpha"
         return None
     weights = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if len(weights) not in (1, len(odds)):  # of another shape, such as one for each place of an image
+    if len(weights) not in (1, len(odds)):  # such as one for each place of an image
         return None
-    if window.kind == "sigmoid_focal":
-        weights = weights / np.maximum(1.0 - weights, 1e-9)
-    elif window.kind != "bce":
-        rates = odds / (1.0 + odds)
-        others = ((rates * weights).sum() - rates * weights) / np.maximum(rates.sum() - rates, 1e-9)
-        weights = weights / np.maximum(others, 1e-12)
-    relative: Floats = np.broadcast_to(weights, odds.shape)
-    return relative
+    each: Floats = np.broadcast_to(weights, odds.shape)
+    return each
 
 
 @dataclass(frozen=True)

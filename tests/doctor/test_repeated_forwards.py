@@ -77,3 +77,24 @@ def test_a_step_of_several_closures_is_one_record_with_the_mean_of_their_losses(
     assert len(heard) > 1
     assert float(record.stats["loss"]) == pytest.approx(heard[0])
     assert float(record.stats["interval_loss"]) == pytest.approx(sum(heard) / len(heard))
+
+
+@pytest.mark.parametrize("name", ["plain", "focal"])
+def test_gradients_of_each_sample_are_no_training_step_and_harm_nothing(name):
+    torch.manual_seed(0)
+    layer, loss_fn = nn.Linear(8, 1), LOSSES[name]()
+    x, y = torch.randn(32, 8), (torch.rand(32) < 0.3).float()
+
+    def one(weights, x, y):
+        return loss_fn(torch.func.functional_call(layer, weights, (x[None],))[:, 0], y[None])
+
+    with Doctor(None, every=1, on_finding="raise") as doctor:
+        doctor.watch(loss_fn)
+        for _ in range(3):
+            weights = {key: value.detach() for key, value in layer.named_parameters()}
+            each = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(weights, x, y)
+            loss_fn(layer(x)[:, 0], y).backward()
+            doctor.step()
+        assert each["weight"].shape == (32, 1, 8)
+        assert not doctor.diagnosis.notes
+        assert [float(record.stats["pool_size"]) for record in doctor.run.steps()] == [32.0] * 3

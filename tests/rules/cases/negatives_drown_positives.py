@@ -30,5 +30,9 @@ CASES = [
          None, {"weight": [1.0, 1e4]}),
     Case("cross-entropy weighed by its inverse", "healthy", "cross_entropy", batches([253, 3]), None,
          {"weight": [0.5, 42.0]}),
+    Case("a pos_weight makes up for alpha", "healthy", "sigmoid_focal", batches(2.56), None,
+         {"alpha": 0.25, "pos_weight": [30.0]}),
+    Case("a pos_weight alone, at the rate", "sick", "sigmoid_focal", batches(2.56), "warning",
+         {"alpha": -1, "pos_weight": [0.01]}),
     Case("balanced weights", "healthy", "sigmoid_focal", batches(2.56), None, {"alpha": 0.75}),
 ]  # fmt: skip
