@@ -56,8 +56,12 @@ def config_of(loss: nn.Module) -> dict[str, ConfigValue]:
 
 def original(loss: nn.Module) -> nn.Module:
     """The module that `torch.compile` made a copy of, or the module itself."""
-    found = getattr(loss, "_orig_mod", loss)
-    return found if isinstance(found, nn.Module) else loss
+    # Not by getattr, which takes 7 microseconds to miss on a module.
+    if "_orig_mod" not in loss._modules:
+        return loss
+    inner = loss._modules["_orig_mod"]
+    assert inner is not None
+    return inner
 
 
 def _is_bridged(loss: nn.Module) -> bool:
