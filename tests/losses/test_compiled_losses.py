@@ -81,3 +81,29 @@ def test_an_ignored_id_that_a_byte_cannot_hold_ignores_nothing(warmup):
     logits, ids = batch(400, 200, dtype=torch.float32)
     compiled = torch.compile(loss_fn, backend="eager")
     assert torch.equal(compiled(logits, ids.to(torch.uint8)), compiled(logits, ids))
+
+
+class Inherits(nn.CrossEntropyLoss):
+    """Has torch's own forward."""
+
+
+class Weighted(nn.Module):
+    def forward(self, logits, targets, sample_weight):
+        return (nn.functional.cross_entropy(logits, targets, reduction="none") * sample_weight).mean()
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+@pytest.mark.parametrize(
+    "warmup",
+    [nn.CrossEntropyLoss, nn.BCEWithLogitsLoss, SigmoidFocalLoss, SoftmaxFocalLoss, Inherits, Weighted],
+)
+def test_a_compiled_wrapper_hands_out_weights_as_it_does_uncompiled(warmup, step):
+    def make():
+        loss_fn = LossWarmupWrapper(warmup(), SmoothAPLoss(3, 0), warmup_steps=1, blend_steps=1)
+        loss_fn.on_train_batch_start(step)
+        return loss_fn
+
+    data = batch(20, 3, dtype=torch.float32)
+    weight = torch.linspace(0.1, 5, 20)
+    compiled = torch.compile(make(), backend="eager", fullgraph=True)
+    assert torch.allclose(compiled(*data, sample_weight=weight), make()(*data, sample_weight=weight))
