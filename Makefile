@@ -1,45 +1,55 @@
-# Each target makes .venv and installs pinned versions first; nothing else needs preparing.
+# Each target makes .venv and installs into it, in pinned versions, what it needs and no more; nothing else needs
+# preparing.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-fast lint check docs benchmarks clinic clean help
+.PHONY: demo test test-fast test-arithmetic lint check docs benchmarks clinic clean help
+.NOTPARALLEL:  # two installs into one environment get in each other's way
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
-# One install for every target. The stamp is newer than the files it was made from.
-$(VENV)/.installed: pyproject.toml constraints.txt
+# The extra that the stamp is named after. A stamp is newer than the files it was made from.
+$(VENV)/.installed-%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "imbalance-doctor needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	$(PIP_INSTALL) -e '.[$*]'
 	touch $@
 
-demo: $(VENV)/.installed  ## Train on rare digits, watch a planted failure get diagnosed and treated
+demo: $(VENV)/.installed-demo  ## Train on rare digits, watch a planted failure get diagnosed and treated
 	$(BIN)/imbalance-doctor demo --out demo-runs
 
-test: $(VENV)/.installed  ## Run every test, one process for each core
+test: $(VENV)/.installed-dev  ## Run every test, one process for each core
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-test-fast: $(VENV)/.installed  ## Run the tests that take no training and no processes
+test-fast: $(VENV)/.installed-dev  ## Run the tests that take no training and no processes
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
-lint: $(VENV)/.installed  ## Lint, format and types
+# Processors sum in different orders, and training amplifies the difference: these stand in for other machines.
+TRAINING := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" \
+	tests/clinic tests/doctor tests/integrations
+
+test-arithmetic: $(VENV)/.installed-dev  ## Run the quick tests that train as other processors would calculate
+	ATEN_CPU_CAPABILITY=default $(TRAINING)
+	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2 $(TRAINING)
+
+lint: $(VENV)/.installed-dev  ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-check: lint test  ## What CI runs
+check: lint test test-arithmetic  ## What CI runs
 
-docs: $(VENV)/.installed  ## Write the pages that follow from the code
+docs: $(VENV)/.installed-dev  ## Write the pages that follow from the code
 	$(BIN)/python docs/generate.py
 
-clinic: $(VENV)/.installed  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
+clinic: $(VENV)/.installed-dev  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic
 
-benchmarks: $(VENV)/.installed  ## Measure, and write docs/benchmarks.md (the better part of an hour)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps libauc
+benchmarks: $(VENV)/.installed-dev $(VENV)/.installed-bench  ## Measure, and write docs/benchmarks.md (the better part of an hour)
+	$(PIP_INSTALL) --no-deps libauc
 	$(BIN)/python -m benchmarks -o docs/benchmarks.md
 
 clean:  ## Remove the environment and everything generated

@@ -69,8 +69,8 @@ SCENARIOS = (
     ),
     Scenario(
         "recall",
-        "Recall in the top 1 %, with a temperature of 0.005 against logits that spread over several units.",
-        lambda: RecallAtQuantileLoss(1, quantile=0.01, queue_size=4096, temperature=0.005),
+        "Recall in the top 1 %, with a temperature of 0.001 against logits that spread over several units.",
+        lambda: RecallAtQuantileLoss(1, quantile=0.01, queue_size=4096, temperature=0.001),
         256,
         # Its gradient reaches positives only: without cross-entropy beside it the negatives drift up too.
         0.5,

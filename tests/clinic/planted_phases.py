@@ -212,7 +212,8 @@ def _outcomes(family: str, seed: int) -> Iterator[Planted]:
         "random-labels",
         close.but(tamper=small_bank(256, noise=1.0), steps=800),
         close,
-        also=("IMB004", "IMB005", "IMB702", "IMB704"),
+        # and, as precision on fresh rows wanders while random labels are learnt, a validation that swings
+        also=("IMB004", "IMB005", "IMB203", "IMB702", "IMB704"),
         by=800,
     )
     many = ClinicRun(

@@ -25,9 +25,9 @@ def carry_out(runs: Mapping[str, ClinicRun], workers: int, what: str) -> dict[st
 
     A run that goes by several names, as the healthy twin of several faults, is trained once.
     """
-    name_of: dict[int, str] = {}
+    name_of: dict[ClinicRun, str] = {}
     for name, run in runs.items():
-        name_of.setdefault(id(run), name)
+        name_of.setdefault(run, name)
     _runs.clear()
     _runs.update({name: runs[name] for name in name_of.values()})
     outcomes: dict[str, Outcome] = {}
@@ -44,7 +44,7 @@ def carry_out(runs: Mapping[str, ClinicRun], workers: int, what: str) -> dict[st
             bar.advance(task)
             if bar.disable and done * LINES // len(_runs) > (done - 1) * LINES // len(_runs):
                 print(f"{what}: {done} of {len(_runs)}", flush=True)
-    return {name: outcomes[name_of[id(run)]] for name, run in runs.items()}
+    return {name: outcomes[name_of[run]] for name, run in runs.items()}
 
 
 def _train(name: str) -> Outcome:
