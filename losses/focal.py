@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -67,6 +67,13 @@ class FocalLoss(Diagnosable):
         for name, value in checked.items():
             setattr(self, name, value)
 
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        # Class weights are settings: the constructor has them, so that a checkpoint of another loss loads
+        # strictly. Older checkpoints of focal losses hold them.
+        held = {prefix + name for name in ("alpha", "pos_weight")}
+        rest = {key: value for key, value in state_dict.items() if key not in held}
+        super()._load_from_state_dict(rest, prefix, *args)
+
     def _reduce(self, logits: Tensor, elements: Tensor, weight: Tensor | None, divisor: Tensor) -> Tensor:
         """Weigh, sum and divide; over all ranks where they take part."""
         weighted = elements if weight is None else elements * weight
@@ -126,7 +133,9 @@ class SigmoidFocalLoss(FocalLoss):
             except ValueError as error:
                 raise ValueError(f"{error}; -1 switches it off") from None
         self.alpha = alpha
-        self.register_buffer("pos_weight", None if pos_weight is None else _weights("pos_weight", pos_weight))
+        self.register_buffer(
+            "pos_weight", None if pos_weight is None else _weights("pos_weight", pos_weight), persistent=False
+        )
 
     def config(self) -> dict[str, ConfigValue]:
         """The settings, as constructor parameters."""
@@ -274,7 +283,7 @@ class SoftmaxFocalLoss(FocalLoss):
     ) -> None:
         super().__init__(gamma, reduction, gather_distributed, process_group)
         smoothing = check_number("label_smoothing", label_smoothing, least=0.0, below=1.0)
-        self.register_buffer("alpha", None if alpha is None else _class_weights(alpha))
+        self.register_buffer("alpha", None if alpha is None else _class_weights(alpha), persistent=False)
         self.label_smoothing = smoothing
         self.ignore_index = check_integer("ignore_index", ignore_index)
         self.background_class = check_integer("background_class", background_class)

@@ -11,7 +11,15 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
+import losses
+from losses import (
+    LossWarmupWrapper,
+    PAUCAtBudgetLoss,
+    RecallAtQuantileLoss,
+    SigmoidFocalLoss,
+    SmoothAPLoss,
+    SoftmaxFocalLoss,
+)
 from losses.packing import pack, unpack
 
 RANKING = [SmoothAPLoss, RecallAtQuantileLoss, PAUCAtBudgetLoss]
@@ -144,11 +152,24 @@ def test_a_checkpoint_of_another_loss_is_loaded_strictly(strict):
         SmoothAPLoss(1),
         LossWarmupWrapper(nn.BCEWithLogitsLoss(), SmoothAPLoss(1), warmup_steps=5),
         LossWarmupWrapper(SigmoidFocalLoss(), PAUCAtBudgetLoss(1), warmup_epochs=5),
+        SigmoidFocalLoss(pos_weight=3.0),
+        SoftmaxFocalLoss(alpha=[0.2, 0.8]),
     ):
         after = nn.ModuleDict({"net": nn.Linear(4, 1), "loss": loss})
         found = after.load_state_dict(before.state_dict(), strict=strict)
         assert not found.missing_keys
         assert torch.equal(after["net"].weight, before["net"].weight)
+
+
+@pytest.mark.parametrize("module", [peer, losses])
+def test_class_weights_are_settings_and_no_state(module):
+    older = module.SoftmaxFocalLoss(alpha=torch.tensor([0.5, 0.5])).state_dict()
+    older |= {"alpha": torch.tensor([0.5, 0.5], dtype=torch.float64)}
+    loss = SoftmaxFocalLoss(alpha=[0.2, 0.8])
+    loss.load_state_dict(older)
+    assert loss.alpha.tolist() == [0.2, 0.8]
+    assert loss.state_dict() == {}
+    assert loss.half().alpha.device == torch.device("cpu")
 
 
 def test_what_a_strict_load_does_not_know_is_still_an_error():
@@ -204,7 +225,7 @@ def test_a_run_on_the_reference_goes_on_where_its_schedule_stood():
         return module.LossWarmupWrapper(nn.BCEWithLogitsLoss(), main, temp_decay_steps=100, **options)
 
     for options, epochs in (({"warmup_epochs": 1}, 3), ({"warmup_epochs": 1, "blend_epochs": 3}, 3), ({}, 1)):
-        theirs, ours = made(peer, **options), made(__import__("losses"), **options)
+        theirs, ours = made(peer, **options), made(losses, **options)
         step = 0
         for epoch in range(epochs):
             theirs.on_train_epoch_start(epoch)
