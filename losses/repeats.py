@@ -96,7 +96,8 @@ class Seen:
         shape: That of the logits.
         logits: The logits, without their graph; None where they are too many to be kept.
         targets: The tensor that holds the labels, while it lives.
-        version: How often that had been written to.
+        place: Where in its memory the labels begin.
+        version: How often it had been written to.
         weight: One weight that the logits come from.
         step: Optimizer steps that had begun.
         inside: Whether the last of these was under way.
@@ -106,11 +107,17 @@ class Seen:
     shape: torch.Size
     logits: Tensor | None
     targets: weakref.ref[Tensor]
+    place: int
     version: int
     weight: _Weight | None
     step: int
     inside: bool
     undo: Any = None
+
+    def labelled(self, targets: Tensor) -> bool:
+        """Whether the labels are the very ones; an empty tensor is nobody's."""
+        holder, place = _holder(targets), targets.data_ptr()
+        return self.targets() is holder and self.version == holder._version and self.place == place != 0
 
     def has_moved(self, logits: Tensor) -> bool:
         """Whether the weights that the logits come from are others by now."""
@@ -143,11 +150,10 @@ class Forwards:
             return self._recomputed(logits)
         if not self._graded or not self._seen or in_backward():
             return None
-        holder = _holder(targets)
         for seen in reversed(self._seen):
             if not _STEPS.same(seen):
                 return None
-            if seen.targets() is holder and seen.version == holder._version and seen.shape == logits.shape:
+            if seen.labelled(targets) and seen.shape == logits.shape:
                 return seen if seen.has_moved(logits) or (_STEPS.running and seen.equals(logits)) else None
         return None
 
@@ -175,6 +181,7 @@ class Forwards:
                 logits.shape,
                 logits.detach() if logits.numel() <= _KEPT else None,
                 weakref.ref(holder),
+                targets.data_ptr(),
                 holder._version,
                 None if leaf is None else _Weight.of(leaf),
                 _STEPS.begun,

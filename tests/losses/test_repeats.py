@@ -191,6 +191,16 @@ def test_batches_that_share_one_tensor_of_labels_are_each_new():
         assert loss.queue.fill() == 0.5
 
 
+def test_batches_that_are_parts_of_one_tensor_of_labels_are_each_new_whoever_updates_the_weights():
+    loss, net = SmoothAPLoss(1, queue_size=256), nn.Linear(4, 1)
+    x, y = torch.randn(128, 4), (torch.arange(128) % 4 == 0).long()
+    for start in range(0, 128, 16):
+        part = slice(start, start + 16)
+        loss(net(x[part]), y[part]).backward()
+        perturb(net, -1)
+    assert loss.queue.fill() == 0.5
+
+
 def test_two_views_of_a_batch_in_one_step_are_both_rows_of_the_population():
     loss, net = SmoothAPLoss(1, queue_size=64), nn.Linear(4, 1)
     ((x, y),) = batches(1)
