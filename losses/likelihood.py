@@ -146,8 +146,8 @@ def evaluate(
         value = loss(logits, targets, **keywords)
         if not isinstance(value, Tensor):
             raise TypeError(
-                f"expected {type(inner).__name__} to return a tensor, got {type(value).__name__}: return the loss "
-                "alone, if need be from a module around it"
+                f"expected {type(inner).__name__} to return a tensor, got {type(value).__name__}: return the "
+                "loss alone, if need be from a module around it"
             )
         return Evaluated(value, logits, targets, ignore_index=ignore_index)
     bridge = _sigmoid if isinstance(inner, nn.BCEWithLogitsLoss | SigmoidFocalLoss) else _softmax

@@ -93,8 +93,8 @@ class PAUCAtBudgetLoss(RankingLoss):
         alpha = check_number("alpha", alpha, least=0.0)
         if alpha >= beta:
             raise ValueError(
-                f"expected alpha to be below beta={beta}, got {alpha}: they are the false positive rates where "
-                "the band begins and ends"
+                f"expected alpha to be below beta={beta}, got {alpha}: they are the false positive rates "
+                "where the band begins and ends"
             )
         n_knots = check_integer("n_knots", n_knots, least=2)
         check_choice("surrogate", surrogate, ("trapezoid", "pairwise"))
