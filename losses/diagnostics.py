@@ -145,7 +145,8 @@ CATALOGUE: tuple[Stat, ...] = (
         "tau_eff",
         "class",
         "logits",
-        "The temperature in raw logit units, after any scaling by the scores' spread.",
+        "The temperature in raw logit units, after any scaling by the scores' spread; nan for a partial AUC "
+        "without reference scores.",
     ),
     Stat(
         "saturation",

@@ -137,10 +137,18 @@ def evaluate(
     Ignored rows and entries do not count, a keyword `sample_weight` `[N]` weighs rows, and means are those of
     all ranks' rows. A module that is none of BCE, cross-entropy and focal, or has a forward of its own, gets
     logits, targets and keywords as they are.
+
+    Raises:
+        TypeError: Such a module returns something else than a tensor.
     """
     inner = original(loss)
     if not _is_bridged(inner):
-        value: Tensor = loss(logits, targets, **keywords)
+        value = loss(logits, targets, **keywords)
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"expected {type(inner).__name__} to return a tensor, got {type(value).__name__}: return the "
+                "loss alone, if need be from a module around it"
+            )
         return Evaluated(value, logits, targets, ignore_index=ignore_index)
     bridge = _sigmoid if isinstance(inner, nn.BCEWithLogitsLoss | SigmoidFocalLoss) else _softmax
     return bridge(inner, logits, targets, ignore_index, keywords.get("sample_weight"), gather, group)

@@ -90,7 +90,12 @@ class PAUCAtBudgetLoss(RankingLoss):
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
         beta = check_number("beta", beta, above=0.0, most=1.0)
-        alpha = check_number("alpha", alpha, least=0.0, below=beta)
+        alpha = check_number("alpha", alpha, least=0.0)
+        if alpha >= beta:
+            raise ValueError(
+                f"expected alpha to be below beta={beta}, got {alpha}: they are the false positive rates "
+                "where the band begins and ends"
+            )
         n_knots = check_integer("n_knots", n_knots, least=2)
         check_choice("surrogate", surrogate, ("trapezoid", "pairwise"))
         check_choice("budget_basis", budget_basis, ("fpr", "population"))
@@ -211,6 +216,8 @@ class PAUCAtBudgetLoss(RankingLoss):
         stats = {
             "t_alpha": knots[0],
             "t_beta": knots[-1],
+            # Without reference scores there is nothing that the temperature could be a multiple of.
+            "tau_eff": torch.where(knots[0].isnan(), torch.nan, terms.tau),
             "band_neg_count": (iid_negative & inside).sum(0),
             "iid_neg_count": iid_negative.sum(0),
         }
@@ -225,7 +232,7 @@ class PAUCAtBudgetLoss(RankingLoss):
         if self.surrogate == "trapezoid":
             recalled = torch.sigmoid((scores - _known(terms)[:, None]) / terms.tau)
             return mean_variance(trapezoid(recalled), mass)
-        return auc_variance(scores, mass, (pool.negative & inside).to(mass.dtype))
+        return auc_variance(scores, mass, (pool.negative & inside).to(mass.dtype)).to(scores.dtype)
 
     def _slopes(self, pool: Pool, terms: Terms) -> tuple[Tensor, Tensor]:
         """σ' averaged over what each positive is compared with.

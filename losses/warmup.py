@@ -102,6 +102,7 @@ class LossWarmupWrapper(Diagnosable):
         )
         self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
         self._share_gathering()
+        self._warn_of_missing_queue()
 
         self._epoch = 0
         self._step = 0
@@ -181,6 +182,8 @@ class LossWarmupWrapper(Diagnosable):
             self._decay_until = self._step + self.temp_decay_steps if anew else planned
         if "gather_distributed" in own:
             self._share_gathering()
+        if "reset_queue_each_epoch" in own:
+            self._warn_of_missing_queue()
         self._set_temperature()
 
     def resume_decay(self, temp_start: float, temp_end: float) -> None:
@@ -213,6 +216,14 @@ class LossWarmupWrapper(Diagnosable):
             return check_choice(name, value, GATHERING)
         return check_choice(name, value, (True, False))
 
+    def _warn_of_missing_queue(self) -> None:
+        if self.reset_queue_each_epoch and not hasattr(self.main_loss, "reset_queue"):
+            warn(
+                f"LossWarmupWrapper: reset_queue_each_epoch=True does nothing, because main_loss "
+                f"{type(self.main_loss).__name__} has no reset_queue(). Leave it out, or give the loss that "
+                "method"
+            )
+
     def _share_gathering(self) -> None:
         if self.gather_distributed is not None:
             for loss in (self.warmup_loss, self.main_loss):
@@ -243,8 +254,11 @@ class LossWarmupWrapper(Diagnosable):
 
     @property
     def current_temperature(self) -> float | None:
-        """Temperature of the main loss now, before the switch the one at its start; None if it has none."""
-        return self._temperature() if self._has_temperature() else None
+        """Temperature of the main loss now, before the switch the one at its start; None if it has none.
+
+        One that was set on the main loss itself holds until the next hook.
+        """
+        return float(self.main_loss.temperature) if self._has_temperature() else None  # type: ignore[arg-type]
 
     def _temperature(self) -> float:
         if self._switch_step is None:
@@ -401,7 +415,7 @@ class LossWarmupWrapper(Diagnosable):
 
         Raises:
             ValueError: If an argument is not as above, or per-class losses are asked of a loss without any.
-            TypeError: If neither loss takes a keyword.
+            TypeError: If neither loss takes a keyword, or one returns something else than a tensor.
         """
         check_tensors(logits=logits, targets=targets)
         self._warn_of_missing_hooks()

@@ -1,17 +1,20 @@
 """Deliberate differences from `imbalanced-losses` 0.6.0, each with a test; numbers as in docs/losses.md.
 
 Those about several processes are in `test_distributed_losses.py`, those about `torch.compile` in
-`test_compiled_losses.py`, those about the schedule in `test_warmup.py`.
+`test_compiled_losses.py`, those about the schedule in `test_warmup.py`. More on the queue as state
+of the loss is in `test_queue_state.py`, on forwards that run again in `test_repeats.py`.
 """
 
 import sys
 import warnings
+from functools import partial
 
 import imbalanced_losses as reference
 import pytest
 import torch
 import torch.nn.functional as F
 from loss_cases import RANKING, batch, value_and_grad
+from torch.utils.checkpoint import checkpoint
 
 import losses
 from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
@@ -515,6 +518,205 @@ def test_43_a_softmax_over_one_class_is_an_error():
     loss = reference.SoftmaxFocalLoss()(logits, targets)
     loss.backward()
     assert loss == logits.grad.abs().sum() == 0
+
+
+def test_44_the_queue_is_no_buffer_that_others_cast_or_copy():
+    for package, expected in ((losses, torch.float64), (reference, torch.float16)):
+        loss_fn = package.SmoothAPLoss(1, queue_size=8).double()
+        loss_fn(torch.randn(8, 1, dtype=torch.float64), torch.arange(8) % 2)
+        loss_fn.half()
+        held = loss_fn.queue.scores if package is losses else loss_fn.get_buffer("_queue._q_logits")
+        assert held.dtype == expected
+        assert (not list(loss_fn.buffers())) == (package is losses)
+
+
+def checkpointed_norms(package):
+    """Norm of the gradient of a plain first step, and of one that is computed again in the backward."""
+    norms = []
+    for wrap in (lambda function, x: function(x), partial(checkpoint, use_reentrant=True)):
+        torch.manual_seed(0)
+        net, loss_fn = torch.nn.Linear(8, 1), package.SmoothAPLoss(1, queue_size=256, temperature=0.1)
+        x, y = torch.randn(32, 8, requires_grad=True), (torch.rand(32) < 0.3).long()
+        wrap(lambda t, net=net, y=y, loss_fn=loss_fn: loss_fn(net(t), y), x).backward()
+        norms.append(net.weight.grad.norm().item())
+    return norms
+
+
+def test_45_a_recomputed_forward_ranks_as_the_first():
+    plain, again = checkpointed_norms(losses)
+    assert again == pytest.approx(plain)
+    plain, again = checkpointed_norms(reference)
+    assert again < 0.6 * plain
+
+
+def test_45_evaluations_of_a_closure_are_one_batch():
+    for package, expected in ((losses, 32), (reference, 320)):
+        torch.manual_seed(0)
+        net, loss_fn = torch.nn.Linear(8, 1), package.SmoothAPLoss(1, queue_size=1_024, temperature=0.1)
+        x, y = torch.randn(32, 8), (torch.rand(32) < 0.3).long()
+        optimizer = torch.optim.LBFGS(net.parameters(), max_iter=10, tolerance_change=0, tolerance_grad=0)
+
+        def closure(optimizer=optimizer, net=net, loss_fn=loss_fn, x=x, y=y):
+            optimizer.zero_grad()
+            loss = loss_fn(net(x), y)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        if package is losses:
+            assert loss_fn.queue.fill() * 1_024 == expected
+        else:
+            assert (loss_fn.get_buffer("_queue._q_targets") != -100).sum() == expected
+
+
+def test_46_the_state_is_bytes_under_one_key():
+    ours, theirs = (
+        package.LossWarmupWrapper(torch.nn.CrossEntropyLoss(), package.SmoothAPLoss(3)).state_dict()
+        for package in (losses, reference)
+    )
+    assert sorted(ours) == ["_extra_state", "main_loss._extra_state"]
+    assert {value.dtype for value in ours.values()} == {torch.uint8}
+    assert len(theirs) == 6
+    assert isinstance(theirs["_extra_state"], dict)
+
+
+def test_47_a_decay_of_no_steps_is_a_jump_at_the_switch():
+    arguments = torch.nn.CrossEntropyLoss(), SmoothAPLoss(3)
+    loss_fn = losses.LossWarmupWrapper(*arguments, warmup_steps=2, temp_decay_steps=0)
+    temperatures = [loss_fn.on_train_batch_start(step) or loss_fn.current_temperature for step in range(4)]
+    assert temperatures == [0.05, 0.05, 0.005, 0.005]
+    with pytest.raises(ValueError, match="temp_decay_steps must be positive"):
+        reference.LossWarmupWrapper(*arguments, temp_decay_steps=0)
+
+
+def test_48_a_main_loss_without_a_temperature_is_ordinary():
+    for package, warned in ((losses, 0), (reference, 1)):
+        loss_fn, texts = told(
+            package.LossWarmupWrapper, torch.nn.CrossEntropyLoss(), package.SoftmaxFocalLoss()
+        )
+        assert len(texts) == warned
+        assert loss_fn.current_temperature is None
+        assert not told(loss_fn, *batch(8, 3))[1]
+
+
+class WithParts(torch.nn.Module):
+    """A loss that also returns what it is made of."""
+
+    def forward(self, logits, targets):
+        loss = F.cross_entropy(logits, targets)
+        return loss, {"cross_entropy": loss.detach()}
+
+
+def test_49_a_loss_that_returns_a_tuple_is_an_error():
+    data = batch(8, 3)
+    kinds = []
+    for package in (losses, reference):
+        loss_fn = package.LossWarmupWrapper(
+            WithParts(), package.SmoothAPLoss(3), warmup_steps=1, blend_steps=1
+        )
+        for step in range(2):
+            loss_fn.on_train_batch_start(step)
+            if package is losses:
+                with pytest.raises(TypeError, match="expected WithParts to return a tensor, got tuple"):
+                    loss_fn(*data)
+            else:
+                kinds.append(type(loss_fn(*data)))
+    assert kinds == [tuple, torch.Tensor]
+
+
+def test_50_every_epoch_empties_the_queue_those_of_the_warmup_too():
+    data = batch(8, 3)
+    for package, left in ((losses, 0), (reference, 8)):
+        main = package.SmoothAPLoss(3, queue_size=16)
+        loss_fn = package.LossWarmupWrapper(
+            torch.nn.CrossEntropyLoss(), main, warmup_epochs=3, reset_queue_each_epoch=True
+        )
+        main(*data)
+        loss_fn.on_train_epoch_start(1)
+        if package is losses:
+            assert main.queue.fill() * 16 == left
+        else:
+            assert (main.get_buffer("_queue._q_targets") != -100).sum() == left
+
+
+def test_51_one_row_of_weights_is_a_weight_for_each_column():
+    logits, labels = batch(8, 4)[0], (torch.arange(32).reshape(8, 4) % 3 == 0).double()
+    weight = torch.arange(1.0, 5.0)[None]
+    expected = SigmoidFocalLoss()(logits, labels, sample_weight=weight.expand(8, 4))
+    assert torch.equal(SigmoidFocalLoss()(logits, labels, sample_weight=weight), expected)
+    with pytest.raises(ValueError, match="sample_weight must match inputs dim-0"):
+        reference.SigmoidFocalLoss()(logits, labels, sample_weight=weight)
+
+
+def test_52_a_third_id_in_a_binary_loss_is_an_error():
+    logits, ids = torch.linspace(-1, 1, 8)[:, None], torch.tensor([0, 1, 2, 0, 1, 0, 1, 2])
+    with pytest.raises(ValueError, match=r"expected targets to lie in \[0, 1\].*got 2"):
+        SmoothAPLoss(1)(logits, ids)
+    value, texts = told(reference.SmoothAPLoss(1), logits, ids)
+    assert len(texts) == 1
+    assert torch.allclose(value, SmoothAPLoss(1)(logits, ids.clamp_max(1)))
+
+
+def test_53_pauc_var_is_that_of_the_weighted_loss():
+    logits, targets = rare(2_000, 0.05, seed=4)
+    weight = torch.rand(2_000, generator=torch.Generator().manual_seed(5)).square()
+    ratios = []
+    for package in (losses, reference):
+        loss_fn = package.PAUCAtBudgetLoss(1, beta=0.05, queue_size=0)
+        _, plain = loss_fn(logits, targets, return_diagnostics=True)
+        _, weighted = loss_fn(logits, targets, sample_weight=weight, return_diagnostics=True)
+        ratios.append((weighted["pauc_var"] / plain["pauc_var"]).item())
+    # Kish's design effect of the weights, E w^4 (E w^2)^-2 for uniform w, is 1.8.
+    assert ratios[0] == pytest.approx(1.8, rel=0.35)
+    assert ratios[1] == 1.0
+
+
+# --------------------------------------------------------------------------- kornia, fvcore
+
+
+def test_k1_to_k3_means_are_over_what_counts():
+    logits, ids = batch(64, 5)
+    rows = SoftmaxFocalLoss(reduction="none")(logits, ids)
+    log_p = F.log_softmax(logits, 1).gather(1, ids[:, None])[:, 0]
+    assert torch.allclose(rows, -((1 - log_p.exp()) ** 2) * log_p)
+    halved = torch.where(torch.arange(64) < 32, -100, ids)
+    assert torch.allclose(SoftmaxFocalLoss()(logits, ids), rows.mean())
+    assert torch.allclose(SoftmaxFocalLoss()(logits, halved), rows[32:].mean())
+    labels, counted = F.one_hot(ids, 5).double(), (torch.arange(64) >= 32).double()
+    elements = SigmoidFocalLoss(reduction="none")(logits, labels)
+    loss = SigmoidFocalLoss()(logits, labels, sample_weight=counted)
+    assert torch.allclose(loss, elements[32:].mean())
+
+
+def test_k4_and_k6_weights_broadcast_like_those_of_torch_and_enter_the_divisor():
+    logits, ids = batch(64, 5)
+    labels, weight = F.one_hot(ids, 5).double(), torch.arange(1.0, 6.0, dtype=torch.float64)
+    settings = {"alpha": -1, "gamma": 0, "pos_weight": weight}
+    summed = SigmoidFocalLoss(**settings, reduction="sum")(logits, labels, sample_weight=weight[None])
+    expected = F.binary_cross_entropy_with_logits(logits, labels, weight, pos_weight=weight, reduction="sum")
+    assert torch.allclose(summed, expected)
+    mean = SigmoidFocalLoss(**settings)(logits, labels, sample_weight=weight[None])
+    assert torch.allclose(mean, expected / (64 * weight.sum()))
+
+
+def test_k5_alpha_of_a_softmax_is_a_weight_for_each_class():
+    logits, ids = batch(64, 5)
+    rows = SoftmaxFocalLoss(reduction="none")(logits, ids)
+    weights = torch.tensor([0.8, 0.2, 0.2, 0.2, 0.2], dtype=torch.float64)
+    loss = SoftmaxFocalLoss(alpha=weights, reduction="none")(logits, ids)
+    assert torch.allclose(loss, weights[ids] * rows)
+
+
+def test_k9_a_nan_in_an_ignored_row_reaches_no_gradient():
+    logits = torch.tensor([[torch.nan, 0.0], [1.0, 2.0]], requires_grad=True)
+    SoftmaxFocalLoss()(logits, torch.tensor([-100, 1])).backward()
+    assert logits.grad[0].tolist() == [0.0, 0.0]
+    assert logits.grad[1].abs().min() > 0
+
+
+def test_f3_a_loss_of_float64_logits_is_float64():
+    logits, ids = batch(8, 5)
+    assert SigmoidFocalLoss()(logits, F.one_hot(ids, 5).float()).dtype == torch.float64
 
 
 def test_importing_the_package_warns_of_nothing_and_imports_torch_alone():

@@ -58,7 +58,8 @@ CONSTRUCTION = [
     (lambda: PAUCAtBudgetLoss(2, beta=1.1), "beta must be a finite number and > 0.0 and <= 1.0, got 1.1"),
     (
         lambda: PAUCAtBudgetLoss(2, alpha=0.2, beta=0.2),
-        "alpha must be a finite number and >= 0.0 and < 0.2, got 0.2",
+        "expected alpha to be below beta=0.2, got 0.2: they are the false positive rates where the band "
+        "begins and ends",
     ),
     (
         lambda: PAUCAtBudgetLoss(2, surrogate="auc"),

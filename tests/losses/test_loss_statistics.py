@@ -69,6 +69,30 @@ def test_statistics_have_the_names_shapes_and_levels_of_the_catalogue(name, deta
 
 
 @every_loss
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_statistics_have_the_precision_that_the_loss_is_computed_in(name, dtype):
+    logits, targets = likelihood_batch(name)
+    loss_fn = LIKELIHOOD[name]() if name in LIKELIHOOD else RANKING[name](3)
+    loss, stats = loss_fn(logits.to(dtype), targets, return_diagnostics=True)
+    assert loss.dtype == torch.promote_types(dtype, torch.float32)
+    for shares_of_rows in ("queue_fill", "saturation"):
+        stats.pop(shares_of_rows, None)
+    assert {value.dtype for value in stats.values() if value.is_floating_point()} == {loss.dtype}
+
+
+@pytest.mark.parametrize("surrogate", ["trapezoid", "pairwise"])
+def test_without_reference_scores_a_band_has_neither_edges_nor_a_temperature(surrogate):
+    logits, targets = batch(20, 3)
+    for rows, basis in ((torch.full_like(targets, -100), "population"), (torch.zeros_like(targets), "fpr")):
+        loss_fn = PAUCAtBudgetLoss(3, beta=0.3, surrogate=surrogate, budget_basis=basis)
+        _, stats = loss_fn(logits, rows, return_diagnostics=True)
+        without = stats["iid_neg_count"] == 0
+        assert without.any()
+        for key in ("t_alpha", "t_beta", "tau_eff"):
+            assert torch.equal(stats[key].isnan(), without), key
+
+
+@every_loss
 def test_the_flag_and_a_hook_report_the_same(name):
     if name in LIKELIHOOD:
         loss_fn, data = LIKELIHOOD[name](), likelihood_batch(name)

@@ -135,6 +135,18 @@ def test_each_epoch_may_start_with_an_empty_queue():
         loss_fn(*batch(8, 3, step))
 
 
+def test_a_queue_to_reset_that_is_not_there_is_told():
+    told = r"reset_queue_each_epoch=True does nothing, because main_loss SigmoidFocalLoss has no reset_queue"
+    with pytest.warns(UserWarning, match=told) as seen:
+        wrapper(main=SigmoidFocalLoss(), reset_queue_each_epoch=True)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__
+    loss_fn = wrapper(main=SigmoidFocalLoss())
+    with pytest.warns(UserWarning, match=told):
+        loss_fn.reconfigure(reset_queue_each_epoch=True)
+    loss_fn.reconfigure(reset_queue_each_epoch=False)
+
+
 @pytest.mark.parametrize(
     ("settings", "called", "missing"),
     [
@@ -469,8 +481,11 @@ def test_the_temperature_reported_is_the_one_in_use():
     loss_fn = wrapper(temp_end=0.05)
     loss_fn.on_train_batch_start(0)
     loss_fn.main_loss.temperature = 0.7
+    assert loss_fn.current_temperature == 0.7
     _, stats = loss_fn(*batch(20, 3), return_diagnostics=True)
     assert stats["temperature"].item() == pytest.approx(0.7)
+    loss_fn.on_train_batch_start(1)
+    assert loss_fn.current_temperature == loss_fn.main_loss.temperature == 0.05
 
 
 @pytest.mark.parametrize("warmup", [SigmoidFocalLoss, SoftmaxFocalLoss])
@@ -593,6 +608,27 @@ def test_other_settings_go_to_the_main_loss():
 def test_wrong_settings_are_errors(settings, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(").split(", got 0")[0]):
         wrapper(**settings)
+
+
+class WithParts(nn.Module):
+    """A loss that also returns what it is made of."""
+
+    def forward(self, logits, targets):
+        loss = F.cross_entropy(logits, targets)
+        return loss, {"cross_entropy": loss.detach()}
+
+
+@pytest.mark.parametrize("place", ["warmup", "main"])
+def test_a_loss_that_returns_more_than_a_tensor_is_named(place):
+    loss_fn = wrapper(**{place: WithParts()}, warmup_steps=1, blend_steps=1)
+    told = "expected WithParts to return a tensor, got tuple: return the loss alone"
+    for _, step in drive(loss_fn, 3):
+        called = (0, 1) if place == "warmup" else (1, 2)
+        if step in called:
+            with pytest.raises(TypeError, match=told):
+                loss_fn(*batch(8, 3))
+        else:
+            assert loss_fn(*batch(8, 3)).dim() == 0
 
 
 def test_losses_of_different_shapes_cannot_be_blended():
