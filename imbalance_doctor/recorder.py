@@ -249,6 +249,7 @@ class Watcher:
         return self.guard(with_own_logits, self.module, args, kwargs)
 
     def _heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+        self.called = True
         if self._forwards.recomputes() or _checks.in_transform():
             return
         detail = self._wants()

@@ -196,7 +196,9 @@ class Watchers:
                 "only as a compiled copy, which is another module"
             )
             return
-        how = "only in eval mode or without gradient" if watcher.called else "not once"
+        how = "not once"
+        if watcher.called:
+            how = "only in eval mode, without gradient or inside torch.func"
         warn(
             f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {step - since} steps, so "
             "that nothing can be said of it. Watch the very module that the training step calls (not a copy "

@@ -267,7 +267,7 @@ def test_a_loss_that_cannot_be_read_costs_itself_alone():
     assert "the statistics of 'Own' failed" in note
 
 
-def test_a_transformed_call_costs_one_warning():
+def test_a_transformed_call_is_no_training_step_and_later_ones_are():
     """Gradients of single rows: inside `vmap` nobody may look at a value."""
     loss_fn = nn.BCEWithLogitsLoss()
 
@@ -278,10 +278,23 @@ def test_a_transformed_call_costs_one_warning():
         doctor.watch(loss_fn)
         train(doctor, loss_fn, steps=1)
         x, y = next(batches(64, 0.2, 0))
-        with pytest.warns(ImbalanceWarning, match="the statistics of 'BCEWithLogitsLoss' failed"):
-            torch.func.vmap(torch.func.grad(of_row), (None, 0, 0))(torch.zeros(8), x, y.float())
-            doctor.step()
-    assert len(doctor.run.steps()) == 1
+        torch.func.vmap(torch.func.grad(of_row), (None, 0, 0))(torch.zeros(8), x, y.float())
+        doctor.step()
+        assert len(doctor.run.steps()) == 1
+        loss_fn(torch.zeros(8, requires_grad=True), torch.ones(8)).backward()
+        doctor.step()
+    assert len(doctor.run.steps()) == 2
+    assert not doctor.diagnosis.notes
+
+
+def test_a_loss_that_is_called_in_transforms_alone_is_told_of():
+    loss_fn = nn.BCEWithLogitsLoss()
+    with Doctor(None, on_finding="log", every=1) as doctor:
+        doctor.watch(loss_fn)
+        with pytest.warns(ImbalanceWarning, match=r"was called only .* inside torch\.func"):
+            for _ in range(30):
+                torch.func.grad(loss_fn)(torch.zeros(8), torch.ones(8))
+                doctor.step()
 
 
 def test_nan_everywhere_is_a_finding_and_no_failure(tmp_path):
