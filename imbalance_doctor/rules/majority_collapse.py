@@ -90,7 +90,7 @@ class MajorityCollapse(Rule):
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB010", "IMB703", "IMB005", "IMB106",
+        "IMB001", "IMB002", "IMB010", "IMB016", "IMB703", "IMB005", "IMB106",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
