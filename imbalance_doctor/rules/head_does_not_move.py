@@ -39,8 +39,8 @@ class HeadDoesNotMove(Rule):
     the standard deviation itself, relative to its mean. A class is quiet where the gain is within 3
     standard errors of 0 (or is 0.02), and 2 standard errors more would still be less than 0.3: small batches
     that would hide a movement prove nothing. Over several classes the squares are averaged. The loss
-    of the newer half of the records is at least 0.95 times a constant's, so that a model that was trained before is left
-    alone.
+    of the newer half of the records is at least 0.95 times a constant's, so that a model that was trained
+    before is left alone.
 
     ## Known problems
     A trained model that is frozen by mistake looks like one that has nothing left to learn, and is not found.
