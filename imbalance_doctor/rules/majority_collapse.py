@@ -12,7 +12,7 @@ import numpy as np
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, TooFew, Verdict
-from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean, recent
+from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean
 from imbalance_doctor.rules.weights import odds_of, positive_weight
 
 
@@ -74,15 +74,16 @@ class MajorityCollapse(Rule):
     within three standard errors of 0.5, or below 0.6), a warning where they do, and information while
     validation precision still rises: a slow run is not a lost one. It is information as well where nothing
     is lost by training on: the scores rank the class, the newest validation precision is the best one within
-    a standard error, over 3 evaluations at least, and the mean probabilities of the newest two are the rate
-    within a quarter; then only the threshold is off. Overlapping classes with AUROC .84 and a
+    a standard error, over 3 evaluations at least, and the mean probabilities of the newest two are no lower
+    than the rate by a quarter; then only the threshold is off. Overlapping classes with AUROC .84 and a
     recall of 0, at rates of 1 to 20 %, reached the AP of the best possible model (.09 of .09, .34 of .34, .29
     of .29), and weights changed nothing but the threshold.
 
     ## Known problems
     Where classes overlap so much that no row is more likely positive than not, missing them at p = 0.5 is
-    right by Bayes' rule; the finding then says that the default decision is the wrong one to judge by. Without
-    validation data this cannot be told from a collapse that could be helped, and is a warning. The warmup of a wrapper is not judged.
+    right by Bayes' rule; the finding then says that the default decision is the wrong one to judge by.
+    Without validation data this cannot be told from a collapse that could be helped, and is a warning. The
+    warmup of a wrapper is not judged.
 
     ## References
     He & Garcia, *Learning from Imbalanced Data*, TKDE 2009.
@@ -130,8 +131,8 @@ class MajorityCollapse(Rule):
     )
     settled_cause: ClassVar[str] = (
         "the scores rank the class (AUROC {auroc:.2f}, average precision {precision:.2g}, {best:.2g} at its "
-        "best) and are calibrated (mean probability {mean_probability:.2g} at a rate of {judged_rate:.2g}): "
-        "where classes overlap, hardly any row is more likely positive than not."
+        "best), and probabilities are not too low (a mean of {mean_probability:.2g} at a rate of "
+        "{judged_rate:.2g}): where classes overlap, hardly any row is more likely positive than not."
     )
     settled_remedy: ClassVar[str] = (
         "choose the threshold on validation data, for the recall or the precision that is needed; weights "
@@ -161,9 +162,9 @@ class MajorityCollapse(Rule):
     rising: float = 1.25
     #: Evaluations from which validation precision is known to have settled: one of them at half of the run.
     evaluations: int = 3
-    #: How far the mean probability may be off the rate, relative to it, where the scores are calibrated:
-    #: models at the Bayes optimum were off by up to 0.15, and validation data prepared otherwise by 1.
-    calibrated: float = 0.25
+    #: How far the mean probability may be below the rate, relative to it: models at the Bayes optimum were
+    #: by up to 0.15 (or were still coming down to it), and one whose validation data were scaled otherwise by 1.
+    short: float = 0.25
     #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
     rare: float = 0.25
     #: Steps before the first verdict: with a learning rate of 0.003 all but one of the healthy runs had left
@@ -258,9 +259,8 @@ class MajorityCollapse(Rule):
         wrong = (predicted - found) + (positives - found)
         accuracy = 1.0 - wrong / np.maximum(positives + negatives, 1.0)
         live_rows = np.zeros(len(positives), dtype=np.bool_)
-        return _Decisions(
-            positives, found, accuracy, live_rows, (positives >= enough) & self._few(found, positives)
-        )
+        missed = (positives >= enough) & self._few(found, positives)
+        return _Decisions(positives, found, accuracy, live_rows, missed)
 
     def _validated(self, window: Window, classes: int, enough: float) -> _Decisions | None:
         """Of the newest evaluation; missed are classes of which the one before, too, found next to none."""
@@ -356,7 +356,7 @@ class MajorityCollapse(Rule):
         return rising
 
     def _settled(self, window: Window, classes: int) -> Bools:
-        """Classes that validation ranks as well as it ever did, with probabilities that sum to the rate."""
+        """Classes that validation ranks as well as it ever did, with probabilities no lower than the rate asks."""
         names = ("average_precision", "mean_probability", "positive_rate", "rows")
         precision, probability, rate, rows = (window.eval_series(name).values for name in names)
         if len(precision) < self.evaluations or not (
@@ -365,10 +365,10 @@ class MajorityCollapse(Rule):
             return np.zeros(classes, dtype=np.bool_)
         best, now = np.fmax.reduce(precision), precision[-1]
         error = np.sqrt(np.maximum(best * (1.0 - best), 0.0) / np.maximum(rate[-1] * rows[-1], 1.0))
-        off = np.abs(probability[-2:] - rate[-1])
+        short = rate[-1] - probability[-2:]
         sampled = np.sqrt(rate[-1] * (1.0 - rate[-1]) / np.maximum(rows[-1], 1.0))
         settled: Bools = (now >= best - error) & (
-            off <= np.maximum(self.calibrated * rate[-1], self.errors * sampled)
+            short <= np.maximum(self.short * rate[-1], self.errors * sampled)
         ).all(axis=0)
         return settled
 

@@ -47,7 +47,8 @@ CASES = [
         "too few positives for ten classes",
         "borderline",
         "bce",
-        decisions([0.0] * 10) | {"live_pos_count": [1.5] * 10, "live_neg_count": [254.5] * 10},
+        decisions([0.0] * 10, predicted=[0.0] * 10)
+        | {"live_pos_count": [1.5] * 10, "live_neg_count": [254.5] * 10},
         "skipped",
         **OVER,
     ),
@@ -73,7 +74,7 @@ CASES = [
         "ranked on validation data",
         "sick",
         "cross_entropy",
-        decisions([0.0, 0.0]) | {"live_pos_count": [254, 2], "live_neg_count": [2, 254]},
+        decisions([0.0, 0.0], predicted=[256, 0]) | {"live_pos_count": [254, 2], "live_neg_count": [2, 254]},
         "warning",
         evals=judged([0.99, 0.0], [0.8, 0.8], [0.99, 0.1], [900, 60]),
         evaluations=5,
