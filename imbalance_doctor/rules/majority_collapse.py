@@ -98,7 +98,7 @@ class MajorityCollapse(Rule):
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB010", "IMB016", "IMB703", "IMB005", "IMB106",
+        "IMB001", "IMB002", "IMB010", "IMB016", "IMB703", "IMB005", "IMB106", "IMB701", "IMB704",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
@@ -163,7 +163,7 @@ class MajorityCollapse(Rule):
     #: Evaluations from which validation precision is known to have settled: one of them at half of the run.
     evaluations: int = 3
     #: How far the mean probability may be below the rate, relative to it: models at the Bayes optimum were
-    #: by up to 0.15 (or were still coming down to it), and one whose validation data were scaled otherwise by 1.
+    #: by up to 0.15 (or were still coming down to it), and one with validation data of another scale by 1.
     short: float = 0.25
     #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
     rare: float = 0.25
@@ -356,7 +356,7 @@ class MajorityCollapse(Rule):
         return rising
 
     def _settled(self, window: Window, classes: int) -> Bools:
-        """Classes that validation ranks as well as it ever did, with probabilities no lower than the rate asks."""
+        """Classes that validation ranks as well as it ever did, with probabilities that are not too low."""
         names = ("average_precision", "mean_probability", "positive_rate", "rows")
         precision, probability, rate, rows = (window.eval_series(name).values for name in names)
         if len(precision) < self.evaluations or not (
