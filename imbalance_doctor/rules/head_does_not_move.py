@@ -37,7 +37,7 @@ class HeadDoesNotMove(Rule):
     window still reaches back to the first record. What moved is the gain of a straight line through the
     records of each class: of the negatives' mean probability, in standard deviations of the scores, and of
     the standard deviation itself, relative to its mean. A class is quiet where the gain is within 3
-    standard errors of 0 (or is 0.02), and 2 standard errors more would still be less than 0.3: classes
+    standard errors of 0 (or is 0.02), and one standard error more is still less than 0.4: classes
     whose few negatives would hide a movement prove nothing. Over several classes the squares are averaged.
     The loss of the newer half of the records is at least 0.95 times a constant's, so that a model that was
     trained before is left alone.
@@ -89,7 +89,7 @@ class HeadDoesNotMove(Rule):
     #: over half of a run is 0.04 by its end.
     smallest: float = 0.01
     #: What a movement must be known to be less than, in spreads. Healthy slow runs had moved by 1 or more.
-    known: float = 0.3
+    known: float = 0.4
     #: How far the mean square of C classes' movements, in standard errors, may be above 1, times sqrt(C): 3
     #: errors of one class. At 2.2 of them, through 9 looks, frozen heads seemed to move in 8 of 20 runs.
     chance: float = 8.0
@@ -148,9 +148,9 @@ class HeadDoesNotMove(Rule):
     def _still(self, series: Series, unit: Floats) -> bool:
         gain, error = _gain(series)
         gain, error = np.abs(gain) / unit, np.maximum(error / unit, self.smallest)
-        told = 4.0 * error < self.known  # a class of next to all rows has few negatives
+        told = 3.0 * error < self.known  # a class of next to all rows has few negatives
         gain, error = gain[told], error[told]
-        if not len(gain) or not (gain + 2.0 * error < self.known).all():
+        if not len(gain) or not (gain + error < self.known).all():
             return False
         excess = float(((gain / error) ** 2).mean()) - 1.0
         return excess <= self.chance / math.sqrt(len(gain))
