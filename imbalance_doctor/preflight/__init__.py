@@ -54,7 +54,8 @@ def preflight(
         rules: Rules with thresholds of your own; each replaces the one of the same code.
 
     Returns:
-        The findings; the expected numbers in `expected`; and in `settings` values that pass together.
+        The findings; the expected numbers in `expected`; and in `settings` values that pass together. Each of
+        them is prescribed by a finding; one that shows only once others are made says so ("With ...").
 
     Raises:
         ValueError: A value is out of range, or rates and loss do not fit.
@@ -74,10 +75,5 @@ def preflight(
         target_metric=target_metric,
     )
     judge = Judge(choose_rules(rules, select=select, ignore=ignore))
-    seen = judge.examine(plan)
-    return replace(
-        seen,
-        source=plan.described,
-        expected=tuple(numbers(plan)),
-        settings=judge.settings_that_pass(plan, seen),
-    )
+    seen = judge.with_settings(plan, judge.examine(plan))
+    return replace(seen, source=plan.described, expected=tuple(numbers(plan)))

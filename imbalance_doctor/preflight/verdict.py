@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,15 +64,18 @@ class Judge:
         )
         return replace(seen, findings=findings, skipped=(*seen.skipped, *waiting))
 
-    def settings_that_pass(self, plan: Plan, seen: Diagnosis) -> dict[str, Any]:
-        """Settings with which nothing is found that a setting cures; empty where there are none to change.
+    def with_settings(self, plan: Plan, seen: Diagnosis) -> Diagnosis:
+        """The diagnosis of a plan, with settings that leave nothing to cure, and a finding for each of them.
+
+        A cure may bring up what it had hidden. The finding of that is added, with the settings under which it
+        holds, and its rule is not healthy.
 
         Args:
             plan: The plan as it is.
             seen: Its diagnosis.
         """
-        settings: dict[str, Any] = {}
-        for _ in range(ROUNDS):
+        original, settings, hidden = seen, dict[str, Any](), list[Finding]()
+        for number in range(ROUNDS):
             changes: dict[tuple[str, str], Change] = {}
             for finding in seen.findings:
                 change = _change_of(finding)
@@ -80,12 +83,20 @@ class Judge:
                     key = (change.loss, change.parameter)
                     changes[key] = _stronger(changes.get(key), change, plan)
             if not changes:
-                return settings
+                found = {(finding.code, finding.loss) for finding in hidden}
+                return replace(
+                    original,
+                    settings=settings,
+                    findings=(*original.findings, *hidden),
+                    healthy=tuple(x for x in original.healthy if (x.code, x.loss) not in found),
+                )
+            if number:
+                hidden += [_under(settings, f) for f in seen.findings if _change_of(f) in changes.values()]
             for change in changes.values():
                 plan = change.of(plan)
                 settings[_spelled(plan, change.loss, change.parameter)] = change.value
             seen = self.examine(plan)
-        return {}
+        return original
 
     def _prescribed(self, trial: _Trial, finding: Finding) -> Finding:
         """The finding with a prescription that was tried, and a remedy that says the same."""
@@ -226,6 +237,12 @@ def _spelled(plan: Plan, loss: str, parameter: str) -> str:
     """The name of a setting where the user sets it: a wrapper sets its main loss's temperature."""
     wrapped = loss == "main_loss" and any(each.kind == "warmup_wrapper" for each in plan.losses)
     return "temp_end" if wrapped and parameter == "temperature" else parameter
+
+
+def _under(settings: Mapping[str, Any], finding: Finding) -> Finding:
+    """A finding that holds once these settings are made."""
+    made = ", ".join(f"{name}={_written(value)}" for name, value in settings.items())
+    return replace(finding, symptom=f"With {made}: {finding.symptom}")
 
 
 def _written(value: Any) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, TooFew, Verdict
-from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean, recent
+from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean
 from imbalance_doctor.rules.weights import odds_of, positive_weight
 
 
@@ -22,6 +22,10 @@ class _Decisions:
 
     positives: Floats
     found: Floats
+    #: Share of right decisions on the rows that these positives are of.
+    accuracy: Floats
+    #: Whether these are rows of the newest evaluation, and not of training batches.
+    validated: Bools
     #: Whether it is known to find next to none of them.
     missed: Bools
 
@@ -68,13 +72,17 @@ class MajorityCollapse(Rule):
 
     From then on it is an error where the scores do not rank the class (AUROC of validation, or of the pool,
     within three standard errors of 0.5, or below 0.6), a warning where they do, and information while
-    validation precision still rises: a slow run is not a lost one. Overlapping classes with AUROC .84 and a
+    validation precision still rises: a slow run is not a lost one. It is information as well where nothing
+    is lost by training on: the scores rank the class, the newest validation precision is the best one within
+    a standard error, over 3 evaluations at least, and the mean probabilities of the newest two are no lower
+    than the rate by a quarter; then only the threshold is off. Overlapping classes with AUROC .84 and a
     recall of 0, at rates of 1 to 20 %, reached the AP of the best possible model (.09 of .09, .34 of .34, .29
     of .29), and weights changed nothing but the threshold.
 
     ## Known problems
     Where classes overlap so much that no row is more likely positive than not, missing them at p = 0.5 is
-    right by Bayes' rule; the finding then says that the default decision is the wrong one to judge by. The
+    right by Bayes' rule; the finding then says that the default decision is the wrong one to judge by.
+    Without validation data this cannot be told from a collapse that could be helped, and is a warning. The
     warmup of a wrapper is not judged.
 
     ## References
@@ -90,12 +98,20 @@ class MajorityCollapse(Rule):
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB010", "IMB703", "IMB005", "IMB106",
+        "IMB001", "IMB002", "IMB010", "IMB016", "IMB703", "IMB005", "IMB106", "IMB701", "IMB704",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
-        "the default decision found {found:.0f} of the last {positives:.0f} positives of {class_label}, "
-        "while {accuracy_percent:.2f} % of its decisions were right."
+        "the default decision found {found:.0f} of the last {positives:.0f} positives of {class_label} in "
+        "training, while {accuracy_percent:.2f} % of its decisions on the same batches were right."
+    )
+    validated_symptom: ClassVar[str] = (
+        "the default decision found {found:.0f} of the {positives:.0f} positives of {class_label} in "
+        "validation, while {accuracy_percent:.2f} % of its decisions there were right."
+    )
+    counted_symptom: ClassVar[str] = (
+        "the default decision found {found:.0f} of the {positives:.0f} positives of {class_label} in "
+        "validation."
     )
     cause: ClassVar[str] = (
         "at a positive rate of {positive_rate:.2g}, a likelihood loss is lowest where nearly everything is "
@@ -112,6 +128,15 @@ class MajorityCollapse(Rule):
     ranked_remedy: ClassVar[str] = (
         "choose the threshold on validation data, for the recall or the precision that is needed; or weigh "
         "the positives (about {weight:.0f} to 1). Judge by average precision instead of accuracy."
+    )
+    settled_cause: ClassVar[str] = (
+        "the scores rank the class (AUROC {auroc:.2f}, average precision {precision:.2g}, {best:.2g} at its "
+        "best), and probabilities are not too low (a mean of {mean_probability:.2g} at a rate of "
+        "{judged_rate:.2g}): where classes overlap, hardly any row is more likely positive than not."
+    )
+    settled_remedy: ClassVar[str] = (
+        "choose the threshold on validation data, for the recall or the precision that is needed; weights "
+        "would move the probabilities and hardly the ranking. Judge by average precision."
     )
     weighted_remedy: ClassVar[str] = (
         "positives weigh {weight_now:.3g} to 1 already, so it is not the weights: look at the learning rate, "
@@ -135,6 +160,11 @@ class MajorityCollapse(Rule):
     #: needed most of their steps grew by 1.3 and more to the end; those that
     #: had settled by less than 1.1.
     rising: float = 1.25
+    #: Evaluations from which validation precision is known to have settled: one of them at half of the run.
+    evaluations: int = 3
+    #: How far the mean probability may be below the rate, relative to it: models at the Bayes optimum were
+    #: by up to 0.15 (or were still coming down to it), and one with validation data of another scale by 1.
+    short: float = 0.25
     #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
     rare: float = 0.25
     #: Steps before the first verdict: with a learning rate of 0.003 all but one of the healthy runs had left
@@ -203,6 +233,8 @@ class MajorityCollapse(Rule):
         return _Decisions(
             np.where(known, validated.positives, seen.positives),
             np.where(known, validated.found, seen.found),
+            np.where(known, validated.accuracy, seen.accuracy),
+            known,
             np.where(known, validated.missed, seen.missed),
         )
 
@@ -220,7 +252,15 @@ class MajorityCollapse(Rule):
         hits = window.series("true_pos_count").since(begin).values[::-1].cumsum(axis=0)
         columns = np.arange(live.shape[1])
         positives, found = newest[last, columns], hits[last, columns]
-        return _Decisions(positives, found, (positives >= enough) & self._few(found, positives))
+        predicted, negatives = (
+            window.series(name).since(begin).values[::-1].cumsum(axis=0)[last, columns]
+            for name in ("predicted_pos_count", "live_neg_count")
+        )
+        wrong = (predicted - found) + (positives - found)
+        accuracy = 1.0 - wrong / np.maximum(positives + negatives, 1.0)
+        live_rows = np.zeros(len(positives), dtype=np.bool_)
+        missed = (positives >= enough) & self._few(found, positives)
+        return _Decisions(positives, found, accuracy, live_rows, missed)
 
     def _validated(self, window: Window, classes: int, enough: float) -> _Decisions | None:
         """Of the newest evaluation; missed are classes of which the one before, too, found next to none."""
@@ -229,9 +269,11 @@ class MajorityCollapse(Rule):
         if not len(recalls) or recalls.shape[1:] != (classes,):
             return None
         found = np.nan_to_num(recalls) * counts
+        accuracy = window.eval_series("accuracy_at_default").values[-1:]
+        right = accuracy[0] if accuracy.shape == counts[-1:].shape else np.full(classes, np.nan)
         missed = self._few(found, counts) & (counts >= enough)
         twice: Bools = np.logical_and.reduce(missed) if len(missed) == 2 else np.zeros(classes, np.bool_)
-        return _Decisions(counts[-1], found[-1], twice)
+        return _Decisions(counts[-1], found[-1], right, np.ones(classes, np.bool_), twice)
 
     @staticmethod
     def _rates(window: Window) -> Floats:
@@ -313,37 +355,64 @@ class MajorityCollapse(Rule):
             rising: Bools = now >= np.maximum(self.rising * before, before + error)
         return rising
 
+    def _settled(self, window: Window, classes: int) -> Bools:
+        """Classes that validation ranks as well as it ever did, with probabilities that are not too low."""
+        names = ("average_precision", "mean_probability", "positive_rate", "rows")
+        precision, probability, rate, rows = (window.eval_series(name).values for name in names)
+        if len(precision) < self.evaluations or not (
+            precision.shape[1:] == probability.shape[1:] == rate.shape[1:] == rows.shape[1:] == (classes,)
+        ):
+            return np.zeros(classes, dtype=np.bool_)
+        best, now = np.fmax.reduce(precision), precision[-1]
+        error = np.sqrt(np.maximum(best * (1.0 - best), 0.0) / np.maximum(rate[-1] * rows[-1], 1.0))
+        short = rate[-1] - probability[-2:]
+        sampled = np.sqrt(rate[-1] * (1.0 - rate[-1]) / np.maximum(rows[-1], 1.0))
+        settled: Bools = (now >= best - error) & (
+            short <= np.maximum(self.short * rate[-1], self.errors * sampled)
+        ).all(axis=0)
+        return settled
+
     def _findings(
         self, window: Window, seen: _Decisions, rates: Floats, early: bool, classes: list[int]
     ) -> Iterator[Evidence]:
-        predicted = recent(window, "predicted_pos_count").sum(axis=0)
-        hits = recent(window, "true_pos_count").sum(axis=0)
-        live = recent(window, "live_pos_count").sum(axis=0)
-        rows = live + recent(window, "live_neg_count").sum(axis=0)
-        wrong = (predicted - hits) + (live - hits)
         auroc, ranked = self._ranked(window, rates)
         rising = self._rising(window, len(rates))
+        settled = self._settled(window, len(rates)) & ranked
         weights = positive_weight(window, odds_of(window))
         for index in classes:
             weight = float((1.0 - rates[index]) / rates[index].clip(1e-9))
             now = 1.0 if weights is None else float(weights[index])
-            remedy = self.ranked_remedy if ranked[index] else None
+            cause, remedy = (self.ranked_cause, self.ranked_remedy) if ranked[index] else (None, None)
+            well = settled[index] and now < self.weighted * weight
             if now >= self.weighted * weight:
                 remedy = self.weighted_remedy
-            area = {"auroc": float(auroc[index])} if np.isfinite(auroc[index]) else {}
+            elif well:
+                cause, remedy = self.settled_cause, self.settled_remedy
+            known = {"auroc": auroc[index], "accuracy_percent": 100.0 * seen.accuracy[index]}
+            if well:
+                precision = window.eval_series("average_precision").values[:, index]
+                known |= {"precision": precision[-1], "best": np.nanmax(precision)} | {
+                    name: window.eval_series(metric).values[-1, index]
+                    for name, metric in (
+                        ("mean_probability", "mean_probability"), ("judged_rate", "positive_rate"),
+                    )
+                }  # fmt: skip
+            symptom = self.validated_symptom if seen.validated[index] else None
+            if not np.isfinite(seen.accuracy[index]):
+                symptom = self.counted_symptom
             yield Evidence(
                 {
                     "found": float(seen.found[index]),
                     "positives": float(seen.positives[index]),
-                    "accuracy_percent": 100.0 * float(1.0 - wrong[index] / rows[index]),
                     "positive_rate": float(rates[index]),
                     "weight": weight,
                     "weight_now": now,
-                    **area,
+                    **{name: float(value) for name, value in known.items() if np.isfinite(value)},
                 },
                 index,
-                severity="info" if early or rising[index] else "warning" if ranked[index] else None,
-                cause=self.ranked_cause if ranked[index] else None,
+                severity="info" if early or rising[index] or well else "warning" if ranked[index] else None,
+                symptom=symptom,
+                cause=cause,
                 remedy=remedy,
             )
 

@@ -31,14 +31,14 @@ class NoSeparation(Rule):
     No choice of loss mends this.
 
     ## Evidence
-    The pool's AUROC over the newer half of the run, each look with the weight of the positives that are new
-    in it, is below 0.6 by two standard errors, from 300 steps or half of a run on (500 where its length is
-    unknown; the age of the queue comes on top, whose rows were scored that long ago), has not risen by 0.05
-    above one half or by two standard errors from below it, and validation, where logged, says the same. Or
-    validation proves it, where the pool holds too few positives or learns its rows by heart: the higher of
-    the newest two evaluations is below 0.6 by two standard errors, does not rise, and the pool does not speak
-    against it. The error is that of a random order, sqrt((1 / positives + 1 / negatives) / 12), over the
-    different rows that were ranked.
+    The pool's AUROC over the newer half of the run, each look with the weight of the positives
+    that are new in it, is below 0.6 by two standard errors and not above 0.5 by as much, from 300 steps or
+    half of a run on (500 where its length is unknown; the age of the queue comes on top, whose rows were
+    scored that long ago), has not risen by 0.05 above one half or by two standard errors from below it, and
+    validation, where logged, says the same. Or validation proves it, where the pool holds too few positives:
+    the higher of the newest two evaluations is below 0.6 by two standard errors, does not rise, and the pool
+    is not above 0.5 by two of its own. The error is that of a random order, sqrt((1 / positives + 1 /
+    negatives) / 12), over the different rows that were ranked.
 
     Rows and labels that do not belong together, and inputs of pure noise (3 families, 6 losses, 2 seeds): .45
     to .52 (errors .01 to .03), and found in all but those in which a random direction happened to fit clean
@@ -46,8 +46,8 @@ class NoSeparation(Rule):
     .05). Runs that learn slowly were at .43 to .58 by step 200, which is why it waits.
 
     ## Known problems
-    A learning rate ten times too low looks the same until the order begins to rise. A model that fits the
-    training rows by heart separates them, and only validation shows that nothing was learnt.
+    A learning rate ten times too low looks the same until the order begins to rise. A model that
+    fits the training rows by heart separates them, and is left to IMB701 and IMB704.
 
     ## References
     Hanley & McNeil, *The meaning and use of the area under a ROC curve*, Radiology 1982 (its error).
@@ -61,7 +61,7 @@ class NoSeparation(Rule):
         "pool_auroc", "live_pos_count", "live_neg_count", "pool_pos_count", "pool_neg_count",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB010", "IMB201", "IMB202", "IMB305", "IMB402", "IMB509", "IMB703",
+        "IMB001", "IMB002", "IMB010", "IMB016", "IMB201", "IMB202", "IMB305", "IMB402", "IMB509", "IMB703",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
@@ -110,9 +110,10 @@ class NoSeparation(Rule):
         third = max(len(series) // 3, 1)
         before = weighted(series.values[:third], fresh_rows(window, "pos", series)[:third])
         judged, judged_error = self._validation(window, since, low.shape)
-        # A pool that rises while validation does not is learning its rows by heart.
-        confirmed = (judged + 2.0 * judged_error < self.auroc) & (low - 2.0 * error < self.auroc)
-        poor = (low + 2.0 * error < self.auroc) & ~self._rising(before, low, error)
+        # A pool that is ranked while validation is not is learnt by heart: IMB701 and IMB704 tell of it.
+        random = low - 2.0 * error <= 0.5
+        confirmed = random & (judged + 2.0 * judged_error < self.auroc)
+        poor = random & (low + 2.0 * error < self.auroc) & ~self._rising(before, low, error)
         # Of an unknown number of positives it is taken as it stands: comparisons with nan are False.
         poor &= ~((judged >= self.auroc) & ~(judged < 0.5 + 2.0 * judged_error))
         judgement = np.stack([judged, judged_error])

@@ -12,7 +12,7 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, recent
-from imbalance_doctor.rules.phases import class_mean, standard_error, validation
+from imbalance_doctor.rules.phases import CHANCE_AUROC, class_mean, standard_error, validation
 from imbalance_doctor.rules.scores import fresh_rows, weighted
 
 
@@ -48,10 +48,11 @@ class Overfitting(Rule):
     at step 150 to 230 and 270 to 470. Without noise a bank of 256 rows reached its best and stayed there (AP
     .77 to .92): nothing falls.
 
-    A gap, by class: the pool's AUROC is 0.8 or more, and the best of the newest 3 evaluations is below it by
-    0.1 and by 3 standard errors of both, misorders at least twice the pairs, and is not the newest by more
-    than its error. The pool is that of the looks before the newest evaluation, so that old scores, dropout
-    and augmentation make it look worse and not better.
+    A gap, by class: the best of the newest 3 evaluations is below the pool's AUROC by 0.1 and by 3 standard
+    errors of both, and is not the newest by more than its error. And the pool's is 0.8 or more, where
+    validation misorders at least twice the pairs; or validation is at chance, below 0.6: what is learnt in
+    training only need not be learnt well yet. The pool is that of the looks before the newest evaluation, so
+    that old scores, dropout and augmentation make it look worse and not better.
 
     Networks on 400 to 800 rows, 64 a batch, 8 to 50 evaluations: pool 1.000, validation .64 .68 .69 .80 .80
     .84, found at step 190 to 730, where AP never fell or there were too few evaluations to tell; validation
@@ -177,7 +178,8 @@ class Overfitting(Rule):
         (inside, counted), judged = ranked, orders.max(axis=0)
         errors = np.hypot(_share_error(inside, counted), _share_error(judged, positives[-1]))
         behind: Bools = inside - judged > np.maximum(self.standing_gap, self.standing_errors * errors)
-        behind &= (inside >= self.ranked) & (1.0 - judged > self.misordered * (1.0 - inside))
+        well = (inside >= self.ranked) & (1.0 - judged > self.misordered * (1.0 - inside))
+        behind &= well | (judged < CHANCE_AUROC)
         behind &= orders[-1] <= orders[:-1].max(axis=0) + _share_error(judged, positives[-1])
         found = classes_of(behind)
         # Of one class, or of most: it is the loss as a whole that is behind.

@@ -166,6 +166,8 @@ def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
     )
     weighted = judged.but(loss=bce(19.0), declare_rate=True)
     yield Planted("IMB015", "pos-weight-in-thousands", weighted.but(loss=bce(1e4)), weighted)
+    still = judged.but(loss=bce(), optimizer="sgd", lr=1e-7, steps=500)
+    yield Planted("IMB016", "learning-rate-of-nothing", still, still.but(lr=0.1), also=("IMB005",), by=450)
     both_sides = weighted.but(loss=lambda columns: nn.BCEWithLogitsLoss(weight=torch.tensor([19.0])))
     yield Planted("IMB019", "weight-for-pos-weight", both_sides, weighted)
     sampled = judged.but(loss=bce(), tamper=balanced, batch=1024, declare_rate=True)

@@ -241,6 +241,7 @@ UNDONE: dict[str, str] = {
     "IMB005": "rows and labels that belong together",
     "IMB010": "shuffled batches",
     "IMB012": "the sampler alone",
+    "IMB016": "a learning rate that moves the weights",
     "IMB402": "units that live",
     "IMB501": "a longer warmup",
     "IMB502": "a shorter warmup",

@@ -19,7 +19,20 @@ def learning(
 #: Two even classes: a constant gets 0.69.
 EVEN = counts(positives=[128, 128], live=[128, 128])
 
+#: At a rate of 1 % a batch of 128 holds 0 to 5 positives: constants of 0.06 to 0.17.
+BATCHES = counts(
+    positives=lambda n: [3, 2, 4, 3, 2][n % 5] if n < 10 else [0, 1, 0, 2, 1][n % 5],
+    live=lambda n: [3, 2, 4, 3, 2][n % 5] if n < 10 else [0, 1, 0, 2, 1][n % 5],
+    batch=128,
+)
+
 CASES = [
+    learning("steady, in batches with ever fewer positives", "borderline",
+             lambda n: 0.688 + 0.001 * (7 * n % 13), None, rows=BATCHES),
+    learning("higher in batches with more positives", "borderline",
+             lambda n: 0.3 * [1, 2, 1, 3, 2][n % 5] if n >= 10 else 0.3, None,
+             rows=counts(positives=lambda n: [1, 2, 1, 3, 2][n % 5] if n >= 10 else 1,
+                         live=lambda n: [1, 2, 1, 3, 2][n % 5] if n >= 10 else 1, batch=128)),
     learning("goes up and stays", "sick", lambda n: 0.7 if n < 1 else 1.3, "error"),
     learning("one batch is all ignored", "sick", lambda n: {0: 0.7, 12: None}.get(n, 1.3), "error"),
     learning("comes back", "sick", lambda n: 0.2 if 4 < n < 10 else 0.7, "error"),
@@ -44,4 +57,4 @@ CASES = [
     Case("ninefold", "borderline", "bce", {"loss": lambda n: 0.7 if n < 10 else 6.3}, None),
     Case("one spike", "borderline", "bce", {"loss": lambda n: 70.0 if n == 18 else 0.7}, None),
     Case("falls", "healthy", "sigmoid_focal", {"loss": lambda n: 0.05 / (1 + n)}, None),
-]
+]  # fmt: skip

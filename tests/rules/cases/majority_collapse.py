@@ -29,6 +29,12 @@ def judged(
     }
 
 
+def settled(precision: object, probability: float = 0.05) -> dict[str, object]:
+    """Validation of 5,000 rows, 5 % of them positive, with an AUROC of 0.75 and a recall of 0."""
+    others = {"mean_probability": probability, "positive_rate": 0.05, "rows": 5000}
+    return judged(0.0, 0.75, precision, positives=250) | others | {"accuracy_at_default": 0.95}
+
+
 CASES = [
     Case("none found, half of the run over", "sick", "bce", decisions(0), "error", **OVER),
     Case("none found, and the run may still leave", "borderline", "bce", decisions(0), "info"),
@@ -41,7 +47,8 @@ CASES = [
         "too few positives for ten classes",
         "borderline",
         "bce",
-        decisions([0.0] * 10) | {"live_pos_count": [1.5] * 10, "live_neg_count": [254.5] * 10},
+        decisions([0.0] * 10, predicted=[0.0] * 10)
+        | {"live_pos_count": [1.5] * 10, "live_neg_count": [254.5] * 10},
         "skipped",
         **OVER,
     ),
@@ -67,7 +74,7 @@ CASES = [
         "ranked on validation data",
         "sick",
         "cross_entropy",
-        decisions([0.0, 0.0]) | {"live_pos_count": [254, 2], "live_neg_count": [2, 254]},
+        decisions([0.0, 0.0], predicted=[256, 0]) | {"live_pos_count": [254, 2], "live_neg_count": [2, 254]},
         "warning",
         evals=judged([0.99, 0.0], [0.8, 0.8], [0.99, 0.1], [900, 60]),
         evaluations=5,
@@ -84,6 +91,16 @@ CASES = [
          evals=judged(0.0, 0.5), evaluations=5, **OVER),
     Case("validation holds too few to tell", "borderline", "bce", decisions(0), "error",
          evals=judged(0.5, 0.5, positives=4), evaluations=5, **OVER),
+    Case("ranked as well as it can be, and calibrated", "borderline", "bce", decisions(0), "info",
+         evals=settled(0.175), evaluations=5, **OVER),
+    Case("ranked, calibrated, and fallen from its best", "sick", "bce", decisions(0), "warning",
+         evals=settled(lambda n: 0.5 if n == 2 else 0.175), evaluations=5, **OVER),
+    Case("ranked, and its probabilities far below the rate", "sick", "bce", decisions(0), "warning",
+         evals=settled(0.175, probability=1e-6), evaluations=5, **OVER),
+    Case("ranked and calibrated, in too few evaluations to tell", "sick", "bce", decisions(0), "warning",
+         evals=settled(0.175), evaluations=2, **OVER),
+    Case("positives weigh as much as all negatives, and are missed", "sick", "bce", decisions(0), "warning",
+         {"pos_weight": [127.0]}, evals=settled(0.175), evaluations=5, **OVER),
     Case("slow, and still rising", "borderline", "bce", decisions(0), "info",
          evals=judged(0.0, 0.8, lambda n: 0.05 + 0.1 * n), evaluations=6, **OVER),
     Case("about to be found", "borderline", "bce", decisions(0, p_pos=0.2), None),

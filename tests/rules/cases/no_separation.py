@@ -42,6 +42,14 @@ CASES = [
                pool_auroc=lambda n: 0.5 + 0.45 * (n % 2 == 0)),
         "warning", records=51, run=LONG,
     ),
+    Case(
+        "learnt in training and not in validation", "borderline", "bce",
+        counts(positives=4, live=4, pool_auroc=0.64), None, records=51, run=LONG,
+        evals={"auroc": 0.49, "positives": 120, "rows": 2000}, evaluations=5, eval_every=100,
+    ),
+    Case(
+        "a weak order", "borderline", "bce", order(lambda n: 0.55), None, records=51, run=LONG,
+    ),
     Case("unknown in every record", "borderline", "bce", order(float("nan")), None, records=51),
     Case("separated", "healthy", "smooth_ap", order(0.9), None, QUEUE, 51, run=LONG),
 ]  # fmt: skip

@@ -58,6 +58,8 @@ def gap(
 
 CASES = [
     gap("memorised from the start", "sick", "warning", 0.7),
+    gap("learnt in training only, and not well yet", "sick", "warning", 0.5, 0.75),
+    gap("at chance, and the pool within three errors of it", "borderline", None, 0.5, 0.65),
     gap("one class of three", "sick", "warning", [0.98, 0.6, 0.98], [0.99, 0.99, 0.99], (1,)),
     gap("two classes of three", "sick", "warning", [0.7, 0.6, 0.98], [0.99, 0.99, 0.99]),
     gap("nearly as good", "borderline", None, 0.9),
