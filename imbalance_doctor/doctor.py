@@ -27,6 +27,7 @@ from imbalance_doctor.journal import Journal, TensorBoardTarget
 from imbalance_doctor.metrics import (
     DEFAULT_BUDGET,
     IGNORED,
+    IGNORED_ROWS,
     METRICS,
     UNLABELLED,
     flat,
@@ -42,6 +43,7 @@ from imbalance_doctor.records import (
     RunInfo,
     TreatmentRecord,
     WatchRecord,
+    as_array,
 )
 from imbalance_doctor.rules.base import SOFTMAX, Rule
 from imbalance_doctor.run import Run
@@ -234,9 +236,9 @@ class Doctor:
             scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``; -inf is a mask.
                 Rows whose score is nan do not count, with one warning.
             targets: Class ids ``[N]``, or ``[N, C]`` of 0/1 for multi-label; or ``(N, ...)`` and
-                ``(N, C, ...)``. Those equal to the `ignore_index` of a watched loss (-100) do not count; nor
-                do ids and labels that no class has (255, -1), with one warning, and nan. A label between 0
-                and 1 is positive from 0.5 on.
+                ``(N, C, ...)``. Those equal to -100 or to the `ignore_index` of a watched loss do not count
+                (where that is the id of a class, IMB021 says so); nor do ids and labels that no class has
+                (255, -1), with one warning, and nan. A label between 0 and 1 is positive from 0.5 on.
             step: The step they belong to; the newest by default.
             budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
                 of the first watched loss that has one (its quantile or beta), else 1 %.
@@ -499,7 +501,7 @@ class Doctor:
         logits, labels = flat(scores, targets)
         ignored = self._ignore_index()
         exclusive = logits.shape[1] > 1 == labels.shape[1]
-        counted = (labels != ignored).any(axis=1)
+        counted = ((labels != ignored) & (labels != IGNORED)).any(axis=1)
         if are_probabilities(logits if counted.all() else logits[counted], exclusive):
             expected = any(isinstance(watcher.module, nn.BCELoss) for watcher in self._watchers)
             unlike = unlike_training(logits, exclusive, self._journal.checkup.history.windows())
@@ -515,7 +517,11 @@ class Doctor:
         data = sheet_of(logits, labels, by_column=self._ranks_columns(), ignore_index=ignored)
         for kind, text in data.left_out.items():
             self._remark(kind, f"in log_eval, {text}; they do not count", aloud=kind != UNLABELLED)
-        return measured(data, budget)
+        values = measured(data, budget)
+        if exclusive and 0 <= ignored < data.classes:
+            left_out = int((labels == ignored).sum())
+            values[IGNORED_ROWS] = as_array([left_out * (c == ignored) for c in range(data.classes)])
+        return values
 
     def _remark(self, kind: str, text: str, *, aloud: bool = True) -> None:
         """Note something about evaluations, once for its kind: the next ones are alike."""

@@ -32,6 +32,10 @@ METRICS: dict[str, str] = {
     "rows": "Rows in the evaluation data.",
 }
 
+#: What an evaluation says besides where a watched loss ignores the id of a class: rows of it, which no metric
+#: counts; 0 for the other classes.
+IGNORED_ROWS = "ignored_rows"
+
 #: Share of rows (recall) or of negatives (partial AUC) that may be flagged, unless the user says so:
 #: 1 % is what a review team of an ordinary fraud or screening programme can look at.
 DEFAULT_BUDGET = 0.01
@@ -185,7 +189,7 @@ def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: i
         targets: ``[N]`` or ``[N, 1]`` class ids (0/1 for binary), or ``[N, C]`` of 0/1 for multi-label; or
             ``(N, ...)`` and ``(N, C, ...)``.
         by_column: See `Exclusive`.
-        ignore_index: Targets with this value do not count.
+        ignore_index: Targets with this value do not count, nor do those of -100.
 
     Raises:
         ValueError: The shapes do not fit, or no target counts.
@@ -228,7 +232,7 @@ def _left_out(labels: NDArray[Any], counted: NDArray[np.bool_], ignored: int, wh
     if not counted.any():
         rows = f"{len(labels)} rows, all with the target {_some(labels)}" if len(labels) else "none"
         raise ValueError(f"expected at least one row that counts; got {rows}")
-    others = labels[~counted & (labels != ignored)]
+    others = labels[~counted & (labels != ignored) & (labels != IGNORED)]
     strange = others[others == others]
     found = {}
     if len(strange):
@@ -309,7 +313,7 @@ def evaluate(
         targets: Targets, see `sheet`.
         budget: Share that may be flagged, for ``recall_at_budget`` and ``partial_auc``; in (0, 1].
         by_column: Rank the rows of exclusive classes by the class's logit, and not by its probability.
-        ignore_index: Targets with this value do not count.
+        ignore_index: Targets with this value do not count, nor do those of -100.
 
     Raises:
         ValueError: The shapes do not fit, no target counts, or `budget` is out of range.

@@ -18,6 +18,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.metrics import IGNORED_ROWS
 from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
 from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import clean, number, prescription, step
@@ -58,7 +59,7 @@ CHARTS: tuple[tuple[str, str, str], ...] = (
 EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
 
 #: Validation metrics that describe the data and not the model.
-NOT_DRAWN = frozenset({"rows", "positives"})
+NOT_DRAWN = frozenset({"rows", "positives", IGNORED_ROWS})
 
 _MEDIAN = diagnostics.QUANTILE_LEVELS.index(0.5)
 _OF_ALL: Mapping[str, Callable[[Array], Any]] = {

@@ -71,8 +71,8 @@ class ClassNeverImproves(Rule):
     requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc", "positive_rate", "positives")
     min_records: ClassVar[int] = 10
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB003", "IMB004", "IMB005", "IMB010", "IMB016", "IMB201", "IMB202", "IMB305",
-        "IMB401", "IMB402", "IMB403", "IMB506", "IMB509", "IMB701", "IMB703", "IMB704",
+        "IMB001", "IMB002", "IMB003", "IMB004", "IMB005", "IMB010", "IMB011", "IMB016", "IMB020", "IMB201",
+        "IMB202", "IMB305", "IMB401", "IMB402", "IMB403", "IMB506", "IMB509", "IMB701", "IMB703", "IMB704",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (

@@ -101,6 +101,12 @@ def shifted_head(step: int, model: nn.Module, loss: nn.Module, optimizer: torch.
             head.bias.add_(10.0)  # type: ignore[operator, union-attr]
 
 
+def with_sigmoid(step: int, model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The model ends in a sigmoid, before a loss that has its own."""
+    if step == 0:
+        model.register_forward_hook(lambda model, args, scores: scores.sigmoid())
+
+
 def planted(seed: int, families: Sequence[str] | None = None) -> Iterator[Planted]:
     """Every fault, on two families, or on some."""
     for family in families or ("gaussian", "digits"):
@@ -140,7 +146,7 @@ def _in_data(family: str, seed: int) -> Iterator[Planted]:
 
 
 def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
-    from tests.clinic.catalogue import Planted, bce
+    from tests.clinic.catalogue import Planted, bce, dead_units
 
     focal = ClinicRun(_focal(), family=family, rate=0.01, batch=256, steps=300, seed=seed)
     rare = focal.but(rate=0.003, validation_rows=4000)
@@ -164,6 +170,13 @@ def _in_the_loss(family: str, seed: int) -> Iterator[Planted]:
         judged.but(loss=_focal(0.75)),
         judged.but(loss=lambda columns: nn.BCEWithLogitsLoss()),
     )
+    plain = judged.but(loss=bce())
+    yield Planted("IMB011", "sigmoid-before-bce", plain.but(loop=with_sigmoid), plain, by=300)
+    yield Planted("IMB020", "dead-units", plain.but(loop=dead_units), plain, also=("IMB009",))
+    if family != "tumours":  # these have two classes
+        common = judged.but(columns=3, rate=(0.9, 0.06, 0.04), loss=lambda columns: nn.CrossEntropyLoss())
+        ignoring = common.but(loss=lambda columns: nn.CrossEntropyLoss(ignore_index=0))
+        yield Planted("IMB021", "ignored-majority", ignoring, common, by=10)
     weighted = judged.but(loss=bce(19.0), declare_rate=True)
     yield Planted("IMB015", "pos-weight-in-thousands", weighted.but(loss=bce(1e4)), weighted)
     still = judged.but(loss=bce(), optimizer="sgd", lr=1e-7, steps=500)

@@ -1,0 +1,186 @@
+"""IMB011: a loss that expects logits is given the output of a sigmoid or a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.history import Window
+from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
+from imbalance_doctor.rules.measures import Bools, Floats, held
+from imbalance_doctor.rules.scores import LEAST, MOST, Q05, Q95
+from imbalance_doctor.rules.weights import odds_of, positive_weight
+
+
+@dataclass(frozen=True)
+class DoubleActivation(Rule):
+    """The model ends in a sigmoid or a softmax, and the loss applies it again.
+
+    ## Symptom
+    No score of any record leaves the range of a probability: 0 to 1 where the loss applies a sigmoid, and
+    where it applies a softmax the log-odds that a row of probabilities has as logits (-1 to 1 for two
+    classes). They crowd at the end of it that is nearest to the rate. With a sigmoid the default decision
+    (score >= 0) calls every row positive, and the loss stays near ln 2.
+
+    ## Cause
+    The last layer is `nn.Sigmoid`, `nn.Softmax` or another activation with that range, before
+    `BCEWithLogitsLoss`, `CrossEntropyLoss` or a focal loss, which apply their own. The probability that the
+    loss sees is then 0.5 to 0.73, or e / (e + C - 1) at the most for C classes, whatever the model does; and
+    the gradient vanishes at both ends of the first activation.
+
+    ## Remedy
+    Remove the activation from the model in training, and apply it to predictions only. Or keep a sigmoid and
+    use `nn.BCELoss`; keep a softmax, take its logarithm and use `nn.NLLLoss`.
+
+    ## Evidence
+    All of these, over the window's looks at the scores (at least 3 after 50 steps, with 100 rows in all):
+
+    - Every minimum and maximum is in the range. Under a softmax, the score of class c is its log-odds
+      z_c - logsumexp of the others. For z on the simplex it is largest at z_c = 1, where it is 1 - ln(C - 1),
+      and smallest where another class has all, where it is -ln(C - 2 + e): by convexity, the logsumexp of
+      others with a given sum is largest at a corner and smallest where they are equal.
+    - In each of the newest 3 looks 5 % of the rows lie within 5 % of the range at one of its ends, while the
+      odds of the class, times its weight, are beyond that end by a factor of 1.5: a model that knows the
+      rate and nothing else has scores outside. Or, for classes in balance, the smallest score is within 5 %
+      of the lower end in at least half of the newest 6 looks, and the largest within 5 % of the upper one.
+      Logits have tails, which cross an end as soon as they come near to it.
+
+    It is an error where validation says the same: the newest evaluation calls every row positive.
+
+    Measured over 3 seeds at rates of 1 to 50 % (batch 128, Adam 1e-3 and 3e-3, SGD 0.1): found in SICK_RUNS
+    of runs with two activations, in none of HEALTHY_RUNS without, among them untrained models, outputs after
+    ReLU that exceed 1, outputs clipped to -1 to 1 and heads of zeros.
+
+    ## Known problems
+    While scores are still in the middle of the range (a small learning rate), it cannot be told from a model
+    that has hardly begun. On balanced data that hardly separate, the activation saturates at no end. A ReLU
+    whose outputs stay below 1 looks like a sigmoid, and does the same harm.
+
+    ## References
+    PyTorch, `BCEWithLogitsLoss`: "combines a Sigmoid layer and the BCELoss in one single class".
+    """
+
+    code: ClassVar[str] = "IMB011"
+    name: ClassVar[str] = "double-activation"
+    severity: ClassVar[Severity] = "warning"
+    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
+    requires: ClassVar[tuple[str, ...]] = ("live_score_quantiles", "live_pos_count", "live_neg_count")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+
+    symptom: ClassVar[str] = (
+        "all scores of {loss} in {looks:,.0f} looks since step {first_step:,.0f} are between {lowest:.3g} and "
+        "{highest:.3g}: within {least:.3g} to {most:.3g}, where scores are that were probabilities already."
+    )
+    cause: ClassVar[str] = (
+        "the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the loss applies a "
+        "sigmoid again: the probability that it sees is never below 0.5, so every row is called positive."
+    )
+    softmax_cause: ClassVar[str] = (
+        "the model ends in a softmax, and the loss applies a softmax again: no class can have a probability "
+        "above {most_probability:.2g}, or below {least_probability:.2g}."
+    )
+    remedy: ClassVar[str] = (
+        "remove the sigmoid at the end of the model and give the loss logits; or keep it and use nn.BCELoss."
+    )
+    softmax_remedy: ClassVar[str] = (
+        "remove the softmax at the end of the model and give the loss logits; or take log_softmax there and "
+        "use nn.NLLLoss."
+    )
+
+    #: Looks that must agree, and steps and rows before the first verdict: a head of zeros and a model that
+    #: has just been initialised have left the range by then, or moved inside it.
+    looks: int = 3
+    #: Looks in which the scores of classes in balance must reach both ends in half: of logits whose extremes
+    #: are near 0 and 1, those of some batch lie outside.
+    balanced_looks: int = 6
+    settle_steps: int = 50
+    rows: float = 100.0
+    #: Share of the range that counts as one of its ends.
+    end: float = 0.05
+    #: Factor between the weighted odds of a class and an end of the range from which a model that knows the
+    #: rate alone lies outside; room for the error of the odds.
+    beyond: float = 1.5
+    #: Rounding of log-odds of a softmax in bfloat16: its probabilities are rounded by 0.4 % each.
+    rounding: float = 0.01
+
+    def examine(self, window: Window) -> Verdict:
+        """Compare the scores with the range that a probability has."""
+        series = window.series("live_score_quantiles")
+        quantiles = series.values
+        if len(series) < self.looks or window.step - window.run.start_step < self.settle_steps:
+            return Skipped(f"{len(series)} looks at the scores by step {window.step}")
+        softmax = window.kind in SOFTMAX
+        classes = quantiles.shape[1]
+        if softmax and classes < 2:
+            return []
+        least, most = _range(classes) if softmax else (0.0, 1.0)
+        slack = self.rounding if softmax else 0.0
+        lowest, highest = quantiles[..., LEAST], quantiles[..., MOST]
+        if not ((lowest >= least - slack) & (highest <= most + slack)).all():
+            return []
+        positives, negatives = (
+            held(window, name, series.steps) for name in ("live_pos_count", "live_neg_count")
+        )
+        enough = (positives + negatives).sum(axis=0).max() >= self.rows
+        if not enough or not (highest > lowest).any():  # one number for all rows is no activation's doing
+            return []
+        if not self._crowded(window, quantiles, least, most).any():
+            return []
+        return self._findings(window, float(lowest.min()), float(highest.max()), least, most, softmax)
+
+    def _crowded(self, window: Window, quantiles: Floats, least: float, most: float) -> Bools:
+        """Classes whose scores crowd at an end of the range that no model would choose, or at both, [C]."""
+        lower, upper = least + self.end * (most - least), most - self.end * (most - least)
+        newest, more = quantiles[-self.looks :], quantiles[-self.balanced_looks :]
+        low = (newest[..., Q05] <= lower).all(axis=0)
+        high = (newest[..., Q95] >= upper).all(axis=0)
+        odds = odds_of(window)
+        weight = positive_weight(window, odds)
+        total = odds if weight is None else odds * weight
+        crowded: Bools = low & (total * self.beyond <= np.exp(least))
+        crowded |= high & (total >= self.beyond * np.exp(most))
+        if len(more) == self.balanced_looks:
+            reached = (more[..., LEAST] <= lower).mean(axis=0), (more[..., MOST] >= upper).mean(axis=0)
+            crowded |= np.minimum(*reached) >= 0.5
+        return crowded
+
+    def _findings(
+        self, window: Window, lowest: float, highest: float, least: float, most: float, softmax: bool
+    ) -> Iterator[Evidence]:
+        steps = window.series("live_score_quantiles").steps
+        yield Evidence(
+            {
+                "looks": float(len(steps)),
+                "first_step": float(steps[0]),
+                "lowest": lowest,
+                "highest": highest,
+                "least": least,
+                "most": most,
+                "least_probability": float(1.0 / (1.0 + np.exp(-least))),
+                "most_probability": float(1.0 / (1.0 + np.exp(-most))),
+            },
+            severity="error" if not softmax and _all_called_positive(window) else None,
+            cause=self.softmax_cause if softmax else None,
+            remedy=self.softmax_remedy if softmax else None,
+        )
+
+
+def _range(classes: int) -> tuple[float, float]:
+    """The log-odds that a class can have against the others where logits are probabilities."""
+    return -float(np.log(classes - 2.0 + np.e)), 1.0 - float(np.log(classes - 1.0))
+
+
+def _all_called_positive(window: Window) -> bool:
+    """Whether the newest evaluation calls each row of each class positive."""
+    names = ("recall_at_default", "precision_at_default", "positive_rate")
+    found = [window.eval_series(name).last(1).values for name in names]
+    if not all(len(each) for each in found) or len({each.shape for each in found}) > 1:
+        return False
+    recall, precision, rate = found
+    known = np.isfinite(recall)
+    everything = (recall >= 1.0) & (precision <= rate * (1.0 + 1e-5))  # recorded in float32
+    return bool(known.any() and everything[known].all())
