@@ -45,9 +45,10 @@ class DoubleActivation(Rule):
       others with a given sum is largest at a corner and smallest where they are equal.
     - In each of the newest 3 looks 5 % of the rows lie within 5 % of the range at one of its ends, while the
       odds of the class, times its weight, are beyond that end by a factor of 1.5: a model that knows the
-      rate and nothing else has scores outside. Or, for classes in balance, the smallest score is within 5 %
-      of the lower end in at least half of the newest 6 looks, and the largest within 5 % of the upper one.
-      Logits have tails, which cross an end as soon as they come near to it.
+      rate and nothing else has scores outside. Or, for classes in balance, the smallest score is within 2 %
+      of the lower end in at least half of the newest 6 looks, and the largest within 2 % of the upper one.
+      Logits have tails, which cross an end as soon as they come near to it: extremes of 128 logits with that
+      range differ by 7 % of it from batch to batch.
 
     It is an error where validation says the same: the newest evaluation calls every row positive.
 
@@ -72,12 +73,12 @@ class DoubleActivation(Rule):
     explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
 
     symptom: ClassVar[str] = (
-        "all scores of {loss} in {looks:,.0f} looks since step {first_step:,.0f} are between {lowest:.3g} and "
-        "{highest:.3g}: within {least:.3g} to {most:.3g}, where scores are that were probabilities already."
+        "all scores of {loss} in {looks:,.0f} looks since step {first_step:,.0f} are between {lowest:.3g} "
+        "and {highest:.3g}: within {least:.3g} to {most:.3g}, as of scores that are probabilities already."
     )
     cause: ClassVar[str] = (
-        "the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the loss applies a "
-        "sigmoid again: the probability that it sees is never below 0.5, so every row is called positive."
+        "the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the loss applies "
+        "a sigmoid again: the probability that it sees is never below 0.5, so every row is called positive."
     )
     softmax_cause: ClassVar[str] = (
         "the model ends in a softmax, and the loss applies a softmax again: no class can have a probability "
@@ -99,8 +100,9 @@ class DoubleActivation(Rule):
     balanced_looks: int = 6
     settle_steps: int = 50
     rows: float = 100.0
-    #: Share of the range that counts as one of its ends.
+    #: Share of the range that counts as one of its ends, for 5 % of the rows and for the extremes.
     end: float = 0.05
+    extreme: float = 0.02
     #: Factor between the weighted odds of a class and an end of the range from which a model that knows the
     #: rate alone lies outside; room for the error of the odds.
     beyond: float = 1.5
@@ -134,18 +136,19 @@ class DoubleActivation(Rule):
 
     def _crowded(self, window: Window, quantiles: Floats, least: float, most: float) -> Bools:
         """Classes whose scores crowd at an end of the range that no model would choose, or at both, [C]."""
-        lower, upper = least + self.end * (most - least), most - self.end * (most - least)
+        span = most - least
         newest, more = quantiles[-self.looks :], quantiles[-self.balanced_looks :]
-        low = (newest[..., Q05] <= lower).all(axis=0)
-        high = (newest[..., Q95] >= upper).all(axis=0)
+        low = (newest[..., Q05] <= least + self.end * span).all(axis=0)
+        high = (newest[..., Q95] >= most - self.end * span).all(axis=0)
         odds = odds_of(window)
         weight = positive_weight(window, odds)
         total = odds if weight is None else odds * weight
         crowded: Bools = low & (total * self.beyond <= np.exp(least))
         crowded |= high & (total >= self.beyond * np.exp(most))
         if len(more) == self.balanced_looks:
-            reached = (more[..., LEAST] <= lower).mean(axis=0), (more[..., MOST] >= upper).mean(axis=0)
-            crowded |= np.minimum(*reached) >= 0.5
+            at_least = (more[..., LEAST] <= least + self.extreme * span).mean(axis=0)
+            at_most = (more[..., MOST] >= most - self.extreme * span).mean(axis=0)
+            crowded |= np.minimum(at_least, at_most) >= 0.5
         return crowded
 
     def _findings(

@@ -5,7 +5,9 @@ from tests.rules.cases import Case
 LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
-def scores(*classes: tuple[float, float, float], positives: object = 12.8, rows: float = 256) -> dict[str, object]:
+def scores(
+    *classes: tuple[float, float, float], positives: object = 12.8, rows: float = 256
+) -> dict[str, object]:
     """Evenly spread scores of each class from the first to the last, the middle half at the second."""
     shares = positives if isinstance(positives, list) else [positives]
     quantiles = [
