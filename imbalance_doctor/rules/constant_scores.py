@@ -46,7 +46,7 @@ class ConstantScores(Rule):
     (40 runs): 7 ended with one number for all validation rows and 3 more with one for all but a handful of
     3,000 (AUROC 0.50); all 10 were found, 8 at step 90, and none of the others. A head of zeros had a range
     of 3e-5 at step 20 and 7e-4 at step 90 with a learning rate warmed up to 1e-4 over 10,000 steps, the
-    slowest start that was tried. Units that are dead from the start, under BCE on 3 families: found at step 90.
+    slowest start that was tried. Units dead from the start, under BCE on 3 families: found at step 90.
 
     ## Known problems
     A model that answers with one number for all but a few rows is not found. Partial AUC has IMB402.
