@@ -61,7 +61,7 @@ class IgnoredClass(Rule):
     )
     judged_symptom: ClassVar[str] = (
         "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f}: none of its rows is "
-        "trained on, and the {rows:,.0f} of them in the newest evaluation ({percent:.0f} %) do not count there."
+        "trained on, and the {rows:,.0f} of them in the newest evaluation ({percent:.0f} %) do not count."
     )
     cause: ClassVar[str] = "the loss leaves out targets with the id of a class, as if they were padding."
     remedy: ClassVar[str] = (

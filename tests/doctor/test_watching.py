@@ -475,6 +475,28 @@ def test_rows_that_a_watched_loss_ignores_are_not_evaluated(ignored):
     assert (record.metrics["rows"] == 75).all()
 
 
+@pytest.mark.parametrize("padded", [0, 20])
+def test_rows_of_an_ignored_class_are_left_out_and_counted_and_padding_is_no_remark(padded):
+    targets = torch.arange(100) % 4
+    targets[:padded] = -100
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(nn.CrossEntropyLoss(ignore_index=0))
+        doctor.step()
+        doctor.log_eval(torch.randn(100, 4), targets)  # warnings are errors
+        (record,) = doctor.run.evaluations
+    assert record.metrics["ignored_rows"].tolist() == [int((targets == 0).sum()), 0, 0, 0]
+    assert (record.metrics["rows"] == (targets > 0).sum().item()).all()
+
+
+def test_a_log_of_no_ignored_class_says_nothing_of_ignored_rows():
+    with Doctor(None, on_finding="log") as doctor:
+        doctor.watch(nn.CrossEntropyLoss(ignore_index=255))
+        doctor.step()
+        doctor.log_eval(torch.randn(100, 4), torch.arange(100) % 4)
+        (record,) = doctor.run.evaluations
+    assert "ignored_rows" not in record.metrics
+
+
 def test_a_batch_that_does_not_fit_costs_that_evaluation_alone():
     with Doctor(None, on_finding="log") as doctor:
         doctor.watch(nn.BCEWithLogitsLoss())

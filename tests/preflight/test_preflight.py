@@ -143,6 +143,7 @@ PLAIN = [
     ("IMB106", nn.BCEWithLogitsLoss, {"pos_weight": torch.tensor(0.005)}, {"positive_rate": 0.005}),
     ("IMB103", SoftmaxFocalLoss, {"alpha": [1, 1, 100]}, {"positive_rate": (0.9, 0.0999, 0.0001)}),
     ("IMB105", SoftmaxFocalLoss, {}, {"positive_rate": 0.3, "target_metric": "average_precision"}),
+    ("IMB021", nn.CrossEntropyLoss, {"ignore_index": 0}, {"positive_rate": (0.9, 0.06, 0.04)}),
     ("IMB205", SmoothAPLoss, {"num_classes": 1}, {"positive_rate": 0.4}),
     ("IMB206", SmoothAPLoss, {"num_classes": 1, "queue_size": 200_000}, {"positive_rate": 0.05}),
     ("IMB509", RecallAtQuantileLoss, {"num_classes": 1}, {"positive_rate": 0.05}),
