@@ -64,7 +64,9 @@ class LossWithoutMetric(Rule):
     requires: ClassVar[tuple[str, ...]] = ("pool_auroc",)
     requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc", "positive_rate", "positives")
     min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010", "IMB202", "IMB305", "IMB402")
+    explained_by: ClassVar[tuple[str, ...]] = (
+        "IMB001", "IMB010", "IMB011", "IMB020", "IMB202", "IMB305", "IMB402",
+    )  # fmt: skip
 
     symptom: ClassVar[str] = (
         "training has all but reached its end on {class_label} ({reached:.0f} % of the way), and average "

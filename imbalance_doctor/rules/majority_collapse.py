@@ -98,7 +98,8 @@ class MajorityCollapse(Rule):
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB010", "IMB016", "IMB703", "IMB005", "IMB106", "IMB701", "IMB704",
+        "IMB001", "IMB002", "IMB010", "IMB011", "IMB016", "IMB020", "IMB703", "IMB005", "IMB106", "IMB701",
+        "IMB704",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (

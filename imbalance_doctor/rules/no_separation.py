@@ -61,7 +61,8 @@ class NoSeparation(Rule):
         "pool_auroc", "live_pos_count", "live_neg_count", "pool_pos_count", "pool_neg_count",
     )  # fmt: skip
     explained_by: ClassVar[tuple[str, ...]] = (
-        "IMB001", "IMB002", "IMB010", "IMB016", "IMB201", "IMB202", "IMB305", "IMB402", "IMB509", "IMB703",
+        "IMB001", "IMB002", "IMB010", "IMB011", "IMB016", "IMB020", "IMB201", "IMB202", "IMB305", "IMB402",
+        "IMB509", "IMB703",
     )  # fmt: skip
 
     symptom: ClassVar[str] = (
