@@ -89,7 +89,7 @@ class UninformativePlateau(Rule):
         "pos_score_quantiles", "neg_score_quantiles", "pool_auroc",
     )  # fmt: skip
     min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB402")
+    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB020", "IMB402")
 
     symptom: ClassVar[str] = (
         "the loss of {class_label} is {class_loss:.3f}, and would be {uninformative:.3f} if all its scores "
