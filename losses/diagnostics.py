@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ._checks import in_transform, warn
 from .gradients import Labels, gradient_norms
+from .packing import EXTRA_STATE
 from .repeats import Forwards
 
 Stats: TypeAlias = dict[str, Tensor]
@@ -488,6 +489,27 @@ class Diagnosable(nn.Module, ABC):
         stats = self._collect(request, loss, compute)
         self._tell(request, stats)
         return (loss, stats) if request.returned else loss
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        # Torch's way to load what `get_extra_state` saved, with two differences: what cannot be read is one
+        # of the errors that it lists, and a checkpoint of a model that was trained with another loss lacks
+        # nothing.
+        try:
+            super()._load_from_state_dict(
+                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+            )
+        except ValueError as error:
+            error_msgs.append(f"{prefix}{EXTRA_STATE}: {error}")
+        missing_keys[:] = [key for key in missing_keys if key != prefix + EXTRA_STATE]
 
     def __getstate__(self) -> dict[str, Any]:
         # Listeners belong to the process that registered them, not to the loss: a pickled or deep-copied

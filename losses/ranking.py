@@ -31,7 +31,6 @@ from .distributed import Ranks, RowGatherer, group_size, meeting, should_gather
 from .functional import reduce_classes
 from .gradients import Labels
 from .labels import IGNORED, encode_targets, membership
-from .packing import EXTRA_STATE
 from .pool import Pool, Rows, cap, merge, wide_dtype
 from .queue import MemoryQueue
 from .repeats import Seen
@@ -217,29 +216,17 @@ class RankingLoss(Diagnosable):
         self._forwards.forget()
         self.queue.restore(fields)
 
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         older = checkpoints.older_names(prefix)
         rest = {key: value for key, value in state_dict.items() if key not in older}
+        super()._load_from_state_dict(rest, prefix, *args)
+        error_msgs: list[str] = args[-1]
         try:
             fields = checkpoints.older(state_dict, prefix, self.num_classes, self.ignore_index)
             if fields is not None:
                 self._restore(fields)
-            super()._load_from_state_dict(
-                rest, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-            )
         except ValueError as error:
             error_msgs.append(f"{prefix}queue: {error}")
-        # A model that was trained with another loss so far has no queue.
-        missing_keys[:] = [key for key in missing_keys if key != prefix + EXTRA_STATE]
 
     # -------------------------------------------------------------------------------------- forward
 

@@ -17,7 +17,7 @@ from .diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, St
 from .gradients import Labels
 from .likelihood import Evaluated, as_labels, config_of, evaluate, keywords_of, kind_of, original
 from .likelihood_statistics import likelihood_stats
-from .packing import EXTRA_STATE, pack, unpack
+from .packing import pack, unpack
 from .ranking import RankingLoss, Result
 from .schedule import BlendSchedule, Decay, Phase
 from .settings import check_changeable
@@ -368,25 +368,6 @@ class LossWarmupWrapper(Diagnosable):
             "switch_step": begin,
             "decay_from": (begin or 0, self.temp_start),
         }
-
-    def _load_from_state_dict(
-        self,
-        state_dict: Mapping[str, Any],
-        prefix: str,
-        local_metadata: Mapping[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        try:
-            super()._load_from_state_dict(
-                state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
-            )
-        except ValueError as error:
-            error_msgs.append(f"{prefix}{EXTRA_STATE}: {error}")
-        # A model that was trained with another loss so far has no schedule.
-        missing_keys[:] = [key for key in missing_keys if key != prefix + EXTRA_STATE]
 
     # -------------------------------------------------------------------------------------- forward
 
