@@ -135,6 +135,8 @@ class Forwards:
         self._seen: deque[Seen] = deque(maxlen=_REMEMBERED)
         #: Whether the newest forward outside a backward had gradients on.
         self._graded = False
+        #: Forwards with moved weights while no optimizer of the process has made a step.
+        self._untold = 0
 
     def again(self, logits: Tensor, targets: Tensor) -> Seen | None:
         """The forward that the one which begins repeats; None where its batch is new, or nobody can tell.
@@ -154,8 +156,21 @@ class Forwards:
             if not _STEPS.same(seen):
                 return None
             if seen.labelled(targets) and seen.shape == logits.shape:
-                return seen if seen.has_moved(logits) or (_STEPS.running and seen.equals(logits)) else None
+                if _STEPS.running:
+                    return seen if seen.has_moved(logits) or seen.equals(logits) else None
+                return seen if seen.has_moved(logits) and self._may_step_aside() else None
         return None
+
+    def _may_step_aside(self) -> bool:
+        """Whether weights that moved without an optimizer may move back.
+
+        Before the first step of an optimizer it may also be a loop that does without one, and nobody can tell:
+        one such forward is let pass, and no more.
+        """
+        if _STEPS.begun:
+            return True
+        self._untold += 1
+        return self._untold == 1
 
     def recomputes(self) -> bool:
         """Whether the forward that begins computes an earlier one again, for its backward."""

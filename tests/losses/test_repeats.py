@@ -1,6 +1,8 @@
 """A forward may run twice: the queue and the listeners see a batch once."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -199,6 +201,25 @@ def test_batches_that_are_parts_of_one_tensor_of_labels_are_each_new_whoever_upd
         loss(net(x[part]), y[part]).backward()
         perturb(net, -1)
     assert loss.queue.fill() == 0.5
+
+
+def test_a_loop_that_updates_the_weights_by_hand_feeds_the_queue_whatever_its_labels():
+    # In a process of its own: no optimizer must have made a step in it.
+    code = """
+import torch
+from torch import nn
+from losses import SmoothAPLoss
+loss, net, y = SmoothAPLoss(1, queue_size=256), nn.Linear(4, 1), (torch.arange(16) % 4 == 0).long()
+for _ in range(9):
+    loss(net(torch.randn(16, 4)), y).backward()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter -= 0.1 * parameter.grad
+    net.zero_grad()
+print(int(loss.queue.step))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 8
 
 
 def test_two_views_of_a_batch_in_one_step_are_both_rows_of_the_population():
