@@ -164,8 +164,8 @@ class Forwards:
     def _may_step_aside(self) -> bool:
         """Whether weights that moved without an optimizer may move back.
 
-        Before the first step of an optimizer it may also be a loop that does without one, and nobody can tell:
-        one such forward is let pass, and no more.
+        Before the first step of an optimizer it may also be a loop that does without one, and nobody can
+        tell: one such forward is let pass, and no more.
         """
         if _STEPS.begun:
             return True
