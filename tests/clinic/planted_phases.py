@@ -226,7 +226,7 @@ def _outcomes(family: str, seed: int) -> Iterator[Planted]:
             "scrambled-class",
             many.but(tamper=scrambled(4)),
             many,
-            also=("IMB005", "IMB009"),
+            also=("IMB005", "IMB009", "IMB704"),  # validation does have other labels
             by=500,
         )
     few = common.but(loss=bce(), rate=0.1, family_options={"separation": 2.0} if family == "gaussian" else {})
