@@ -132,6 +132,10 @@ class ConstantScores(Rule):
         counts = rows.max(axis=1) >= self.rows
         if window.has("nonfinite_count"):
             counts &= held(window, "nonfinite_count", series.steps) == 0.0
+        cap = window.config("max_pool_size")
+        if cap is not None and window.has("pool_size"):
+            # Of a pool that was drawn down, they are those of the live rows that were drawn: one, say.
+            counts &= held(window, "pool_size", series.steps) < float(cap)
         quantiles = series.values[counts]
         low, high = quantiles[..., LEAST], quantiles[..., MOST]
         size = np.maximum(1.0, np.maximum(np.abs(low), np.abs(high)))
