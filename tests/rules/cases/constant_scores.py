@@ -28,6 +28,10 @@ ROUNDING = (-6.0, -6.0 + 5e-7)
 TIED = {"auroc": 0.5, "average_precision": 0.03, "positive_rate": 0.03}
 
 CASES = [
+    Case("one live row of a pool that was drawn down", "borderline", "smooth_ap",
+         scores((-1.25, -1.25), pool_size=32), None, {"max_pool_size": 32}),
+    Case("a cap that does not bite", "sick", "smooth_ap",
+         scores((-1.25, -1.25), pool_size=300), "error", {"max_pool_size": 4096}, classes=(None,)),
     Case("units died", "sick", "bce", scores(dying(5)), "error", classes=(None,)),
     Case("constant from the start", "sick", "bce", scores((0.0, 0.0)), "error", classes=(None,)),
     Case("equal to rounding", "sick", "sigmoid_focal", scores(ROUNDING), "error", classes=(None,)),
