@@ -8,12 +8,10 @@ from functools import partial
 from typing import Literal, TypeAlias, get_args
 
 from imbalance_doctor.findings import Finding, ImbalanceError, Severity, at_least
-from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.guard import Guard, log, warn
 
 Mode: TypeAlias = Literal["warn", "log", "raise"]
 OnFinding: TypeAlias = "Mode | Callable[[Finding], object]"
-
-logger = logging.getLogger("imbalance_doctor")
 
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -57,7 +55,7 @@ def _warn(findings: Sequence[Finding]) -> None:
 
 def _log(findings: Sequence[Finding]) -> None:
     for finding, text in _spoken(findings):
-        logger.log(_LEVELS[finding.severity], text)
+        log(_LEVELS[finding.severity], text)
 
 
 def _raise(findings: Sequence[Finding]) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity, Skipped, Unjudged
 from imbalance_doctor.history import History, Window
+from imbalance_doctor.losses import interrupts
 from imbalance_doctor.records import (
     EndRecord,
     EvalRecord,
@@ -225,6 +226,8 @@ class Checkup:
                 try:
                     few = rule.passed_over(window)
                 except Exception as error:  # as in `_verdict`
+                    if interrupts.from_outside(error):
+                        raise
                     self._fail(rule, error)
                     continue
                 if few is not None and few.classes.any() and len(few.classes) > 1:
@@ -248,6 +251,8 @@ class Checkup:
                     changed += self._update(rule, window, verdict)
                     reason = _not_told(rule, verdict)
                 except Exception as error:  # a text that names a value which is not in the evidence
+                    if interrupts.from_outside(error):
+                        raise
                     reason = self._fail(rule, error).reason
             self._examined[rule.code, loss] = reason
         return changed
@@ -282,6 +287,8 @@ class Checkup:
         except UnknownNumberError:
             return Skipped(NOT_KNOWN)
         except Exception as error:  # a rule that is wrong must not end a training run
+            if interrupts.from_outside(error):
+                raise
             return self._fail(rule, error)
 
     def _fail(self, rule: Rule, error: Exception) -> Skipped:

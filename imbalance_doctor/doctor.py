@@ -22,7 +22,7 @@ from imbalance_doctor import declared
 from imbalance_doctor.announce import OnFinding, announcer
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.guard import Guard, failures, warn
+from imbalance_doctor.guard import Guard, described, failures, from_outside, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
 from imbalance_doctor.metrics import (
     DEFAULT_BUDGET,
@@ -249,7 +249,9 @@ class Doctor:
             values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
             number = None if step is None else int(step)
         except Exception as error:  # the next evaluation may be right
-            warn(f"imbalance-doctor: log_eval left this evaluation out ({type(error).__name__}: {error})")
+            if from_outside(error):
+                raise
+            warn(f"imbalance-doctor: log_eval left this evaluation out ({described(error)})")
             return
         if self._step is None:
             # Only the first step tells where this session begins, and what it supersedes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -11,24 +12,62 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from imbalance_doctor.findings import ImbalanceWarning
+from imbalance_doctor.losses import interrupts
+from imbalance_doctor.texts import clean
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+logger = logging.getLogger("imbalance_doctor")
+
+from_outside = interrupts.from_outside
 
 #: Folders whose frames are not the user's: ours, and torch's module calls in between.
 _FOREIGN = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, torch.__file__))
 
 
 def warn(message: str) -> None:
-    """Warn at the line of the user's code that led here."""
+    """Warn at the line of the user's code that led here.
+
+    To say something may fail: an encoding that lacks a letter, a stream that is closed, a filter that makes
+    errors of warnings. It is then said through the logger ``imbalance_doctor``, and training goes on.
+    """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOREIGN):
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, ImbalanceWarning, stacklevel=level)
+    text = clean(message)
+    try:
+        warnings.warn(text, ImbalanceWarning, stacklevel=level)
+    except Exception as error:
+        if from_outside(error):
+            raise
+        log(logging.WARNING, text)
+
+
+def log(level: int, message: str) -> None:
+    """Say something through the logger ``imbalance_doctor``; a handler that fails loses it."""
+    attempt(logger.log, level, "%s", clean(message))
+
+
+def attempt(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """The result of ``work(*args, **kwargs)``, or None where it failed, whatever the reason."""
+    try:
+        return work(*args, **kwargs)
+    except Exception as error:
+        if from_outside(error):
+            raise
+        return None
+
+
+def described(error: BaseException) -> str:
+    """An error in words; what it says of itself may fail as well."""
+    return clean(f"{type(error).__name__}: {attempt(str, error)}")
 
 
 class Guard:
     """Runs one part of the monitor until it fails, then says so once and runs it no more.
+
+    What comes from outside into the middle of it, such as a time limit that a handler raises, passes.
 
     Args:
         part: What it is, as users know it: ``"the run log"``.
@@ -46,7 +85,9 @@ class Guard:
         try:
             return work(*args, **kwargs)
         except Exception as error:
-            self.failure = f"{type(error).__name__}: {error}"
+            if from_outside(error):
+                raise
+            self.failure = described(error)
             warn(f"imbalance-doctor: {self.part} failed ({self.failure}); {self.lost}. Training goes on.")
             return None
 

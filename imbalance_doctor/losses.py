@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from losses import diagnostics as diagnostics
     from losses import distributed as distributed
     from losses import gradients as gradients
+    from losses import interrupts as interrupts
     from losses import likelihood as likelihood
     from losses import likelihood_statistics as likelihood_statistics
     from losses import pool as pool

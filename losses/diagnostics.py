@@ -23,6 +23,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ._checks import in_transform, warn
 from .gradients import Labels, gradient_norms
+from .interrupts import from_outside
 from .packing import EXTRA_STATE
 from .repeats import Forwards
 
@@ -462,7 +463,7 @@ class Diagnosable(nn.Module, ABC):
             with torch.no_grad():
                 return compute()
         except Exception as error:
-            if strict:
+            if strict or from_outside(error):
                 raise
             if not self._stats_failed:
                 self._stats_failed = True

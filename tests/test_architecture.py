@@ -12,23 +12,25 @@ ROOT = Path(__file__).parent.parent
 #: What each part of imbalance_doctor may import from it. Order is the direction of the data.
 MAY_IMPORT = {
     "records": set(),
+    "texts": set(),
+    "guard": {"findings", "texts"},
     "plain_losses": set(),
-    "findings": {"render"},  # inside methods, when a diagnosis is shown
+    "findings": {"render", "texts"},  # inside methods, when a diagnosis is shown
     "metrics": {"records"},
-    "history": {"records"},
+    "history": {"records", "texts"},
     "rules": {"findings", "history", "records", "rules"},
-    "checkup": {"findings", "history", "records", "rules"},
+    "checkup": {"findings", "history", "records", "rules", "texts", "guard"},
     "selection": {"rules"},
-    "project": {"rules", "selection"},
-    "runlog": {"exclusive", "findings", "records"},
-    "ranks": {"records"},
+    "project": {"rules", "selection", "texts", "guard"},
+    "runlog": {"exclusive", "findings", "records", "texts", "guard"},
+    "ranks": {"records", "texts"},
     "exclusive": set(),
     "schedule": {"checkup"},
-    "run": {"findings", "ranks", "records", "runlog"},
-    "diagnose": {"checkup", "findings", "rules", "run", "selection"},
-    "follow": {"diagnose", "findings", "records", "run", "runlog", "selection"},
+    "run": {"findings", "ranks", "records", "runlog", "texts", "guard"},
+    "diagnose": {"checkup", "findings", "rules", "run", "selection", "texts", "guard"},
+    "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
     "preflight": {"checkup", "findings", "history", "metrics", "recorder", "records", "rules", "selection"},
-    "render": {"findings", "history", "metrics", "records", "run", "render"},
+    "render": {"findings", "history", "metrics", "records", "run", "render", "texts"},
     "integrations": {"doctor", "evaluation", "guard"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imbalance_doctor.findings import Diagnosis, Severity
 from imbalance_doctor.render import grouping
-from imbalance_doctor.render.numbers import clean
+from imbalance_doctor.texts import clean
 
 _COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 

@@ -14,9 +14,10 @@ from imbalance_doctor.records import Array, LossInfo, RunInfo
 from imbalance_doctor.render import panels
 from imbalance_doctor.render.json import plain
 from imbalance_doctor.render.markup import asset, findings_section, text
-from imbalance_doctor.render.numbers import clean, count, number, prescription, step
+from imbalance_doctor.render.numbers import count, number, prescription, step
 from imbalance_doctor.render.series import Steps, Track, histograms, lines, rounded, tracks
 from imbalance_doctor.run import Run
+from imbalance_doctor.texts import clean
 
 #: Points of a line, by how many lines there are: some 15,000 points for each statistic, over all classes
 #: and losses, keep the numbers of a page at a few MB.

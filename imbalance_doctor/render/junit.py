@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from imbalance_doctor.findings import Diagnosis, Examined, Finding, Severity, at_least
 from imbalance_doctor.render import grouping
-from imbalance_doctor.render.numbers import clean
+from imbalance_doctor.texts import clean
 
 
 def as_junit(diagnosis: Diagnosis, *, floor: Severity = "warning") -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.render import grouping
 from imbalance_doctor.render.grouping import Group
-from imbalance_doctor.render.numbers import clean, count, number
+from imbalance_doctor.render.numbers import count, number
+from imbalance_doctor.texts import clean
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:

@@ -10,7 +10,8 @@ from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.render import expected, grouping
 from imbalance_doctor.render.expected import Table
 from imbalance_doctor.render.grouping import Group
-from imbalance_doctor.render.numbers import clean, count, number, prescription, step
+from imbalance_doctor.render.numbers import count, number, prescription, step
+from imbalance_doctor.texts import clean
 
 #: Classes of a fault that are listed one by one; beyond, the rest is counted.
 MOST_CLASSES = 200

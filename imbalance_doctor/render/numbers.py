@@ -89,10 +89,3 @@ def prescription(data: Any) -> str:
     if "action" in data:
         return f"{data.get('parameter')}: {data['action']}"
     return f"{data.get('parameter')}: {number(data.get('from'))} → {number(data.get('to'))}"
-
-
-def clean(text: str) -> str:
-    """Text in one line without control characters, which a class name may hold and a terminal would obey."""
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
-    )

@@ -8,7 +8,7 @@ from typing import Any
 
 from imbalance_doctor.findings import Diagnosis, Examined, Finding, Severity
 from imbalance_doctor.render.json import plain
-from imbalance_doctor.render.numbers import clean
+from imbalance_doctor.texts import clean
 
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -21,8 +21,9 @@ from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.metrics import IGNORED_ROWS
 from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
 from imbalance_doctor.render.grouping import grouped
-from imbalance_doctor.render.numbers import clean, number, prescription, step
+from imbalance_doctor.render.numbers import number, prescription, step
 from imbalance_doctor.run import Run
+from imbalance_doctor.texts import clean
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

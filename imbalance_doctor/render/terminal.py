@@ -15,7 +15,8 @@ from rich.text import Text
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.render import expected, grouping
 from imbalance_doctor.render.grouping import Group as Same
-from imbalance_doctor.render.numbers import clean, count, number, step
+from imbalance_doctor.render.numbers import count, number, step
+from imbalance_doctor.texts import clean
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 

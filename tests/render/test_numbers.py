@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from imbalance_doctor.render.numbers import clean, number, prescription, ranges
+from imbalance_doctor.render.numbers import number, prescription, ranges
+from imbalance_doctor.texts import clean
 
 
 @pytest.mark.parametrize(

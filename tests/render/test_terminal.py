@@ -7,8 +7,8 @@ import pytest
 from rich.console import Console
 
 from imbalance_doctor.findings import Diagnosis, Examined
-from imbalance_doctor.render.numbers import clean
 from imbalance_doctor.render.terminal import as_text, diagnosis_view, finding_view
+from imbalance_doctor.texts import clean
 
 from .conftest import CLASSES, Case
 
