@@ -11,13 +11,13 @@ import pytest
 from losses.interrupts import from_outside
 
 
-class TimeLimit(Exception):
+class OverTimeError(Exception):
     pass
 
 
 class Handler:
     def method(self, number, frame):
-        raise TimeLimit
+        raise OverTimeError
 
     def __call__(self, number, frame):
         raise TimeoutError
@@ -64,7 +64,7 @@ def test_what_the_handler_of_a_signal_raises_comes_from_outside(handler):
 def test_what_a_trace_function_raises_comes_from_outside():
     def trace(frame, event, argument):
         if frame.f_code is busy.__code__:
-            raise TimeLimit
+            raise OverTimeError
 
     before = sys.gettrace()
     try:
@@ -80,7 +80,7 @@ def test_what_another_thread_raises_in_a_line_of_ours_comes_from_outside():
     exec("def busy(time):\n    end = time() + 5\n    while time() < end: pass", ours)
     raise_in = ctypes.pythonapi.PyThreadState_SetAsyncExc
     here = ctypes.c_ulong(threading.get_ident())
-    threading.Timer(0.05, lambda: raise_in(here, ctypes.py_object(TimeLimit))).start()
+    threading.Timer(0.05, lambda: raise_in(here, ctypes.py_object(OverTimeError))).start()
     assert from_outside(caught(lambda: ours["busy"](time.monotonic)))
 
 
@@ -106,7 +106,7 @@ def test_it_is_known_through_what_was_raised_because_of_it():
 
 def test_failures_of_code_that_is_called_are_its_own():
     def fails():
-        raise TimeLimit
+        raise OverTimeError
 
     def reads_nonsense():
         int("x")
