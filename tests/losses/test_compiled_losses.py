@@ -1,5 +1,7 @@
 """torch.compile sees focal losses and ranking losses as one graph."""
 
+import os
+
 import pytest
 import torch
 from loss_cases import RANKING, batch
@@ -12,6 +14,15 @@ pytestmark = [
     # torch's own, from inside the compiler.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
+
+
+#: Torch's own compiler writes code of vectors that it then includes no header for, of any model.
+INDUCTOR = pytest.param(
+    "inductor",
+    marks=pytest.mark.skipif(
+        os.environ.get("ATEN_CPU_CAPABILITY") == "default", reason="inductor needs a CPU with vectors"
+    ),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +43,7 @@ def agree(loss_fn, compiled, logits, targets):
     assert torch.allclose(values[0][1], values[1][1], atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", INDUCTOR])
 @pytest.mark.parametrize("kind", ["sigmoid", "softmax"])
 def test_focal_compiles_without_a_break(kind, backend):
     loss_fn = SigmoidFocalLoss() if kind == "sigmoid" else SoftmaxFocalLoss(alpha=[0.2, 0.3, 0.5])

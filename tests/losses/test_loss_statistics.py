@@ -543,7 +543,9 @@ def test_the_host_computes_what_a_device_would(name, multiclass, monkeypatch):
     for key, value in on_host.items():
         expected = on_device[key]
         assert value.shape == expected.shape, key
-        close = torch.isclose(value.double(), expected.double(), rtol=1e-5, atol=1e-6, equal_nan=True)
+        # The edges of a histogram go through zero, and are rounded as its ends are.
+        size = max(1.0, float(expected.double().nan_to_num(0, 0, 0).abs().max())) if expected.numel() else 1.0
+        close = torch.isclose(value.double(), expected.double(), rtol=1e-5, atol=1e-6 * size, equal_nan=True)
         if key.endswith("_hist"):  # a score on the edge of a bin
             assert (value - expected).abs().sum() <= 4, key
         else:
