@@ -6,23 +6,24 @@ import operator
 import os
 import platform
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from imbalance_doctor import declared
 from imbalance_doctor.announce import OnFinding, announcer
+from imbalance_doctor.boundary import Turns, guarded
 from imbalance_doctor.evaluation import Evaluation
-from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.guard import Guard, described, failures, from_outside, warn
+from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError
+from imbalance_doctor.guard import Guard, attempt, described, failures, from_outside, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
 from imbalance_doctor.metrics import (
     DEFAULT_BUDGET,
@@ -37,22 +38,33 @@ from imbalance_doctor.metrics import (
 from imbalance_doctor.probabilities import are_probabilities, as_logits, unlike_training
 from imbalance_doctor.recorder import Handle, Watcher
 from imbalance_doctor.records import (
+    MOST_STEPS,
     Array,
     EndRecord,
     EvalRecord,
+    Record,
     RunInfo,
     TreatmentRecord,
     WatchRecord,
     as_array,
+    whole,
 )
 from imbalance_doctor.rules.base import SOFTMAX, Rule
 from imbalance_doctor.run import Run
+from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
+from imbalance_doctor.ticker import Ticker
 from imbalance_doctor.treatment import apply, revert
 from imbalance_doctor.watchers import Watchers
 
 #: Version of `Doctor.state_dict`. 1: the first one.
 STATE = 1
+
+T = TypeVar("T")
+
+#: Seconds that a record waits for the next one before it is put down without it. With the ticks of the clock
+#: that looks at it (see `ticker`) it is on disk within the two seconds that are promised.
+LONGEST_WAIT = 1.0
 
 
 class Doctor:
@@ -111,9 +123,8 @@ class Doctor:
         optimizer: torch.optim.Optimizer | None = None,
         target_metric: str | None = None,
     ) -> None:
-        every = _count(every)
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(f"expected total_steps to be at least 1, or None; got {total_steps}")
+        every = _steps(every, "every")
+        total_steps = None if total_steps is None else _steps(total_steps, "total_steps")
         if tensorboard is True and run_dir is None:
             raise ValueError(
                 "tensorboard=True writes into run_dir, which is None; "
@@ -126,8 +137,7 @@ class Doctor:
         rate = None
         if population_positive_rate is not None:
             rate = declared.rates(population_positive_rate, "population_positive_rate")
-        # Resolved, so that a run that changes its working directory finds its log again.
-        self.run_dir = None if run_dir is None else Path(run_dir).resolve()
+        self.run_dir = None if run_dir is None else _resolved(Path(run_dir))
         self.every = every
         self._announce = announcer(on_finding)
         chosen = choose_rules(rules, select=select, ignore=ignore)
@@ -148,9 +158,10 @@ class Doctor:
         self._journal = Journal(info, chosen, self.run_dir, tensorboard)
         self._watchers = Watchers(every, total_steps, self._journal.note, self.run_dir)
         self._optimizer = optimizer
-        self._process = os.getpid()
+        self._turns = Turns(self._tidy)
+        self._ticker = Ticker(self._tick)
         # For whoever never closes: at the end of this doctor, or of its process.
-        weakref.finalize(self, _let_go, self._watchers.handles, self._journal)
+        weakref.finalize(self, _let_go, self._watchers.handles, self._journal, self._turns, self._ticker)
         self._steps = 0  # calls of `step`, which is what the schedule counts
         self._step: int | None = None  # the newest step's number
         self._before: int | None = None  # the newest one of the session that this one resumes
@@ -161,12 +172,15 @@ class Doctor:
         self._untold: list[Finding] = []  # opened and told since the last step, by an evaluation
         self._treatments: list[str] = []  # of this session, in words
         self._closed = False
+        self._copied = False  # whether it came out of a file, or from another process, and has not said so
         self._warned_of_numbers = False
-        self._remarked: set[str] = set()  # kinds of remarks that were made on evaluations
-        self._reading = Guard("the metrics given to step", "they are no longer recorded")
+        self._remarked: set[str] = set()  # kinds of remarks that were made
+        self._failures: dict[str, str] = {}  # what has failed, and what was lost
+        self._tidying = Guard("going on after an interruption", "findings may be missing")
 
     # --- watching ---------------------------------------------------------------------------------------
 
+    @guarded("watch", "this loss is not watched", lambda self: None, passes=(TypeError, ValueError))
     def watch(self, loss_fn: nn.Module, name: str | None = None) -> None:
         """Listen to a loss: one of `losses`, a plain torch loss, or any module called ``(logits, targets)``.
 
@@ -178,6 +192,9 @@ class Doctor:
             TypeError: `loss_fn` is not a module.
             ValueError: The name is taken, or the loss is watched already.
         """
+        self._turns.take(self._watch, loss_fn, name)
+
+    def _watch(self, loss_fn: nn.Module, name: str | None) -> None:
         watcher = self._watchers.add(loss_fn, name, self._steps)
         if self._step is not None:  # others are put on record at the first step
             self._tell_later(self._put_on_record(watcher, self._step))
@@ -189,8 +206,10 @@ class Doctor:
 
         Args:
             step: Its number; counted from 0 by default. Give it when a run resumes: records of an earlier
-                session from this step on are superseded. Numbers grow: one that does not is counted on.
-            metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``.
+                session from this step on are superseded. Numbers grow: one that does not, or that is no whole
+                number up to 2**53, is counted on.
+            metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``. What is no
+                number is left out.
 
         Returns:
             Findings that opened or grew graver since the step before, by an evaluation or in this step.
@@ -199,27 +218,46 @@ class Doctor:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
         """
         self._steps += 1
-        if self._steps < self._watchers.wake:  # nothing is due in this step, and nothing in the next one
-            assert self._step is not None  # the first step is always due
-            if step is None or step > self._step:
-                self._step = self._step + 1 if step is None else int(step)
+        last = self._step
+        if self._steps < self._watchers.wake and last is not None:  # nothing is due, in the next one neither
+            if step is None:
+                self._step = last + 1
                 return []
+            if type(step) is int and last < step <= MOST_STEPS:
+                self._step = step
+                return []
+        return self._step_that_is_due(step, metrics)
+
+    @guarded("step", "the records of this step may be missing", lambda self: [], passes=(ImbalanceError,))
+    def _step_that_is_due(self, step: int | None, metrics: Mapping[str, Any]) -> list[Finding]:
+        self._turns.take(self._over, step, metrics)
+        untold, self._untold = self._untold, []
+        return untold + self._say()
+
+    def _over(self, step: int | None, metrics: Mapping[str, Any]) -> None:
+        """Put down what a step has left."""
+        if self._closed or not self._is_the_run():
+            if self._copied:
+                self._copied = False
+                warn(
+                    "imbalance-doctor: this Doctor came out of a saved copy of one, and records nothing. "
+                    "Make the Doctor in the process that trains."
+                )
+            return
         current = self._steps - 1
-        if self._closed or os.getpid() != self._process:  # a forked worker is not the run
-            return []
         number = self._number(step)
-        changed: list[Finding] = []
         if self._step is None or self._goes_back:
-            changed += self._begin(number)
+            self._begin(number)
         self._step = number
         drafts, may_wait = self._watchers.take(current, number, partial(self._metrics, metrics))
         self._journal.wait(drafts)
         if not may_wait:
-            changed += self._journal.settle()
+            self._settle()
+        elif self._journal.waits:
+            self._ticker.start()
         self._watchers.arm(self._steps)
-        untold, self._untold = self._untold, []
-        return untold + self._speak(changed)
 
+    @guarded("log_eval", "this evaluation is left out", lambda self: None, passes=(ImbalanceError,))
     def log_eval(
         self, scores: Any, targets: Any, step: int | None = None, *, budget: float | None = None
     ) -> None:
@@ -243,24 +281,22 @@ class Doctor:
             budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
                 of the first watched loss that has one (its quantile or beta), else 1 %.
         """
+        self._turns.take(self._evaluate, scores, targets, step, budget)
+        self._untold += self._say()
+        if self._untold:
+            self._watchers.wake = 0  # the next step has something to return
+
+    def _evaluate(self, scores: Any, targets: Any, step: int | None, budget: float | None) -> None:
         if self._closed:
             return
-        try:
-            values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
-            number = None if step is None else int(step)
-        except Exception as error:  # the next evaluation may be right
-            if from_outside(error):
-                raise
-            warn(f"imbalance-doctor: log_eval left this evaluation out ({described(error)})")
-            return
+        self._settle()  # millions of rows take longer than a record may wait
+        values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
+        number = None if step is None else self._known(step, "evaluations are those of the newest step")
         if self._step is None:
             # Only the first step tells where this session begins, and what it supersedes.
             self._early.append((number, values))
         else:
-            record = EvalRecord(self._step if number is None else number, values)
-            self._untold += self._speak(self._journal.take(record))
-            if self._untold:
-                self._watchers.wake = 0  # the next step has something to return
+            self._take(EvalRecord(self._step if number is None else number, values))
 
     def evaluation(self, step: int | None = None, *, budget: float | None = None) -> Evaluation:
         """Collect validation in batches, and record it once: `log_eval` for what does not fit into one call.
@@ -276,6 +312,7 @@ class Doctor:
         """
         return Evaluation(lambda scores, targets: self.log_eval(scores, targets, step, budget=budget))
 
+    @guarded("treat", "the loss may have been changed", lambda self: None, passes=(ValueError,))
     def treat(self, finding: Finding) -> TreatmentRecord | None:
         """Apply a finding's prescription to the running loss, and log that it was.
 
@@ -286,6 +323,9 @@ class Doctor:
         Raises:
             ValueError: The finding prescribes no setting, its loss is not watched, or the run is closed.
         """
+        return self._turns.take(self._treat, finding)
+
+    def _treat(self, finding: Finding) -> TreatmentRecord | None:
         watcher = self._treatable(finding.code, finding.loss)
         change = apply(finding, watcher.module)
         if change is None:
@@ -306,6 +346,9 @@ class Doctor:
             ValueError: The setting has changed since, what was done cannot be taken back, its loss is not
                 watched, or the run is closed.
         """
+        return self._turns.take(self._undo, treatment)
+
+    def _undo(self, treatment: TreatmentRecord) -> TreatmentRecord:
         watcher = self._treatable(treatment.code, treatment.loss.name)
         change = revert(treatment, watcher.module)
         return self._treated(watcher, treatment.code, treatment.parameter, change)
@@ -323,34 +366,38 @@ class Doctor:
     ) -> TreatmentRecord:
         record = TreatmentRecord(self._step or 0, watcher.info, code, parameter, *change)
         if self._step is not None:
-            self._tell_later(self._journal.take(record))
+            self._take(record)
         self._treatments.append(f"{record.loss.name}: {record}")
         watcher.schedule.restart(self._steps)
         self._watchers.arm(self._steps)
         return record
 
+    @guarded("close", "its log may lack an end", lambda self: None, passes=(ImbalanceError,))
     def close(self, *, complete: bool = True) -> None:
         """End the monitoring: a last examination, and the end of the log. A second call does nothing.
 
         Args:
             complete: Whether the run ended in good order.
         """
+        self._turns.take(self._end, complete)
+        self._say()
+
+    def _end(self, complete: bool) -> None:
         if self._closed:
             return
-        changed = []
         if self._step is None and self._early:  # evaluations of a run that is over: they supersede nothing
             first = max(self._journal.next_step(), 0 if self._before is None else self._before + 1)
             self._step = max(first - 1, 0)
             at = self._step if self._before is None else self._before
             self._early = [(at if number is None else number, values) for number, values in self._early]
-            changed += self._begin(first)
-        changed += self._journal.settle()
+            self._begin(first)
+        self._settle()
         if complete and self._step is not None:
-            changed += self._journal.take(EndRecord(self._step))
-        self._closed = True
+            self._take(EndRecord(self._step))
+        self._ticker.stop()
         self._watchers.remove()
         self._journal.close()
-        self._speak(changed)
+        self._closed = True
 
     def __enter__(self) -> Doctor:
         return self
@@ -362,6 +409,7 @@ class Doctor:
 
     # --- resuming ---------------------------------------------------------------------------------------
 
+    @guarded("state_dict", "this checkpoint knows the step alone", lambda self: self._state(()))
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs so that a resumed run goes on where this one stood; ready for JSON.
 
@@ -369,14 +417,19 @@ class Doctor:
             The step, and the findings so far. Where the run has a log, a resumed `Doctor` reads what came
             before from there, and needs the step alone.
         """
-        self._settle()
+        found = self.findings
+        begun = self._step is not None and not self._goes_back
+        return self._state(found if begun else self._resumed)
+
+    def _state(self, findings: Sequence[Finding]) -> dict[str, Any]:
         begun = self._step is not None and not self._goes_back
         return {
             "version": STATE,
             "step": self._step if begun else self._before,
-            "findings": [finding.to_dict() for finding in (self.findings if begun else self._resumed)],
+            "findings": [finding.to_dict() for finding in findings],
         }
 
+    @guarded("load_state_dict", "the run starts anew", lambda self: None, passes=(ValueError,))
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint.
 
@@ -386,18 +439,16 @@ class Doctor:
         Raises:
             ValueError: The state is none of `state_dict`.
         """
-        if state.get("version") != STATE:
-            raise ValueError(
-                f"expected the state of a Doctor, version {STATE}; got "
-                + (f"version {state['version']!r}" if "version" in state else f"keys {sorted(state)}")
-            )
+        if not isinstance(state, Mapping) or state.get("version") != STATE:
+            raise ValueError(f"expected the state of a Doctor, version {STATE}; got {_described(state)}")
         try:
             findings = [Finding(**finding) for finding in state["findings"]]
-            step = None if state["step"] is None else int(state["step"])
+            step = None if state["step"] is None else whole(state["step"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"this state of a Doctor cannot be read ({type(error).__name__}: {error})"
-            ) from None
+            raise ValueError(f"this state of a Doctor cannot be read ({described(error)})") from None
+        self._turns.take(self._go_back, findings, step)
+
+    def _go_back(self, findings: list[Finding], step: int | None) -> None:
         if self._closed:
             return
         self._resumed, self._before = findings, step
@@ -408,70 +459,137 @@ class Doctor:
     # --- results ----------------------------------------------------------------------------------------
 
     @property
+    @guarded("findings", "they are not known now", lambda self: ())
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, open ones first."""
-        self._settle()
-        return self._journal.checkup.findings
+        return self._turns.take(self._settled, lambda: self._journal.checkup.findings)
 
     @property
+    @guarded("diagnosis", "it is not known now", lambda self: Diagnosis(notes=self._notes))
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
-        self._settle()
-        notes = [*failures(*self._watchers.guards, self._reading), *self._journal.notes]
-        found = self._journal.checkup.diagnosis(source=str(self.run_dir or "this process"), notes=notes)
-        return replace(found, treatments=tuple(self._treatments))
+        return self._turns.take(self._settled, self._diagnosed)
 
     @property
+    @guarded("run", "it cannot be read back", lambda self: Run(self._journal.info, []), passes=(LogError,))
     def run(self) -> Run:
         """The run so far: tables of its statistics, evaluations and histograms.
 
         Raises:
             LogError: The log cannot be read back.
         """
-        self._settle()
-        return self._journal.run
+        return self._turns.take(self._settled, lambda: self._journal.run)
+
+    def failed(self, call: str, error: Exception, lost: str) -> None:
+        """Say that something which the training loop called has failed: once for each kind of call."""
+        text = f"{call} failed ({described(error)}); {lost}"
+        self._failures[call] = text
+        warn(f"imbalance-doctor: {text}. Training goes on.")
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _number(self, step: int | None) -> int:
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        """What a reader of the diagnosis should know."""
+        return (
+            *failures(*self._watchers.guards, self._tidying),
+            *self._failures.values(),
+            *self._journal.notes,
+        )
+
+    def _diagnosed(self) -> Diagnosis:
+        source = str(self.run_dir or "this process")
+        found = self._journal.checkup.diagnosis(source=source, notes=self._notes)
+        return replace(found, treatments=tuple(self._treatments))
+
+    def _is_the_run(self) -> bool:
+        """Whether this process is the one that trains: a forked worker is not."""
+        if os.getpid() == self._journal.process:
+            return True
+        if self._step is None:  # made before a launcher, or a daemon, has forked: the run is here
+            self._journal.process = os.getpid()
+            return True
+        if "fork" not in self._failures:
+            self._failures["fork"] = text = (
+                "this process was forked from the one that made the Doctor, when its run had begun: nothing "
+                "of this process is recorded. Make the Doctor in the process that trains"
+            )
+            warn(f"imbalance-doctor: {text}.")
+        return False
+
+    def _number(self, step: Any) -> int:
         """What a step is called."""
         goes_on = self._step is None or self._goes_back
         last = self._before if goes_on else self._step
         following = 0 if last is None else last + 1
-        if step is None:
+        number = None if step is None else self._known(step, "the doctor counts for itself")
+        if number is None:
             return following
-        if goes_on or int(step) >= following:
-            return int(step)
+        if goes_on or number >= following:
+            return number
         if not self._warned_of_numbers:
             self._warned_of_numbers = True
             warn(
-                f"imbalance-doctor: step {int(step)} came after step {last}. Step numbers have to grow, so "
+                f"imbalance-doctor: step {number} came after step {last}. Step numbers have to grow, so "
                 "the doctor counts for itself from here on. Give the number of the step in the run, not in "
                 "the epoch, and call doctor.step once for each optimizer step. A run that goes back to a "
                 "checkpoint says so with doctor.load_state_dict(state)."
             )
         return following
 
-    def _begin(self, step: int) -> list[Finding]:
+    def _known(self, step: Any, instead: str) -> int | None:
+        """The number of a step; None where it is none."""
+        try:
+            return whole(step)
+        except ValueError as error:
+            if from_outside(error):
+                raise
+            self._remark("step", f"{error}; {instead}")
+            return None
+
+    def _begin(self, step: int) -> None:
         """The first step of a session is known: open the journal, and put on record what came before it."""
         if self._goes_back:
-            self._goes_back = False
             self._journal.begin_again(step, self._resumed)
             for watcher in self._watchers:
                 watcher.schedule.restart(self._steps)
         else:
             self._journal.begin(step, self._resumed)
-        changed: list[Finding] = []
         for watcher in self._watchers:
-            changed += self._put_on_record(watcher, step)
-        for number, values in self._early:
-            changed += self._journal.take(EvalRecord(step if number is None else number, values))
-        self._early.clear()
-        return changed
+            self._tell_later(self._put_on_record(watcher, step))
+        while self._early:
+            number, values = self._early[0]
+            self._take(EvalRecord(step if number is None else number, values))
+            del self._early[0]
+        self._goes_back = False
+
+    def _tidy(self) -> None:
+        """A call was cut short: go on from what is on record."""
+        self._tidying(self._make_tidy)
+
+    def _make_tidy(self) -> None:
+        self._tell_later(self._journal.recover())
+        if self._step is not None and not self._goes_back:
+            for watcher in self._watchers:  # one may have been put under watch, or treated, off the record
+                self._take(WatchRecord(self._step, watcher.info))
+        self._watchers.arm(self._steps)
+
+    @guarded("the clock", "records come later than promised", lambda self: None)
+    def _tick(self) -> None:
+        """Do not let a record wait for a step that may never come."""
+        if self._journal.waited > LONGEST_WAIT:
+            self._turns.take_if_free(self._settle)
+
+    def _settled(self, read: Callable[[], T]) -> T:
+        """What is read, once the records that wait are put down. Findings are told at the next step."""
+        self._settle()
+        return read()
 
     def _settle(self) -> None:
-        """Put down the records that wait: somebody is about to read. Findings are told at the next step."""
         self._tell_later(self._journal.settle())
+
+    def _take(self, record: Record) -> None:
+        self._tell_later(self._journal.take(record))
 
     def _tell_later(self, changed: Sequence[Finding]) -> None:
         self._unspoken += changed
@@ -486,13 +604,22 @@ class Doctor:
 
     def _metrics(self, given: Mapping[str, Any]) -> dict[str, float]:
         """The numbers to keep beside a record."""
-        return self._reading(_numbers, given, self._optimizer) or {}
+        read: dict[str, Callable[[], Any]] = {name: partial(float, value) for name, value in given.items()}
+        optimizer = self._optimizer
+        if optimizer is not None:
+            read.setdefault("lr", lambda: float(optimizer.param_groups[0]["lr"]))
+        found = {name: attempt(number) for name, number in read.items()}
+        unread = [name for name, number in found.items() if number is None]
+        if unread:
+            self._remark("metrics", f"{', '.join(unread)} given to step is no number, and is left out")
+        return {name: number for name, number in found.items() if number is not None}
 
-    def _speak(self, changed: Sequence[Finding]) -> list[Finding]:
+    def _say(self) -> list[Finding]:
+        """Tell what has opened since something was last told."""
         unspoken, self._unspoken = self._unspoken, []
-        opened = [finding for finding in (*unspoken, *changed) if finding.status == "open"]
+        opened = [finding for finding in unspoken if finding.status == "open"]
         # What all ranks see alike is rank 0's to tell.
-        alike = {watcher.name for watcher in self._watchers if watcher.rank_local}
+        alike = {watcher.name for watcher in self._watchers if watcher.rank_local} if opened else set()
         told = [finding for finding in opened if finding.loss not in alike]
         if told:
             self._announce(told)
@@ -556,26 +683,55 @@ class Doctor:
                     return config[name]
         return default
 
+    # --- copies -----------------------------------------------------------------------------------------
 
-def _let_go(handles: Sequence[Sequence[Handle]], journal: Journal) -> None:
+    def __copy__(self) -> Doctor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Doctor:
+        # The copy of a model, as an average of its weights is one, is watched by whoever watches the model.
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[], Doctor], tuple[()]]:
+        # So that a model which holds its doctor can be saved whole.
+        return _elsewhere, ()
+
+
+def _elsewhere() -> Doctor:
+    """What a saved doctor becomes where it is loaded: one that is closed, because its run is not there."""
+    doctor = Doctor(None)
+    doctor.close()
+    doctor._copied = True
+    return doctor
+
+
+def _let_go(handles: Sequence[Sequence[Handle]], journal: Journal, turns: Turns, ticker: Ticker) -> None:
     """End what a doctor has set up, without holding the doctor, or a loss that may know it."""
+    ticker.stop()
     for handle in chain(*handles):
         handle.remove()
-    journal.close()
+    turns.take(journal.close)
 
 
-def _count(every: int) -> int:
+def _resolved(path: Path) -> Path:
+    """The whole path, so that a run that changes its working directory finds its log again.
+
+    Where it cannot be known, in a loop of links or a working directory that is gone, opening it will say so.
+    """
+    return attempt(path.resolve) or path
+
+
+def _steps(value: Any, name: str) -> int:
     try:
-        steps = operator.index(every)
+        steps = operator.index(value)
     except TypeError:
         steps = 0
     if steps < 1:
-        raise ValueError(f"expected every to be a number of steps, at least 1; got {every!r}")
+        raise ValueError(f"expected {name} to be a number of steps, at least 1; got {value!r}")
     return steps
 
 
-def _numbers(metrics: Mapping[str, Any], optimizer: torch.optim.Optimizer | None) -> dict[str, float]:
-    numbers = {name: float(value) for name, value in metrics.items()}
-    if optimizer is not None:
-        numbers.setdefault("lr", float(optimizer.param_groups[0]["lr"]))
-    return numbers
+def _described(state: Any) -> str:
+    if not isinstance(state, Mapping):
+        return type(state).__name__
+    return f"version {state['version']!r}" if "version" in state else f"keys {[*map(str, state)]}"

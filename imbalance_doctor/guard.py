@@ -36,12 +36,17 @@ def warn(message: str) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_FOREIGN):
         frame, level = frame.f_back, level + 1
     text = clean(message)
-    try:
-        warnings.warn(text, ImbalanceWarning, stacklevel=level)
-    except Exception as error:
-        if from_outside(error):
-            raise
-        log(logging.WARNING, text)
+    for words in (text, text.encode("ascii", "replace").decode()):
+        try:
+            warnings.warn(words, ImbalanceWarning, stacklevel=level)
+            return
+        except UnicodeError:  # the stream has no such letter
+            continue
+        except Exception as error:
+            if from_outside(error):
+                raise
+            break
+    log(logging.WARNING, text)
 
 
 def log(level: int, message: str) -> None:

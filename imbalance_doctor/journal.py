@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,8 +15,8 @@ import torch
 from imbalance_doctor import exclusive
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Finding
-from imbalance_doctor.guard import Guard, failures, warn
-from imbalance_doctor.records import EvalRecord, Record, RunInfo, StartRecord, StepRecord
+from imbalance_doctor.guard import Guard, attempt, failures, warn
+from imbalance_doctor.records import EndRecord, EvalRecord, Record, RunInfo, StartRecord, StepRecord
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import (
@@ -26,6 +27,7 @@ from imbalance_doctor.runlog import (
     encode_note,
     header,
     log_path,
+    read_log,
     records_in,
 )
 
@@ -35,6 +37,21 @@ if TYPE_CHECKING:
     from imbalance_doctor.render.tensorboard import TensorBoardPanels
 
 TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A record that may be made later.
+
+    Attributes:
+        step: Its step.
+        loss: Of whom it is.
+        make: Makes it; None where it cannot be made.
+    """
+
+    step: int
+    loss: str
+    make: Callable[[], StepRecord | None]
 
 
 class Journal:
@@ -57,8 +74,17 @@ class Journal:
         self.info, self.run_dir = info, run_dir
         self.checkup = Checkup(info, rules)
         self._tensorboard = tensorboard
-        self._process = os.getpid()
-        self._waiting: list[Callable[[], StepRecord | None]] = []
+        #: The process that writes.
+        self.process = os.getpid()
+        self._begun = False
+        #: Findings that came with a checkpoint, and no records with them.
+        self._resumed: Sequence[Finding] = ()
+        #: What has been written down of findings.
+        self._told: set[tuple[object, ...]] = set()
+        self._waiting: deque[Draft] = deque()
+        self._since = 0.0  # when the oldest of them began to wait
+        self._settling = self._ended = False
+        self._newest: dict[str, int] = {}  # the step of the newest record of each loss
         self._records: list[Record] = []  # the run itself, where there is no run_dir
         self._notes: list[str] = []
         self._failed_rules: set[str] = set()
@@ -91,6 +117,7 @@ class Journal:
             step: The first step of this session.
             resumed: Findings of an earlier session, for a run whose log does not tell of one.
         """
+        self._begun = False
         rank, world_size = _process()  # only now: the process group may be younger than the doctor
         self.info = replace(self.info, start_step=step, rank=rank, world_size=world_size)
         self.checkup = Checkup(self.info, self.checkup.rules)
@@ -100,7 +127,7 @@ class Journal:
         earlier = before(self._on_record(), step)
         # Findings of the earlier sessions stay open, and are not told again.
         for record in earlier:
-            self._examining(self.checkup.feed, record)
+            self._told.update(map(_episode, self._examining(self.checkup.feed, record) or ()))
         if self.checkup.history.records:
             self._examining(self.checkup.feed, StartRecord(step))
             resumed = ()  # the records know more
@@ -110,7 +137,10 @@ class Journal:
             self._log = self._logging(LogWriter, path, last_words=self.settle)
             self._write(header(self.info))
         self.checkup.restore(resumed)
-        if self._tensorboard and rank == 0:
+        self._resumed = resumed
+        self._newest, self._ended = {}, False
+        self._begun = True
+        if self._tensorboard is not None and self._tensorboard is not False and rank == 0:
             self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
 
     def begin_again(self, step: int, resumed: Sequence[Finding]) -> None:
@@ -130,9 +160,21 @@ class Journal:
             return self._records
         return self._logging(records_in, log_path(self.run_dir, _process()[0])) or []
 
-    def wait(self, drafts: Iterable[Callable[[], StepRecord | None]]) -> None:
-        """Put down these records later, in this order and before any other; None is one that was not made."""
+    def wait(self, drafts: Iterable[Draft]) -> None:
+        """Put down these records later, in this order and before any other."""
+        if not self._waiting:
+            self._since = time.monotonic()
         self._waiting += drafts
+
+    @property
+    def waits(self) -> bool:
+        """Whether something waits."""
+        return bool(self._waiting)
+
+    @property
+    def waited(self) -> float:
+        """Seconds for which the oldest of what waits has done so."""
+        return time.monotonic() - self._since if self._waiting else 0.0
 
     def settle(self) -> list[Finding]:
         """Put down what waits, unless this process is a fork of the one that heard it.
@@ -140,11 +182,21 @@ class Journal:
         Returns:
             Findings that it opened, made graver or resolved.
         """
-        waiting, self._waiting = self._waiting, []
-        if not waiting or os.getpid() != self._process:
+        changed: list[Finding] = []
+        if os.getpid() != self.process:
+            self._waiting.clear()
+        if self._settling:  # the handler of a signal asks, in the middle of it
             return []
-        made = (draft() for draft in waiting)
-        return [finding for record in made if record is not None for finding in self._put_down(record)]
+        self._settling = True
+        # One is taken off when it is on record: whoever is cut short in between finds it there, and goes on.
+        while self._waiting:
+            draft = self._waiting[0]
+            record = None if self._newest.get(draft.loss) == draft.step else draft.make()
+            if record is not None:
+                changed += self._put_down(record)
+            self._waiting.popleft()
+        self._settling = False
+        return changed
 
     def take(self, record: Record) -> list[Finding]:
         """Log, examine and draw one record, after those that wait.
@@ -155,23 +207,61 @@ class Journal:
         return self.settle() + self._put_down(record)
 
     def _put_down(self, record: Record) -> list[Finding]:
+        if self._ended:
+            return []
         if self.run_dir is None:
             self._records.append(record)
         elif self._log is not None:
             self._logging(lambda log: log.write(*encode(record)), self._log)
+        self._count(record)
         changed = self._examining(self.checkup.feed, record) or []
         for code in self.checkup.failed.keys() - self._failed_rules:
             self._failed_rules.add(code)
             reason = self.checkup.failed[code]
             warn(f"imbalance-doctor: rule {code} failed ({reason}) and is no longer applied.")
-        if changed:
-            self._write(*(encode_finding(finding) for finding in changed))
+        self._tell(changed)
         if self._panels is not None:
             if isinstance(record, (StepRecord, EvalRecord)):
                 self._drawing(self._panels.write, record, self.info)
             for finding in changed:
                 self._drawing(self._panels.write_finding, finding)
         return changed
+
+    def _count(self, record: Record) -> None:
+        if isinstance(record, StepRecord):
+            self._newest[record.loss] = record.step
+        self._ended = isinstance(record, EndRecord)
+
+    def recover(self) -> list[Finding]:
+        """Believe what is on record and nothing else: something was cut short in the middle.
+
+        Returns:
+            Findings of which the record does not tell yet: they are told there and here.
+        """
+        self._settling = False
+        if not self._begun:
+            return []
+        records: Sequence[Record] = self._records
+        if self._log is not None:
+            log = attempt(read_log, self._log.path)
+            if log is None:
+                return []
+            records = log.records
+        self.checkup, self._newest = Checkup(self.info, self.checkup.rules), {}
+        self.checkup.restore(self._resumed)
+        changed: list[Finding] = []
+        for record in records:
+            self._count(record)
+            changed += self._examining(self.checkup.feed, record) or []
+        untold = [finding for finding in changed if _episode(finding) not in self._told]
+        self._tell(untold)
+        return untold
+
+    def _tell(self, findings: Sequence[Finding]) -> None:
+        """Write down what findings have become."""
+        if findings:
+            self._write(*map(encode_finding, findings))
+            self._told.update(map(_episode, findings))
 
     def note(self, text: str) -> None:
         """Keep something that a reader of the run should know."""
@@ -180,18 +270,29 @@ class Journal:
 
     def close(self) -> None:
         """Put down what waits, and end the log and the panels; a second call does nothing."""
-        if os.getpid() != self._process:  # a fork has neither the lock nor the threads of its parent
+        if os.getpid() != self.process:  # a fork has neither the lock nor the threads of its parent
             return
         self.settle()
         if self._log is not None:
-            with contextlib.suppress(OSError):  # a full disk says so again; it has been reported
-                self._log.close()
+            attempt(self._log.close)  # a full disk says so again; it has been reported
         if self._panels is not None:
             self._drawing(self._panels.close)
 
     def _write(self, *lines: str) -> None:
         if self._log is not None:
             self._logging(self._log.write, *lines)
+
+
+def _episode(finding: Finding) -> tuple[object, ...]:
+    """What tells one event in the life of a finding from another."""
+    return (
+        finding.code,
+        finding.loss,
+        finding.class_index,
+        finding.status,
+        finding.severity,
+        finding.last_step if finding.status == "resolved" else finding.step,
+    )
 
 
 def _process() -> tuple[int, int]:

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float32]
 
+#: The largest number of a step: beyond it readers of JSON that know floating point alone lose count.
+MOST_STEPS = 2**53
+
 
 @dataclass(frozen=True)
 class LossInfo:
@@ -128,6 +131,21 @@ class EndRecord:
 
 
 Record: TypeAlias = StartRecord | WatchRecord | StepRecord | EvalRecord | TreatmentRecord | EndRecord
+
+
+def whole(step: Any) -> int:
+    """The number of a step.
+
+    Raises:
+        ValueError: It is no whole number from 0 to `MOST_STEPS`.
+    """
+    try:
+        number = int(step)
+        if number == step and 0 <= number <= MOST_STEPS:
+            return number
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # torch's tensors raise the last
+        pass
+    raise ValueError(f"expected the number of a step, from 0 to 2**53; got {step!r:.60}")
 
 
 def as_array(values: float | Sequence[Any] | np.ndarray[Any, Any]) -> Array:

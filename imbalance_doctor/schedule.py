@@ -64,23 +64,27 @@ class Schedule:
             return Detail.HISTOGRAMS if self.due >= self._histogram_due else Detail.SCORES
         return Detail.HISTOGRAMS if self._scored % HISTOGRAM_EVERY == 0 else Detail.SCORES
 
-    def recorded(self) -> None:
-        """The step that was due has left something."""
+    def recorded(self, step: int) -> None:
+        """A step has left something: the one that was due, or a later one where that one was missed."""
         detail = self.detail
         if detail is Detail.HISTOGRAMS:
-            self._histogram_due = self.due + self._between_histograms
+            self._histogram_due = step + self._between_histograms
         self._scored += detail >= Detail.SCORES
         self.missed = 0
         self._records += 1
         grown = self._records // GROWTH if self._records >= CLOSE_RECORDS else 1
-        self.due += self.every * (min(grown, WIDEST) if self.every > 1 else 1)
+        self._wait(step, self.every * (min(grown, WIDEST) if self.every > 1 else 1))
 
-    def passed(self) -> None:
-        """The step that was due has left nothing: one of the next ones may, in which the loss is called."""
+    def passed(self, step: int) -> None:
+        """A step that was due has left nothing: one of the next ones may, in which the loss is called."""
         self.missed += 1
         # A loss of every k-th step is met within k steps; of one that is never called, not every step is to
         # ask. One step more than `every`, so that the steps that ask are not always those without it.
-        self.due += 1 if self.missed <= self.every or self.every == 1 else self.every + 1
+        self._wait(step, 1 if self.missed <= self.every or self.every == 1 else self.every + 1)
+
+    def _wait(self, step: int, gap: int) -> None:
+        # Steps are missed where an exception, such as Ctrl-C, has cut the monitor short.
+        self.due = max(self.due + gap, step + 1)
 
     def resume(self, records: int) -> None:
         """A session goes on from one with this many records, which the rules count along."""

@@ -7,19 +7,16 @@ import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 from torch import nn
 
 from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.journal import Draft
 from imbalance_doctor.plain_losses import EMPTY
 from imbalance_doctor.recorder import Handle, Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
-
-#: A record in the making; None if it cannot be made.
-Draft: TypeAlias = Callable[[], StepRecord | None]
 
 #: Steps without a record after which a loss is asked about, in units of `every`.
 PATIENCE = 20
@@ -68,7 +65,7 @@ class Watchers:
         return [*(watcher.guard for watcher in self), self._transfer]
 
     def __iter__(self) -> Iterator[Watcher]:
-        return iter(self._by_name.values())
+        return iter(list(self._by_name.values()))  # another thread may begin to watch one
 
     def get(self, name: str) -> Watcher | None:
         """The watcher of this name, if there is one."""
@@ -132,7 +129,7 @@ class Watchers:
         Returns:
             The records that it leaves, in the making, and whether they may wait for those of later steps.
         """
-        due = [watcher for watcher in self if watcher.schedule.due == step]
+        due = [watcher for watcher in self if watcher.schedule.due <= step]
         if not due:
             return [], True
         drafts: list[Draft] = []
@@ -140,12 +137,13 @@ class Watchers:
         for watcher in due:
             heard = watcher.take()
             if heard is None:
-                watcher.schedule.passed()
+                watcher.schedule.passed(step)
                 self._tell_of_silence(watcher, step)
             else:
-                watcher.schedule.recorded()
+                watcher.schedule.recorded(step)
                 watcher.since = step
-                drafts.append(partial(self._record, watcher, heard, step, number, values))
+                make = partial(self._record, watcher, heard, step, number, values)
+                drafts.append(Draft(number, watcher.name, make))
                 may_wait &= heard.may_wait
         now = time.monotonic()
         gap, self._last = now - self._last, now

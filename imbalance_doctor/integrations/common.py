@@ -109,9 +109,9 @@ class Monitor:
     """
 
     def __init__(self, run_dir: str | Path | None, settings: Mapping[str, Any]) -> None:
-        self._run_dir = None if run_dir is None else Path(run_dir).resolve()
         self._settings = dict(settings)
-        self.doctor = Doctor(self._run_dir, **self._settings)
+        self.doctor = Doctor(run_dir, **self._settings)
+        self._run_dir = self.doctor.run_dir
         self.running = False
         self._drivers: list[_WarmupDriver] = []
         self._handles: list[Handle] = []

@@ -108,7 +108,7 @@ def test_statistics_are_computed_only_on_recorded_steps(monkeypatch):
     schedule, planned = Schedule(10, None), []
     while schedule.due < 1000:
         planned.append((schedule.due, schedule.detail))
-        schedule.recorded()
+        schedule.recorded(schedule.due)
     assert seen == planned
 
 
@@ -319,7 +319,7 @@ def test_what_cannot_be_treated_says_what_to_do_by_hand():
     ("arguments", "message"),
     [
         ({"every": 0}, "every to be a number of steps, at least 1; got 0"),
-        ({"total_steps": 0}, "total_steps to be at least 1"),
+        ({"total_steps": 0}, "total_steps to be a number of steps, at least 1"),
         ({"on_finding": "shout"}, "'warn', 'log', 'raise' or a callable; got 'shout'"),
         ({"tensorboard": True}, "give a run_dir or a TensorBoard directory"),
         ({"every": 2.5}, "at least 1; got 2.5"),

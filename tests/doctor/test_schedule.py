@@ -13,7 +13,7 @@ def plan(steps, every=10, total_steps=None, start=0):
     schedule, taken = Schedule(every, total_steps, start), {}
     while schedule.due < steps:
         taken[schedule.due] = schedule.detail
-        schedule.recorded()
+        schedule.recorded(schedule.due)
     return taken
 
 
@@ -53,22 +53,22 @@ def test_histograms_are_in_the_first_record_and_never_too_many(total):
 def test_a_restart_brings_close_records_back():
     schedule = Schedule(10, None)
     for _ in range(300):
-        schedule.recorded()
+        schedule.recorded(schedule.due)
     before = schedule.due
     schedule.restart(before - 155)
     assert schedule.due == before - 150
     assert schedule.detail >= Detail.SCORES
-    schedule.recorded()
+    schedule.recorded(schedule.due)
     assert schedule.due == before - 140
 
 
 def test_many_classes_make_records_rarer():
     schedule = Schedule(10, None)
-    schedule.recorded()
+    schedule.recorded(schedule.due)
     assert not schedule.widen(200)
     assert schedule.widen(1_000)
     assert schedule.due == 50
-    schedule.recorded()
+    schedule.recorded(schedule.due)
     assert schedule.due == 100
 
 
@@ -85,9 +85,9 @@ def test_a_loss_of_every_kth_step_is_met_in_the_next_of_its_steps(every, period)
                 continue
             if step % period == phase:
                 taken.append(step)
-                schedule.recorded()
+                schedule.recorded(schedule.due)
             else:
-                schedule.passed()
+                schedule.passed(schedule.due)
         gaps = np.diff(taken)[: CLOSE_RECORDS - 1]
         assert len(gaps) > 10
         assert gaps.max() < every + period
@@ -98,5 +98,5 @@ def test_a_loss_that_is_never_called_is_not_asked_in_every_step():
     for step in range(1000):
         if step == schedule.due:
             asked += 1
-            schedule.passed()
+            schedule.passed(schedule.due)
     assert asked < 110
