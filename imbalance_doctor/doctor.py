@@ -66,6 +66,9 @@ T = TypeVar("T")
 #: that looks at it (see `ticker`) it is on disk within the two seconds that are promised.
 LONGEST_WAIT = 1.0
 
+#: Calls of the loop that fail in a row, after which the monitor leaves it alone: one may be bad luck.
+MOST_IN_A_ROW = 3
+
 
 class Doctor:
     """Monitors the losses of one training run.
@@ -175,6 +178,7 @@ class Doctor:
         self._copied = False  # whether it came out of a file, or from another process, and has not said so
         self._warned_of_numbers = False
         self._remarked: set[str] = set()  # kinds of remarks that were made
+        self._in_a_row = 0  # calls that have failed, without a step that went well between them
         self._failures: dict[str, str] = {}  # what has failed, and what was lost
         self._tidying = Guard("going on after an interruption", "findings may be missing")
 
@@ -256,6 +260,7 @@ class Doctor:
         elif self._journal.waits:
             self._ticker.start()
         self._watchers.arm(self._steps)
+        self._in_a_row = 0
 
     @guarded("log_eval", "this evaluation is left out", lambda self: None, passes=(ImbalanceError,))
     def log_eval(
@@ -465,7 +470,7 @@ class Doctor:
         return self._turns.take(self._settled, lambda: self._journal.checkup.findings)
 
     @property
-    @guarded("diagnosis", "it is not known now", lambda self: Diagnosis(notes=self._notes))
+    @guarded("diagnosis", "it is not known now", lambda self: Diagnosis(notes=tuple(self._failures.values())))
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
         return self._turns.take(self._settled, self._diagnosed)
@@ -481,10 +486,24 @@ class Doctor:
         return self._turns.take(self._settled, lambda: self._journal.run)
 
     def failed(self, call: str, error: Exception, lost: str) -> None:
-        """Say that something which the training loop called has failed: once for each kind of call."""
+        """Say that something which the training loop called has failed: once for each kind of failure."""
+        self._in_a_row += 1
         text = f"{call} failed ({described(error)}); {lost}"
-        self._failures[call] = text
-        warn(f"imbalance-doctor: {text}. Training goes on.")
+        if self._failures.get(call) != text:
+            self._failures[call] = text
+            warn(f"imbalance-doctor: {text}. Training goes on.")
+        if self._in_a_row == MOST_IN_A_ROW:
+            self._failures["all"] = text = f"{MOST_IN_A_ROW} calls in a row failed; nothing more is recorded"
+            warn(f"imbalance-doctor: {text}. Training goes on.")
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Leave the training loop alone: what fails each time would cost time at each step."""
+        self._closed = True
+        self._watchers.wake = MOST_STEPS
+        self._ticker.stop()
+        for handle in chain(*self._watchers.handles):
+            attempt(handle.remove)
 
     # --- inside -----------------------------------------------------------------------------------------
 

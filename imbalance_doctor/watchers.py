@@ -57,6 +57,7 @@ class Watchers:
         self.wake = 0
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
         self._by_name: dict[str, Watcher] = {}
+        self._half: Watcher | None = None  # the one that is being added
         self._last = time.monotonic()
 
     @property
@@ -83,6 +84,7 @@ class Watchers:
                 f"expected a loss module; got {type(loss_fn).__name__}. Wrap a function in an nn.Module "
                 "whose forward takes (logits, targets)"
             )
+        self._forget_half()
         if any(watcher.module is getattr(loss_fn, "_orig_mod", loss_fn) for watcher in self):
             raise ValueError("this loss is watched already")
         if name is not None and name in self._by_name:
@@ -92,7 +94,7 @@ class Watchers:
         while chosen in self._by_name:
             chosen = f"{kind}_{len(self._by_name) + 1}"
         schedule = Schedule(self.every, self._total_steps, step)
-        watcher = self._by_name[chosen] = Watcher(chosen, loss_fn, schedule, step)
+        watcher = self._half = Watcher(chosen, loss_fn, schedule, step)
         self.handles.append(watcher.handles)
         if self._run_dir is not None:
             key = self._run_dir, id(watcher.module)
@@ -100,8 +102,17 @@ class Watchers:
             if older is not None:
                 older.give_way()
             _listening[key] = watcher
+        self._by_name[chosen] = watcher
         self.arm(step)
+        self._half = None
         return watcher
+
+    def _forget_half(self) -> None:
+        """An exception from outside has struck while a loss was added: whoever adds it again may do so."""
+        if self._half is not None:
+            self._half.remove()
+            self._by_name = {name: each for name, each in self._by_name.items() if each is not self._half}
+            self._half = None
 
     def remove(self) -> None:
         """Stop listening, for good."""
