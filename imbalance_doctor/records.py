@@ -7,6 +7,7 @@ so that a diagnosis made from the log is the diagnosis that was made live.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float32]
 
 #: The largest number of a step: beyond it readers of JSON that know floating point alone lose count.
+#: Steps are numbered up to here: what a float64 counts to without a gap, which is what every reader of JSON
+#: takes. An int64 holds it, and sums of a few of them.
 MOST_STEPS = 2**53
 
 
@@ -31,7 +34,8 @@ class LossInfo:
     @property
     def gathers(self) -> bool:
         """Whether it ranks the rows of all processes, where there are several."""
-        config = self.config.get("main_loss") or self.config
+        main = self.config.get("main_loss")
+        config = main if isinstance(main, Mapping) and main else self.config
         return "queue_size" in config and config.get("gather_distributed") is not False
 
 

@@ -37,7 +37,7 @@ class Choice:
         return Choice(
             known_selectors(rules.get("select")),
             known_selectors(rules.get("ignore")),
-            rules.get("thresholds") or {},
+            known_thresholds(rules.get("thresholds") or {}),
         )
 
     def over(self, weaker: Choice) -> Choice:
@@ -134,6 +134,24 @@ def known_selectors(selectors: Sequence[str] | None) -> list[str] | None:
         return None
     rules = all_rules()
     return [selector for selector in selectors if _hits(rules, selector)]
+
+
+def known_thresholds(thresholds: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those of a log's thresholds that a rule here has; another version may have had others."""
+    types = {rule.code: type(rule) for rule in all_rules()}
+    return {
+        code: {name: value for name, value in values.items() if _takes(types[code], name, value)}
+        for code, values in thresholds.items()
+        if code in types
+    }
+
+
+def _takes(rule: type[Rule], name: str, value: Any) -> bool:
+    try:
+        with_thresholds(rule, {name: value})
+    except ValueError:
+        return False
+    return True
 
 
 def _hits(rules: Iterable[Rule], selector: str) -> set[str]:

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "exclusive": set(),
     "schedule": {"checkup"},
     "run": {"findings", "ranks", "records", "runlog", "texts", "guard"},
-    "diagnose": {"checkup", "findings", "rules", "run", "selection", "texts", "guard"},
+    "diagnose": {"checkup", "findings", "records", "rules", "run", "selection", "texts", "guard"},
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
     "preflight": {"checkup", "findings", "history", "metrics", "recorder", "records", "rules", "selection"},
     "render": {"findings", "history", "metrics", "records", "run", "render", "texts"},
