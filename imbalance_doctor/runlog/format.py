@@ -12,11 +12,12 @@ SCHEMA = 1
 #: Statistics that go into a line of their own (``"kind": "histogram"``), because they are large and rare.
 HISTOGRAM_STATS = ("pos_score_hist", "neg_score_hist", "score_hist_edges")
 
-#: Characters of a text. What rules say has some hundreds; a page of a book has 3,000.
-MOST_TEXT = 10_000
+#: Characters of a text: seven pages, where what our rules say has three lines.
+MOST_TEXT = 20_000
 
-#: Levels of a setting that holds others. A wrapper's settings hold those of its losses, and these hold lists.
-MOST_LEVELS = 8
+#: Levels of what holds others, in a line that is written and in a setting that is read. The deepest of ours is
+#: a list in a wrapper's settings for its losses, at the sixth.
+MOST_LEVELS = 10
 
 
 class LogError(ValueError):

@@ -84,4 +84,4 @@ def _wanted(axes: tuple[str, ...], sizes: Mapping[str, int]) -> str:
 def are_counts(arrays: Mapping[str, Array]) -> bool:
     """Whether what counts is finite and not negative."""
     counts = (arrays[name] for name in COUNTS if name in arrays)
-    return all(0 <= float(each.min()) and float(each.max()) < math.inf for each in counts)
+    return all(float(each.min()) >= 0 and float(each.max()) < math.inf for each in counts)

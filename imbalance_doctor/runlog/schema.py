@@ -28,10 +28,8 @@ from imbalance_doctor.runlog.types import (
     Whole,
 )
 
-#: A step may be negative: some number what comes before training -1.
-STEP = Whole(-MOST_STEPS, MOST_STEPS)
+STEP = INDEX = Whole(0, MOST_STEPS)
 COUNT = Whole(1, MOST_STEPS)
-INDEX = Whole(0, MOST_STEPS)
 TEXT, SETTING, REAL = Text(), Setting(), Real()
 SETTINGS = MapOf(SETTING)
 NAMES = Nullable(ListOf(TEXT))

@@ -92,13 +92,19 @@ class Whole(Type):
 
 @dataclass(frozen=True)
 class Real(Type):
-    """A number in the precision of a record; null where it is not known."""
+    """A number; null where it is not known."""
 
     expected: str = "a number"
 
     def read(self, value: Any) -> float:
         """The number."""
-        return float(_array(value, self.expected, axes=0))
+        if value is None:
+            return math.nan
+        if type(value) is str and value in ENDLESS:
+            return ENDLESS[value]
+        if type(value) is float or (type(value) is int and is_countable(value)):
+            return float(value)
+        raise self.refuse(value)
 
 
 @dataclass(frozen=True)
@@ -377,7 +383,7 @@ class Arrays(Type):
 
 _Place: TypeAlias = "slice | tuple[Any, ...]"
 
-_TEXT = Text()
+_TEXT, _NUMBER = Text(), Real()
 
 
 @lru_cache(maxsize=64)
@@ -404,32 +410,18 @@ def is_countable(number: int) -> bool:
     return number.bit_length() < 1024
 
 
-def _array(value: Any, expected: str = "numbers in a rectangular array", axes: int | None = None) -> Array:
+def _array(value: Any) -> Array:
     """Numbers in lists as an array.
 
     Raises:
         MismatchError: They are no numbers, or the lists are not equally long.
     """
-    rows = value if type(value) is list and value and type(value[0]) is list else (value,)
-    for row in rows:
-        if not (_NUMBERS.issuperset(map(type, row)) if type(row) is list else type(row) in _NUMBERS):
-            value = _finite(value, expected)
-            break
     try:
-        found = np.array(value, np.float32)
+        return np.array(_numbers(value), np.float32)
     except (OverflowError, ValueError):
-        raise MismatchError(expected, _brief.repr(value)) from None
-    if axes is not None and found.ndim != axes:
-        raise MismatchError(expected, _brief.repr(value))
-    return found
+        raise MismatchError("numbers in lists that are equally long", _brief.repr(value)) from None
 
 
-def _finite(value: Any, expected: str) -> Any:
-    """The same with endless numbers for the texts that stand for them."""
-    if type(value) is list:
-        return [_finite(item, expected) for item in value]
-    if type(value) is str and value in ENDLESS:
-        return ENDLESS[value]
-    if type(value) not in _NUMBERS:
-        raise MismatchError(expected, _brief.repr(value))
-    return value
+def _numbers(value: Any) -> Any:
+    """The same in numbers that an array takes."""
+    return [_numbers(item) for item in value] if type(value) is list else _NUMBER.read(value)

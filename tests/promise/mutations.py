@@ -39,8 +39,34 @@ PATIENCE = 30.0
 ODD_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 7, 2**53, 2**53 + 1, -(2**53), 2**63, 10**20, 10**400, -(10**400)),
     *(0.5, -0.0, 1e-320, 1e39, 1e300, float("inf"), float("-inf"), float("nan")),
-    *("", "x", "inf", "-inf", "nan", "1", "\ud800", "a\x00b", "\x1b[31m", "x" * 20_000, "step", "warmup_wrapper"),
-    *([], [[]], [[], []], [1], [[1]], [[1], [2, 3]], [[[1]]], [None], ["a"], [True], [1, [2]], list(range(300))),
+    *(
+        "",
+        "x",
+        "inf",
+        "-inf",
+        "nan",
+        "1",
+        "\ud800",
+        "a\x00b",
+        "\x1b[31m",
+        "x" * 20_001,
+        "step",
+        "warmup_wrapper",
+    ),
+    *(
+        [],
+        [[]],
+        [[], []],
+        [1],
+        [[1]],
+        [[1], [2, 3]],
+        [[[1]]],
+        [None],
+        ["a"],
+        [True],
+        [1, [2]],
+        list(range(300)),
+    ),
     *({}, {"a": 1}, {"kind": "x"}, {"": None}, [{}], {"a": {"b": {"c": []}}}),
     *(json.loads("[" * 90 + "]" * 90), json.loads('{"a":' * 90 + "1" + "}" * 90)),
 )
@@ -55,7 +81,9 @@ def record(folder: Path) -> Path:
     for first in (0, 30):
         sick = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
         plain = nn.BCEWithLogitsLoss()
-        wrapped = LossWarmupWrapper(plain_copy(), SmoothAPLoss(3, queue_size=64), warmup_steps=15, blend_steps=10)
+        wrapped = LossWarmupWrapper(
+            plain_copy(), SmoothAPLoss(3, queue_size=64), warmup_steps=15, blend_steps=10
+        )
         with Doctor(folder, every=5, on_finding="log", total_steps=60, class_names=["ok", "fraud"]) as doctor:
             for loss, name in ((sick, "sick"), (plain, "plain"), (wrapped, "wrapped")):
                 doctor.watch(loss, name)
@@ -133,14 +161,18 @@ def doubled(lines: Lines, rng: random.Random) -> Lines:
     if isinstance(holder, list):
         holder.insert(key, copy.deepcopy(holder[key]))
     else:
-        holder[rng.choice(["", "more", f"{key} ", "loss", "step", "value", "class"])] = copy.deepcopy(holder[key])
+        holder[rng.choice(["", "more", f"{key} ", "loss", "step", "value", "class"])] = copy.deepcopy(
+            holder[key]
+        )
     return lines
 
 
 def nested(lines: Lines, rng: random.Random) -> Lines:
     """A value is one level deeper."""
     holder, key = _chosen(lines, rng)
-    holder[key] = rng.choice([[holder[key]], [holder[key]] * 2, {"value": holder[key]}, {str(key): holder[key]}])
+    holder[key] = rng.choice(
+        [[holder[key]], [holder[key]] * 2, {"value": holder[key]}, {str(key): holder[key]}]
+    )
     return lines
 
 
@@ -151,11 +183,15 @@ def retyped(lines: Lines, rng: random.Random) -> Lines:
     if isinstance(value, dict):
         holder[key] = rng.choice([list(value.values()), list(value), json.dumps(value)])
     elif isinstance(value, list):
-        holder[key] = rng.choice([{str(i): item for i, item in enumerate(value)}, value[0] if value else None, value[:-1]])
+        holder[key] = rng.choice(
+            [{str(i): item for i, item in enumerate(value)}, value[0] if value else None, value[:-1]]
+        )
     elif isinstance(value, str):
         holder[key] = rng.choice([list(value), len(value), {value: 1}, value.encode().hex()])
     else:
-        holder[key] = rng.choice([str(value), bool(value), float(value or 0) + 0.5, int(value or 0), [value], None])
+        holder[key] = rng.choice(
+            [str(value), bool(value), float(value or 0) + 0.5, int(value or 0), [value], None]
+        )
     return lines
 
 
@@ -170,7 +206,9 @@ def renamed(lines: Lines, rng: random.Random) -> Lines:
     """A field has another name."""
     holder, key = _chosen(lines, rng)
     if isinstance(holder, dict):
-        holder[rng.choice(["", "value", "class", "\ud800", "x" * 300, "score_hist_edges", "phase"])] = holder.pop(key)
+        holder[rng.choice(["", "value", "class", "\ud800", "x" * 300, "score_hist_edges", "phase"])] = (
+            holder.pop(key)
+        )
     return lines
 
 
@@ -234,14 +272,26 @@ def flipped(data: bytes, rng: random.Random) -> bytes:
     """Some bytes are others."""
     changed = bytearray(data)
     for _ in range(rng.choice([1, 1, 3, 30])):
-        changed[rng.randrange(len(data))] = rng.choice([0, 10, 34, 44, 48, 57, 91, 93, 123, 125, 255, rng.randrange(256)])
+        changed[rng.randrange(len(data))] = rng.choice(
+            [0, 10, 34, 44, 48, 57, 91, 93, 123, 125, 255, rng.randrange(256)]
+        )
     return bytes(changed)
 
 
 def stuffed(data: bytes, rng: random.Random) -> bytes:
     """Something is in the middle that does not belong there."""
     start = rng.choice([0, len(data), rng.randrange(len(data)), data.index(b"\n") + 1])
-    more = [b"\0" * 512, b"\n\n\n", b"\xff\xfe", "\ufeff".encode(), b"[" * 5_000, b"9" * 5_000, b"null\n", b"{}\n", b"\r"]
+    more = [
+        b"\0" * 512,
+        b"\n\n\n",
+        b"\xff\xfe",
+        "\ufeff".encode(),
+        b"[" * 5_000,
+        b"9" * 5_000,
+        b"null\n",
+        b"{}\n",
+        b"\r",
+    ]
     return data[:start] + rng.choice(more) + data[start:]
 
 
@@ -262,7 +312,14 @@ def recoded(data: bytes, rng: random.Random) -> bytes:
 
 
 #: Of the file as bytes.
-OF_BYTES: tuple[Callable[[bytes, random.Random], bytes], ...] = (cut, torn, flipped, flipped, stuffed, recoded)
+OF_BYTES: tuple[Callable[[bytes, random.Random], bytes], ...] = (
+    cut,
+    torn,
+    flipped,
+    flipped,
+    stuffed,
+    recoded,
+)
 
 
 def mutated(data: bytes, rng: random.Random) -> tuple[str, bytes]:
