@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float32]
 
 #: The largest number of a step: beyond it readers of JSON that know floating point alone lose count.
-#: Steps are numbered up to here: what a float64 counts to without a gap, which is what every reader of JSON
-#: takes. An int64 holds it, and sums of a few of them.
 MOST_STEPS = 2**53
 
 
@@ -150,6 +148,11 @@ def whole(step: Any) -> int:
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch's tensors raise the last
         pass
     raise ValueError(f"expected the number of a step, from 0 to 2**53; got {step!r:.60}")
+
+
+def goes_on(records: Sequence[Record], earlier: Sequence[Record]) -> bool:
+    """Whether records are the earlier ones and those that came since."""
+    return len(records) >= len(earlier) and all(map(operator.is_, earlier, records))
 
 
 def as_array(values: float | Sequence[Any] | np.ndarray[Any, Any]) -> Array:

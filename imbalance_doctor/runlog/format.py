@@ -15,8 +15,8 @@ HISTOGRAM_STATS = ("pos_score_hist", "neg_score_hist", "score_hist_edges")
 #: Characters of a text: seven pages, where what our rules say has three lines.
 MOST_TEXT = 20_000
 
-#: Levels of what holds others, in a line that is written and in a setting that is read. The deepest of ours is
-#: a list in a wrapper's settings for its losses, at the sixth.
+#: Levels of what holds others, in a line that is written and in a setting that is read. The deepest of ours
+#: is a list among the settings of a loss in a wrapper, at the fifth.
 MOST_LEVELS = 10
 
 

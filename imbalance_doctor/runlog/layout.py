@@ -73,12 +73,12 @@ def _in_bins(axis: str, size: int) -> tuple[str, int]:
 def _wanted(axes: tuple[str, ...], sizes: Mapping[str, int]) -> str:
     """What is expected of an array, in words.
 
-    >>> _wanted(("class", "edge"), {"class": 2, "bin": 40})
-    'an array of 2 (class) x 41 (edge) numbers'
+    >>> _wanted(("class", "edge"), {"bin": 40})
+    'numbers in an array of class x edge (41)'
     """
     known = {**sizes, **({"edge": sizes["bin"] + 1} if "bin" in sizes else {})}
-    words = (f"{known[axis]} ({axis})" if axis in known else f"one for each {axis}" for axis in axes)
-    return f"an array of {' x '.join(words)} numbers" if axes else "one number"
+    words = (f"{axis} ({known[axis]})" if axis in known else axis for axis in axes)
+    return f"numbers in an array of {' x '.join(words)}" if axes else "one number"
 
 
 def are_counts(arrays: Mapping[str, Array]) -> bool:
