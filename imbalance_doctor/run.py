@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.guard import from_outside
 from imbalance_doctor.ranks import Comparison
 from imbalance_doctor.records import (
     EvalRecord,
@@ -199,6 +200,8 @@ class RunReader:
                 return [path]
             files = sorted(path.glob("diagnostics-rank*.jsonl"), key=_rank)
         except OSError as error:  # a name that is too long, a folder that may not be looked into
+            if from_outside(error):
+                raise
             raise LogError(f"{path}: cannot be read: {error.strerror or error}") from error
         if not files:
             raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")

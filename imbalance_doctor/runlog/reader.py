@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.guard import from_outside
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -96,8 +96,8 @@ class LogReader:
         self._sessions = 0
         self._histograms: dict[tuple[int, str], dict[str, Array]] = {}
         self._step = 0  # of the newest record line: findings follow the record that brought them
-        #: Where the next line begins, how many are before it, and in which file.
-        self._position, self._lines, self._file = 0, 0, (0, 0)
+        #: Where the next line begins, how many are before it, and the one before it.
+        self._position, self._lines, self._last = 0, 0, b""
         #: Lines that a crash cut; what is wrong with the newest one, if it is none; whether the last one is
         #: unfinished.
         self._torn = 0
@@ -107,7 +107,7 @@ class LogReader:
     def read_on(self) -> Log:
         """The log as it is now.
 
-        A file that has become shorter, or another one, is read anew.
+        A file that was cut, or is another one by now, is read anew.
 
         Raises:
             LogError: It cannot be read, is empty, is no run log, or is of a newer schema; a line in its
@@ -116,11 +116,10 @@ class LogReader:
         try:
             with _opened(self.path, pipe=self._pipe) as file:
                 self._read(file)
-        except OSError as error:
+        except BaseException as error:  # whatever it was, a part of a line may have been taken
             self._begin()
-            raise LogError(f"{self.path}: cannot be read: {error.strerror or error}") from error
-        except LogError:
-            self._begin()
+            if isinstance(error, OSError) and not from_outside(error):
+                raise LogError(f"{self.path}: cannot be read: {error.strerror or error}") from error
             raise
         if self._info is None:
             raise LogError(f"{self.path}: the file is empty; a run log starts with a header line")
@@ -135,28 +134,26 @@ class LogReader:
         )
 
     def _read(self, file: IO[bytes]) -> None:
-        status = os.fstat(file.fileno())
-        identity = status.st_dev, status.st_ino
-        if identity != self._file or status.st_size < self._position:
-            self._begin()
-            self._file = identity
         if self._position:
-            file.seek(self._position)
+            file.seek(self._position - len(self._last))
+            if file.read(len(self._last)) != self._last:  # it was cut, or is another one
+                self._begin()
+                file.seek(0)
         self._unfinished = False
         for line in file:
             text = line.decode("utf-8", "replace").strip()
             if not self._position:
                 text = text.removeprefix("\ufeff")  # some editors begin a file with this mark
-            item = _parsed(text) if text else None
-            ended = line.endswith(b"\n")
-            # What does not end is being written, or a crash cut it: the rest may come.
-            self._unfinished = item is _TORN and not ended and self._info is not None
-            if self._unfinished:
-                return
-            if item is not None:
+            if text:
+                item = _parsed(text)
+                # What does not end is being written, or a crash cut it: the rest may come.
+                self._unfinished = item is _TORN and not line.endswith(b"\n") and self._info is not None
+                if self._unfinished:
+                    return
                 self._take_line(item, text)
             self._position += len(line)
-            self._lines += ended
+            self._lines += line.endswith(b"\n")
+            self._last = line
 
     def _take_line(self, item: Any, text: str) -> None:
         try:
@@ -187,6 +184,11 @@ class LogReader:
             raise self._error(f'not a run log: expected an object with "kind", got {shown!r}')
         elif self._info is None and not begins:
             raise self._error(f'not a run log: the first line must be of kind "run", got {shown!r}')
+        elif begins and type(item["schema"]) is int and item["schema"] > SCHEMA:
+            raise self._error(
+                f"schema {item['schema']} is newer than this version of imbalance-doctor reads "
+                f"({SCHEMA}); upgrade imbalance-doctor"
+            )
 
     def _error(self, what: str) -> LogError:
         return LogError(f"{self.path}:{self._lines + 1}: {what}")
@@ -214,17 +216,13 @@ class LogReader:
             self._add(TreatmentRecord(**fields) if event == "treated" else WatchRecord(**fields))
 
     def _take_header(self, fields: dict[str, Any]) -> None:
-        if (schema := fields.pop("schema")) > SCHEMA:
-            raise self._error(
-                f"schema {schema} is newer than this version of imbalance-doctor reads "
-                f"({SCHEMA}); upgrade imbalance-doctor"
-            )
+        del fields["schema"]
         resumes = self._info is not None
         self._info = RunInfo(**fields)
         self._sessions += 1
         self._histograms.clear()
+        self._step = start = self._info.start_step
         if resumes:
-            start = self._info.start_step
             self._records.supersede(start)
             self._findings.supersede(start)
             self._add(StartRecord(start))
@@ -255,7 +253,9 @@ _TORN = object()
 def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if from_outside(error):
+            raise
         return _TORN
 
 
