@@ -103,6 +103,7 @@ class TensorBoardPanels:
         self._findings: dict[tuple[str, str, int | None], Finding] = {}
         self._charts: dict[str, Any] = {}
 
+    @np.errstate(all="ignore")  # a sum beyond float32 is drawn as infinite
     def write(self, record: StepRecord | EvalRecord, info: RunInfo) -> None:
         """Draw one record."""
         if isinstance(record, EvalRecord):

@@ -225,7 +225,7 @@ class LogWriter:
         try:
             exclusive.claim(path, self)
             exclusive.lock(self._file, path)
-            if path.exists() and not _ends_with_newline(path):
+            if path.is_file() and not _ends_with_newline(path):
                 self._file.write(b"\n")  # a crash cut the last line; a new one must not be glued to it
         except BaseException:
             self._file.close()
@@ -263,12 +263,12 @@ class LogWriter:
 
 
 def _refuse_what_is_no_file(path: Path) -> None:
-    """A pipe would wait for a reader, a device would swallow everything."""
+    """A pipe would wait for a reader. A device takes what it is given, or says itself that it is full."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return
-    if not stat.S_ISREG(mode):
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
         raise OSError(errno.EINVAL, f"expected a file or nothing, got {kind_of(mode)}", str(path))
 
 
