@@ -292,7 +292,7 @@ class Doctor:
             self._watchers.wake = 0  # the next step has something to return
 
     def _evaluate(self, scores: Any, targets: Any, step: int | None, budget: float | None) -> None:
-        if self._closed:
+        if self._closed or not self._is_the_run():
             return
         self._settle()  # millions of rows take longer than a record may wait
         values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
@@ -389,6 +389,9 @@ class Doctor:
 
     def _end(self, complete: bool) -> None:
         if self._closed:
+            return
+        if os.getpid() != self._journal.process and self._step is not None:
+            self._closed = True  # a forked worker, and not the run
             return
         if self._step is None and self._early:  # evaluations of a run that is over: they supersede nothing
             first = max(self._journal.next_step(), 0 if self._before is None else self._before + 1)
