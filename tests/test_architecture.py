@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
     "preflight": {"checkup", "findings", "history", "metrics", "recorder", "records", "rules", "selection"},
     "render": {"findings", "history", "metrics", "records", "run", "render", "texts"},
-    "integrations": {"doctor", "evaluation", "guard"},
+    "integrations": {"boundary", "doctor", "evaluation", "findings", "guard"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}
 FRAMEWORKS = {"accelerate", "lightning", "pytorch_lightning", "transformers"}
