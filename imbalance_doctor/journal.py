@@ -13,7 +13,7 @@ import torch
 
 from imbalance_doctor import exclusive
 from imbalance_doctor.checkup import Checkup
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.guard import Guard, failures, warn
 from imbalance_doctor.records import EvalRecord, Record, RunInfo, StartRecord, StepRecord
 from imbalance_doctor.rules.base import Rule
@@ -22,6 +22,7 @@ from imbalance_doctor.runlog import (
     LogWriter,
     before,
     encode,
+    encode_failed,
     encode_finding,
     encode_note,
     header,
@@ -81,7 +82,8 @@ class Journal:
             LogError: The log cannot be read back.
         """
         if self._log is None:
-            return Run(self.info, list(self._records), notes=list(self._notes))
+            failed = [Failed(*each) for each in self.checkup.failed.items()]
+            return Run(self.info, list(self._records), notes=list(self._notes), failed=failed)
         return load_run(self._log.path)
 
     def begin(self, step: int, resumed: Sequence[Finding]) -> None:
@@ -109,6 +111,7 @@ class Journal:
         else:
             self._log = self._logging(LogWriter, path, last_words=self.settle)
             self._write(header(self.info))
+        self._failed_rules.clear()  # each session says it
         self.checkup.restore(resumed)
         if self._tensorboard and rank == 0:
             self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
@@ -162,8 +165,9 @@ class Journal:
         changed = self._examining(self.checkup.feed, record) or []
         for code in self.checkup.failed.keys() - self._failed_rules:
             self._failed_rules.add(code)
-            reason = self.checkup.failed[code]
-            warn(f"imbalance-doctor: rule {code} failed ({reason}) and is no longer applied.")
+            rule = Failed(code, self.checkup.failed[code])
+            warn(f"imbalance-doctor: {rule}.")
+            self._write(encode_failed(rule))
         if changed:
             self._write(*(encode_finding(finding) for finding in changed))
         if self._panels is not None:
