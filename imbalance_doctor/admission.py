@@ -6,7 +6,7 @@ Behind this everything is plain data of the right types, so that a rule that is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -145,16 +145,16 @@ def _new_run(value: object, name: str) -> tuple[str, str] | None:
 
 
 def _all_of(verdict: object, window: Window) -> list[object]:
-    if not isinstance(verdict, Iterable) or isinstance(verdict, (str, bytes, Mapping)):
+    if not isinstance(verdict, (list, Iterable)) or isinstance(verdict, (str, bytes, dict)):
         raise ValueError(
             f"expected examine to return a list of Evidence, or Skipped; got {plain.shown(verdict)}"
         )
     items = iter(verdict)
     given = list(islice(items, MORE_THAN_CLASSES))
     if len(given) == MORE_THAN_CLASSES:
-        given += islice(items, window.widest + 1)
-    if len(given) > MORE_THAN_CLASSES + window.widest:
-        raise ValueError(f"expected examine to return {len(given) - 1:,} pieces of evidence at the most")
+        given += islice(items, window.widest)
+        if next(items, None) is not None:
+            raise ValueError(f"expected examine to return {len(given):,} pieces of evidence at the most")
     return given
 
 

@@ -25,7 +25,7 @@ from imbalance_doctor.findings import (
     Severity,
     Skipped,
     Unjudged,
-    evidence_of,
+    kept,
 )
 from imbalance_doctor.guard import described, from_outside
 from imbalance_doctor.history import History, Window
@@ -315,22 +315,36 @@ class Checkup:
             return Skipped(f"no validation {', '.join(missing)}; call doctor.log_eval")
         try:
             verdict = rule.examine(window)
-            return (
-                verdict if isinstance(verdict, Skipped) else [_seen(rule, window, each) for each in verdict]
-            )
+            if isinstance(verdict, Skipped):
+                return verdict
+            return [self._seen(rule, window, each) for each in verdict]
         except Exception as error:  # a rule that is wrong must not end a training run
             if from_outside(error):
                 raise
             return Skipped(_failed(self._fail(rule.code, error)))
+
+    def _seen(self, rule: Admitted, window: Window, evidence: Evidence) -> _Seen:
+        """What a rule saw, in words.
+
+        Raises:
+            Exception: Its texts ask for what is not in the evidence, or in a way that numbers do not have.
+        """
+        unknown = _unknown(rule, evidence)
+        if unknown:
+            return _Seen(evidence.class_index, unknown, None)
+        entry = self._open.get((rule.code, window.loss.name, evidence.class_index))
+        since = window.step if entry is None else entry.finding.step
+        return _Seen(evidence.class_index, unknown, _finding(rule, window, evidence, since))
 
     def _fail(self, code: str, error: Exception) -> str:
         return self.failed.setdefault(code, described(error))
 
     def _update(self, rule: Admitted, window: Window, verdict: Iterable[_Seen]) -> list[Finding]:
         changed: list[Finding] = []
+        code, loss = rule.code, window.loss.name
         seen = set()
         for each in verdict:
-            key, now = (rule.code, window.loss.name, each.class_index), each.finding
+            key, now = (code, loss, each.class_index), each.finding
             seen.add(key)
             if now is None:  # an open finding stays as it is
                 continue
@@ -342,13 +356,13 @@ class Checkup:
                 worse = SEVERITIES.index(now.severity) - SEVERITIES.index(entry.finding.severity)
                 entry.milder = entry.milder + 1 if worse < 0 else 0
                 if worse >= 0 or entry.milder >= entry.patience(rule):
-                    entry.finding, entry.milder = replace(now, step=entry.finding.step), 0
+                    entry.finding, entry.milder = now, 0
                 else:
                     entry.finding = replace(entry.finding, last_step=window.step)
                 if worse > 0:
                     changed.append(entry.finding)
             entry.quiet = 0
-        for key in [k for k in self._open if k[:2] == (rule.code, window.loss.name) and k not in seen]:
+        for key in [k for k in self._open if k[0] == code and k[1] == loss and k not in seen]:
             entry = self._open[key]
             entry.quiet += 1
             if entry.quiet >= entry.patience(rule):
@@ -370,17 +384,7 @@ def _failed(reason: str) -> str:
     return f"the rule failed: {reason}"
 
 
-def _seen(rule: Admitted, window: Window, evidence: Evidence) -> _Seen:
-    """What a rule saw, in words.
-
-    Raises:
-        Exception: Its texts ask for what is not in the evidence, or in a way that numbers do not have.
-    """
-    unknown = _unknown(rule, evidence)
-    return _Seen(evidence.class_index, unknown, None if unknown else _finding(rule, window, evidence))
-
-
-def _finding(rule: Admitted, window: Window, evidence: Evidence) -> Finding:
+def _finding(rule: Admitted, window: Window, evidence: Evidence, since: int) -> Finding:
     class_name = window.run.class_name(evidence.class_index, window.classes)
     if evidence.class_index is None or (window.classes == 1 and class_name is None):
         class_label = "the positive class"
@@ -396,13 +400,13 @@ def _finding(rule: Admitted, window: Window, evidence: Evidence) -> Finding:
         loss=window.loss.name,
         class_index=evidence.class_index,
         class_name=class_name,
-        step=window.step,
+        step=since,
         last_step=window.step,
         status="open",
         symptom=plain.text(_sentence(symptom.format(**words)), "symptom"),
         cause=plain.text(_sentence(cause.format(**words)), "cause"),
         remedy=plain.text(_sentence(remedy.format(**words)), "remedy"),
-        evidence=evidence_of(evidence.values, "the evidence"),
+        evidence=kept(evidence.values),
         prescription=evidence.prescription,
     )
 

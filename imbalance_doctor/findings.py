@@ -126,8 +126,16 @@ def evidence_of(values: object, name: str) -> dict[str, float]:
     Raises:
         ValueError: It is no mapping of texts to numbers.
     """
-    numbers = numbers_of(values, name)
-    return {key: float(f"{value:.9g}") for key, value in numbers.items() if math.isfinite(value)}
+    return kept(numbers_of(values, name))
+
+
+def kept(numbers: Mapping[str, float]) -> dict[str, float]:
+    """What a log keeps of numbers: those that are finite, in nine digits."""
+    return {
+        name: value if value.is_integer() and abs(value) < 1e9 else float(f"{value:.9g}")
+        for name, value in numbers.items()
+        if math.isfinite(value)
+    }
 
 
 def numbers_of(values: object, name: str) -> dict[str, float]:
@@ -136,9 +144,9 @@ def numbers_of(values: object, name: str) -> dict[str, float]:
     Raises:
         ValueError: It is no mapping of texts to numbers.
     """
-    if not isinstance(values, Mapping):
+    if not isinstance(values, (dict, Mapping)):
         raise ValueError(f"expected {name} to be numbers by name; got {plain.shown(values)}")
-    return {plain.word(key, f"each key of {name}"): plain.number(value, key) for key, value in values.items()}
+    return {plain.word(key, "a name of evidence"): plain.number(value, key) for key, value in values.items()}
 
 
 def prescription_of(value: object, name: str) -> dict[str, Any] | None:

@@ -122,6 +122,7 @@ class _Track:
         self.capacity, self.treated = capacity, treated
         self.rings: dict[str, _Ring] = {}
         self.records = 0
+        self.widest = 1  # entries of the widest statistic: as many as there are classes, or more
         self.step = self.since = 0
         self._clock = _Ring(capacity, ())
 
@@ -131,6 +132,7 @@ class _Track:
             ring = self.rings.get(name)
             if ring is None or ring.shape != value.shape:  # a new statistic, or the class count changed
                 ring = self.rings[name] = _Ring(self.capacity, value.shape)
+                self.widest = max((self.widest, *value.shape[:1]))
             ring.append(step, value)
         if not self.records:
             self.since = step
@@ -228,8 +230,7 @@ class Window:
     @property
     def widest(self) -> int:
         """Entries of the widest statistic or metric, at least 1: every class has a lower index."""
-        rings = (*self._track.rings.values(), *self._evals.rings.values())
-        return max((ring.shape[0] for ring in rings if ring.shape), default=0) or 1
+        return max(self._track.widest, self._evals.widest)
 
 
 class History:
@@ -298,7 +299,9 @@ class History:
             self._current[record.loss].add(info.kind)
             key = (info.name, info.kind)
             self._infos[key] = info
-            self._tracks.setdefault(key, _Track(WINDOW)).append(record.step, stats)
+            if key not in self._tracks:
+                self._tracks[key] = _Track(WINDOW)
+            self._tracks[key].append(record.step, stats)
 
     def _forget(self, loss: LossInfo, *, treated: bool = False) -> None:
         """Statistics from before a treatment describe the untreated loss."""
