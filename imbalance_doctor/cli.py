@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 #: Findings at or above ``--fail-on``.
 EXIT_FINDINGS = 1
-#: Wrong usage, or input that cannot be read: one line on stderr.
+#: Wrong usage, input that cannot be read, or rules that failed: one line on stderr.
 EXIT_USAGE = 2
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

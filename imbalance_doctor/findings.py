@@ -162,7 +162,7 @@ def prescription_of(value: object, name: str) -> dict[str, Any] | None:
     if not change and copied != RESET_QUEUE:
         raise ValueError(
             f"expected {name} to have the keys parameter, from and to, or to be {dict(RESET_QUEUE)}; "
-            f"got {plain.shown(value)}"
+            f"got {str(copied)[:200]}"
         )
     return dict(copied)
 
