@@ -125,8 +125,8 @@ def admit(rule: Rule) -> Admitted:
 
 def code_of(rule: Rule) -> str:
     """What a rule goes by: its code, or the name of its class where that is none."""
-    code = attempt(getattr, rule, "code")
-    return plain.word(code, "code") if plain.is_word(code) else type(rule).__name__
+    code, kind = attempt(getattr, rule, "code"), type(rule).__name__
+    return next((plain.word(each, "code") for each in (code, kind) if plain.is_word(each)), "a rule")
 
 
 def name_of(rule: Rule) -> str | None:

@@ -60,6 +60,9 @@ RESOLVE_TREATED_AFTER = 3
 #: The same at the end of a run, whose last looks are far apart: the last one and the one before.
 RESOLVE_AT_END_AFTER = 2
 
+#: Characters of the reason why a rule failed: a few lines of a terminal.
+LONGEST_REASON = 300
+
 _Key = tuple[str, str, int | None]  # rule code, loss name, class index
 
 
@@ -265,7 +268,7 @@ class Checkup:
                 except Exception as error:
                     if from_outside(error):
                         raise
-                    failed[rule.code] = described(error)
+                    failed[rule.code] = _reason(error)
                     continue
                 if few is not None and few.classes.any() and len(few.classes) > 1:
                     indices = tuple(int(index) for index in np.flatnonzero(few.classes))
@@ -337,7 +340,7 @@ class Checkup:
         return _Seen(evidence.class_index, unknown, _finding(rule, window, evidence, since))
 
     def _fail(self, code: str, error: Exception) -> str:
-        return self.failed.setdefault(code, described(error))
+        return self.failed.setdefault(code, _reason(error))
 
     def _update(self, rule: Admitted, window: Window, verdict: Iterable[_Seen]) -> list[Finding]:
         changed: list[Finding] = []
@@ -377,6 +380,12 @@ def _key(finding: Finding) -> _Key:
 def is_look(records: int) -> bool:
     """Whether the newest of this many records of a loss is looked at closely."""
     return records in FIRST_LOOKS or records % LOOK_EVERY == 0
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong with a rule; an error may bring the whole of its data along."""
+    reason = described(error)
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
 
 
 def _failed(reason: str) -> str:

@@ -146,6 +146,10 @@ def numbers_of(values: object, name: str) -> dict[str, float]:
     """
     if not isinstance(values, (dict, Mapping)):
         raise ValueError(f"expected {name} to be numbers by name; got {plain.shown(values)}")
+    if len(values) > plain.MOST_ITEMS:
+        raise ValueError(
+            f"expected {name} to be {plain.MOST_ITEMS:,} numbers at the most; got {len(values):,}"
+        )
     return {plain.word(key, "a name of evidence"): plain.number(value, key) for key, value in values.items()}
 
 

@@ -138,6 +138,8 @@ WRONG = {
     "raises": rule(raises(ZeroDivisionError("no luck"))),
     "raises half way": rule(half_way),
     "takes no window": rule(lambda self: []),
+    "raises with ten megabytes": rule(raises(ValueError("x" * 10_000_000))),
+    "raises what cannot be said": rule(raises(type("Mute", (Exception,), {"__str__": raises(OSError())})())),
     "recurses": rule(lambda self, window: self.examine(window)),
     "never ends": rule(endless),
     "returns None": rule(lambda self, window: None),
@@ -161,6 +163,7 @@ WRONG = {
     "evidence is 10^400": gives(Evidence({"level": 10**400})),
     "evidence is 10^5000": gives(Evidence({"level": 10**5000})),
     "evidence is unwilling": gives(Evidence({"level": Unwilling()})),
+    "evidence is enormous": gives(Evidence({f"level{i}": 1.0 for i in range(5_000)})),
     "evidence by numbers": gives(Evidence({"level": 1.0, 3: 1.0})),
     "class_index is a text": gives(Evidence({"level": 1.0}, "0")),
     "class_index is a fraction": gives(Evidence({"level": 1.0}, 0.5)),
@@ -229,6 +232,8 @@ def test_a_rule_that_is_wrong_is_off_alone_and_named(wrong):
     diagnosis = checkup.diagnosis()
     assert diagnosis.findings == EXPECTED
     assert diagnosis.failed == (Failed(code, checkup.failed[code]),)
+    assert Failed.from_dict(diagnosis.to_dict()["failed"][0]) == diagnosis.failed[0]
+    assert len(checkup.failed[code]) < 1_000
     assert code not in {item.code for item in diagnosis.healthy}
     assert any(note.startswith(f"rule {code} failed") for note in diagnosis.notes)
     json.dumps(diagnosis.to_dict(), allow_nan=False)
