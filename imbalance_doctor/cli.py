@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 #: Findings at or above ``--fail-on``.
 EXIT_FINDINGS = 1
-#: Wrong usage, or input that cannot be read: one line on stderr.
+#: Wrong usage, input that cannot be read, or rules that failed: one line on stderr.
 EXIT_USAGE = 2
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -395,10 +395,17 @@ def _codes(text: str | None) -> list[str] | None:
 
 
 def _exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
+    if diagnosis.failed:
+        codes = ", ".join(rule.code for rule in diagnosis.failed)
+        click.echo(
+            f"imbalance-doctor: what these rules look for is not known, they failed: {codes}", err=True
+        )
     if fail_on == "never":
         return EXIT_OK
     floor = next(severity for severity in SEVERITIES if severity == fail_on)
-    return EXIT_FINDINGS if any(at_least(f.severity, floor) for f in diagnosis.open) else EXIT_OK
+    if any(at_least(f.severity, floor) for f in diagnosis.open):
+        return EXIT_FINDINGS
+    return EXIT_USAGE if diagnosis.failed else EXIT_OK
 
 
 def _summary(rule: type[Rule]) -> str:

@@ -98,6 +98,7 @@ class Doctor:
             such as ``"average_precision"``; some rules ask whether the loss serves it.
 
     Raises:
+        TypeError: One of `rules` is no rule.
         ValueError: An argument is out of range, or `select` or `ignore` names no rule.
 
     Example:
@@ -450,7 +451,7 @@ class Doctor:
         if not isinstance(state, Mapping) or state.get("version") != STATE:
             raise ValueError(f"expected the state of a Doctor, version {STATE}; got {_described(state)}")
         try:
-            findings = [Finding(**finding) for finding in state["findings"]]
+            findings = [Finding.from_dict(finding) for finding in state["findings"]]
             step = None if state["step"] is None else whole(state["step"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"this state of a Doctor cannot be read ({described(error)})") from None

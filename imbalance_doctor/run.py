@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.ranks import compared
 from imbalance_doctor.records import (
     EvalRecord,
@@ -39,6 +39,7 @@ class Run:
         live_findings: What was raised while it ran.
         source: Where it was read from.
         notes: What a reader should know of the log, such as a torn line.
+        failed: Rules that failed while it ran, in its newest session.
         others: The same run as the other ranks recorded it.
     """
 
@@ -47,6 +48,7 @@ class Run:
     live_findings: Sequence[Finding] = ()
     source: str = "this process"
     notes: Sequence[str] = ()
+    failed: Sequence[Failed] = ()
     others: Sequence[Run] = field(default=(), repr=False)
 
     @property
@@ -212,4 +214,4 @@ def _read(file: Path) -> Run:
         notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
     if log.sessions > 1:
         notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
-    return Run(log.info, log.records, log.live_findings, str(file), notes)
+    return Run(log.info, log.records, log.live_findings, str(file), notes, log.failed)

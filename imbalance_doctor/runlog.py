@@ -22,7 +22,7 @@ from typing import IO, Any
 import numpy as np
 
 from imbalance_doctor import exclusive
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -145,6 +145,11 @@ def encode_note(text: str) -> str:
     return _text({"kind": "note", "text": text})
 
 
+def encode_failed(rule: Failed) -> str:
+    """A rule that failed: a note, and what it says as data."""
+    return _text({"kind": "note", "text": str(rule), "failed": asdict(rule)})
+
+
 class LogWriter:
     """Appends to one log file.
 
@@ -229,6 +234,8 @@ class Log:
     records: list[Record] = field(default_factory=list)
     live_findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    #: Rules that failed in the newest session.
+    failed: list[Failed] = field(default_factory=list)
     torn_lines: int = 0
     sessions: int = 0
 
@@ -321,6 +328,7 @@ def _take(
             log.records = before(log.records, info.start_step)
             log.live_findings = [f for f in log.live_findings if f.step < info.start_step]
             log.records.append(StartRecord(info.start_step))
+            log.failed.clear()
         log.sessions += 1
         return log
     assert log is not None
@@ -341,8 +349,9 @@ def _take(
             TreatmentRecord(loss=LossInfo(**item["loss"]), **{name: item[name] for name in names})
         )
     elif kind == "finding":
-        evidence = {name: float(_array(value)) for name, value in item["finding"]["evidence"].items()}
-        log.live_findings.append(Finding(**{**item["finding"], "evidence": evidence}))
+        log.live_findings.append(Finding.from_dict(item["finding"]))
+    elif kind == "note" and "failed" in item:
+        log.failed.append(Failed.from_dict(item["failed"]))  # whoever diagnoses the run says so
     elif kind == "note":
         if item["text"] not in log.notes:  # a resumed session says it again
             log.notes.append(str(item["text"]))

@@ -79,6 +79,34 @@ class Correction:
         return both
 
 
+@dataclass(frozen=True)
+class Overweight:
+    """What the rules on positives that weigh too much share; the numbers are those of IMB015's page."""
+
+    #: Positives over negatives, by weight, from which it is worth knowing.
+    much: float = 5.0
+    #: The same from which it is a warning, and the share of negatives called positive that it takes besides.
+    far: float = 30.0
+    flagged: float = 0.25
+    #: Positives by which the rate must be known.
+    positives: float = 5.0
+
+    def overweight(self, window: Window, found: Correction) -> Bools:
+        """Classes whose positives weigh much more than their negatives, at a rate that is known, [C]."""
+        live = window.series("live_pos_count").values.sum(axis=0)
+        over: Bools = (found.total >= self.much) & (live >= self.positives)
+        return over
+
+    def is_far(self, total: float, alarms: float) -> bool:
+        """Whether that has gone far, and the default decision shows it."""
+        return total >= self.far and alarms >= self.flagged
+
+
+def flagged_percent(alarms: float) -> dict[str, float]:
+    """False alarms as evidence, where they are known."""
+    return {"flagged_percent": 100.0 * alarms} if np.isfinite(alarms) else {}
+
+
 def correction(window: Window) -> Correction:
     """How the classes of a likelihood loss are corrected; needs `live_pos_count` and `live_neg_count`."""
     odds = odds_of(window)
