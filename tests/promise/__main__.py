@@ -19,9 +19,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "promise.md"
 INTRODUCTION = """\
 # What was tried to break the promise
 
-Nothing of ours ends a run that would have gone on, loses a record that was due two seconds ago, or lets a name
-speak to the terminal. `make promise` tries to break it, in real training runs and with real logs, and writes this
-page; some of the trials run with every test.
+Nothing of ours ends a run that would have gone on, loses a record that was due two seconds ago, or lets
+a name speak to the terminal. `make promise` tries to break it, in real training runs and with real logs,
+and writes this page; some of the trials run with every test.
 
 | kind | trials | broken |
 |---|---|---|
