@@ -43,8 +43,9 @@ def hear_own_gradient(
 def _uses(root: Node, logits: Tensor) -> dict[Node, list[int]]:
     """Nodes that hand a gradient to the logits, each with the places of its results that are theirs."""
     edge = get_gradient_edge(logits)
-    # Nodes are numbered as they are made: what is older than the logits does not depend on them.
-    since = -1 if logits.is_leaf else edge.node._sequence_nr()
+    # Each thread numbers its nodes as it makes them: what is older than the logits does not depend on them.
+    born = edge.node._sequence_nr()
+    since = -1 if logits.is_leaf or root._sequence_nr() < born else born
     found: dict[Node, list[int]] = {}
     waiting, seen = [root], {root}
     while waiting:

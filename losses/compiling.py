@@ -6,16 +6,33 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
+#: Calls something without the compiler, and all that it calls. Made late, because it imports the compiler.
+_without: Callable[..., Any] | None = None
+
+
 def outside_the_graph(call: Callable[..., T], *arguments: Any) -> T:
-    """Call a listener from a compiled loss: traced too, each change of its state would recompile the loss."""
-    return call(*arguments)
+    """Call a listener from a compiled loss, between two graphs.
+
+    Traced too, each change of its state would recompile the loss.
+    """
+    global _without
+    if _without is None:
+        _without = torch.compiler.disable(_call)  # type: ignore[no-untyped-call]
+    result: T = _without(call, *arguments)
+    return result
 
 
-# What `torch.compiler.disable` leaves on a function; the decorator itself would import the whole compiler.
+# What `torch.compiler.disable` leaves on a function.
 outside_the_graph._torchdynamo_disable = True  # type: ignore[attr-defined]
+
+
+def _call(call: Callable[..., T], *arguments: Any) -> T:
+    return call(*arguments)
 
 
 def breaks(otherwise: Callable[[], None]) -> Callable[[], bool]:
