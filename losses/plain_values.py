@@ -117,10 +117,12 @@ class _Reader:
 
 def _scalar(value: Any) -> bool | int | float | str | None:
     """A single value as a plain one; None where it is none."""
-    if isinstance(value, np.generic):
-        value = value.item()
+    if type(value) is float:  # first, because there may be thousands
+        return value if math.isfinite(value) else str(value)
     if value is None or type(value) is bool:
         return value
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, str):
         return str.__str__(value)[:MOST_LETTERS]
     if isinstance(value, int):

@@ -14,6 +14,8 @@ MAY_IMPORT = {
     "records": set(),
     "texts": set(),
     "guard": {"findings", "texts"},
+    "loss_info": {"records", "texts", "guard"},
+    "own_gradient": set(),
     "plain_losses": set(),
     "findings": {"render", "texts"},  # inside methods, when a diagnosis is shown
     "metrics": {"records"},
