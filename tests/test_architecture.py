@@ -15,6 +15,8 @@ MAY_IMPORT = {
     "texts": set(),
     "plain": set(),
     "guard": {"findings", "texts"},
+    "loss_info": {"records", "texts", "guard"},
+    "own_gradient": set(),
     "plain_losses": set(),
     "findings": {"plain", "render", "texts"},  # inside methods, when a diagnosis is shown
     "metrics": {"records"},

@@ -44,13 +44,21 @@ def pos_factor(window: Window, odds: Floats) -> Floats:
     return np.ones_like(odds) if given is None else given
 
 
-def _setting(window: Window, name: str, odds: Floats) -> Floats | None:
-    """A weight of each class, [C]; None where it is not set, or of another shape than the classes."""
-    given: Any = window.config(name)
+def numbers_of(given: Any) -> Floats | None:
+    """The weights that a setting holds, in a list; None where it is not set, or described in words."""
     if given is None or given == -1:  # -1 is focal's "no alpha"
         return None
-    weights = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if len(weights) not in (1, len(odds)):  # such as one for each place of an image
+    try:
+        weights: Floats = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    except (TypeError, ValueError):
+        return None
+    return weights
+
+
+def _setting(window: Window, name: str, odds: Floats) -> Floats | None:
+    """A weight of each class, [C]; None where it is not set, or of another shape than the classes."""
+    weights = numbers_of(window.config(name))
+    if weights is None or len(weights) not in (1, len(odds)):  # such as one for each place of an image
         return None
     each: Floats = np.broadcast_to(weights, odds.shape)
     return each
