@@ -691,18 +691,19 @@ class Doctor:
         return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
 
     def _budget(self) -> float:
-        return float(self._setting("quantile", "beta", default=DEFAULT_BUDGET))
+        return float(self._setting((int, float), "quantile", "beta", default=DEFAULT_BUDGET))
 
     def _ignore_index(self) -> int:
-        return int(self._setting("ignore_index", default=IGNORED))
+        return int(self._setting((int,), "ignore_index", default=IGNORED))
 
-    def _setting(self, *names: str, default: float) -> Any:
+    def _setting(self, kinds: tuple[type, ...], *names: str, default: float) -> Any:
         """The first of these settings that a watched loss has, or the main loss of a wrapper."""
         for watcher in self._watchers:
             config = watcher.info.config
-            config = {**config, **(config.get("main_loss") or {})}
+            main = config.get("main_loss")
+            config = {**config, **(main if isinstance(main, Mapping) else {})}
             for name in names:
-                if config.get(name) is not None:
+                if isinstance(config.get(name), kinds):
                     return config[name]
         return default
 

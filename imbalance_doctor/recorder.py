@@ -191,7 +191,7 @@ class Watcher:
         if self.guard.failure is not None:
             self.remove()
             return
-        due = step == self.schedule.due
+        due = step >= self.schedule.due  # later, where an exception has cut the monitor short
         self._detail = self.schedule.detail if due else Detail.LOSS
         if due and self._pending.step != step:
             # One that is left over from a step that was interrupted is no record of this one.
