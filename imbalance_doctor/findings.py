@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from imbalance_doctor.texts import NAME, clean
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -73,13 +75,13 @@ class Finding:
     def where(self) -> str:
         """The loss and the class, in words."""
         if self.class_index is None:
-            return self.loss
-        name = f"class {self.class_index}"
-        return f"{self.loss}, {name} ({self.class_name})" if self.class_name else f"{self.loss}, {name}"
+            return clean(self.loss, NAME)
+        place = f"{clean(self.loss, NAME)}, class {self.class_index}"
+        return f"{place} ({clean(self.class_name, NAME)})" if self.class_name else place
 
     def headline(self) -> str:
         """The finding in one paragraph, for a log line or a warning."""
-        return (
+        return clean(
             f"{self.code} {self.name} [{self.where}] since step {self.step}: "
             f"{self.symptom} Cause: {self.cause} Remedy: {self.remedy}"
         )
@@ -127,7 +129,8 @@ class Unjudged:
         named = ", ".join(map(str, self.classes[:5]))
         more = f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else ""
         return (
-            f"{self.code} {self.name} [{self.loss}]: {len(self.classes)} of {self.of} classes had fewer than "
+            f"{self.code} {self.name} [{clean(self.loss, NAME)}]: "
+            f"{len(self.classes)} of {self.of} classes had fewer than "
             f"{math.ceil(self.needed)} positives and were not judged: {named}{more}"
         )
 
