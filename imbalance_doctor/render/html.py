@@ -33,8 +33,7 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
     from plotly.offline import get_plotlyjs
 
     title = f"imbalance-doctor: {diagnosis.source or run.source}"
-    script, style = asset("page.js"), f"{asset('findings.css')}\n{asset('page.css')}"
-    plotly = get_plotlyjs()
+    plotly, script = get_plotlyjs(), asset("page.js")
     data = json.dumps(plain(page_data(diagnosis, run)), allow_nan=False, separators=(",", ":"))
     # Inside a script element only "<" can end it or open a comment.
     data = data.replace("<", "\\u003c")
@@ -42,11 +41,14 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_policy([plotly, script], style)}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
 <title>{text(title)}</title>
-<style>{style}</style>
+<style>
+{asset("findings.css")}
+{asset("page.css")}
+</style>
 </head>
 <body>
 <main>
@@ -71,17 +73,16 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
 """
 
 
-def _policy(scripts: Sequence[str], style: str) -> str:
+def _policy(*scripts: str) -> str:
     """What the page may do: run these very scripts, and draw; nothing that a name might bring along.
 
-    Plotly adds an empty style sheet, sets styles of single elements, and makes pictures to save.
+    Plotly adds style sheets of its own, other ones in each version, and makes pictures to save.
     """
     return "; ".join(
         (
             "default-src 'none'",
             f"script-src {' '.join(map(_hashed, scripts))}",
-            f"style-src-elem {_hashed(style)} {_hashed('')}",
-            "style-src-attr 'unsafe-inline'",
+            "style-src 'unsafe-inline'",
             "img-src data: blob:",
             "base-uri 'none'",
             "form-action 'none'",
@@ -90,7 +91,7 @@ def _policy(scripts: Sequence[str], style: str) -> str:
 
 
 def _hashed(content: str) -> str:
-    """The name of an inline script or style in a policy."""
+    """The name of an inline script in a policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
 
