@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
@@ -99,9 +100,17 @@ def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
                 f"{rule.code} {rule.name} has no threshold {name!r}; it has {', '.join(known) or 'none'}"
             )
         types, expected = _THRESHOLDS.get(known[name], ((object,), ""))
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types) or _endless(value):
             raise ValueError(f"{rule.code} {rule.name}: expected {name} to be {expected}; got {value!r}")
     return rule(**values)
+
+
+def _endless(value: object) -> bool:
+    """Whether a value is a number that no measured one can be compared with: nan, infinity, 400 digits."""
+    try:
+        return isinstance(value, (int, float)) and not math.isfinite(value)
+    except OverflowError:
+        return True
 
 
 def thresholds_of(rule: Rule) -> dict[str, Any]:
