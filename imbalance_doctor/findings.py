@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from imbalance_doctor.texts import NAME, clean
+from imbalance_doctor.texts import clean, clean_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,9 +75,9 @@ class Finding:
     def where(self) -> str:
         """The loss and the class, in words."""
         if self.class_index is None:
-            return clean(self.loss, NAME)
-        place = f"{clean(self.loss, NAME)}, class {self.class_index}"
-        return f"{place} ({clean(self.class_name, NAME)})" if self.class_name else place
+            return clean_name(self.loss)
+        place = f"{clean_name(self.loss)}, class {self.class_index}"
+        return f"{place} ({clean_name(self.class_name)})" if self.class_name else place
 
     def headline(self) -> str:
         """The finding in one paragraph, for a log line or a warning."""
@@ -129,7 +129,7 @@ class Unjudged:
         named = ", ".join(map(str, self.classes[:5]))
         more = f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else ""
         return (
-            f"{self.code} {self.name} [{clean(self.loss, NAME)}]: "
+            f"{self.code} {self.name} [{clean_name(self.loss)}]: "
             f"{len(self.classes)} of {self.of} classes had fewer than "
             f"{math.ceil(self.needed)} positives and were not judged: {named}{more}"
         )

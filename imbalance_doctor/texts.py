@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from itertools import count
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 #: Characters of a paragraph. The longest that rules write has some 1,500, and the longest path that Linux
 #: opens 4,096; both come out whole.
@@ -76,6 +76,11 @@ def clean(text: str, most: int = PARAGRAPH) -> str:
     return shortened(text, most)
 
 
+def clean_name(text: str) -> str:
+    """A name, clean and no longer than one remembers."""
+    return clean(text, NAME)
+
+
 def shortened(text: str, most: int = PARAGRAPH) -> str:
     """Text whose middle gives way to a mark where it is too long: names often differ in their ends.
 
@@ -95,25 +100,32 @@ def encodable(text: str) -> str:
     return _SURROGATE.sub(_REPLACEMENT, text)
 
 
-def told_apart(names: Iterable[str], known: Mapping[str, str] | None = None) -> dict[str, str]:
+class Names(dict[str, str]):
     r"""Names as they are shown, by what they are; those that look the same once clean are numbered.
 
-    >>> told_apart(["fraud", "fra\u200bud"])
+    Args:
+        names: Names in the order in which they are numbered; others follow as they are asked for.
+        clean: What makes a name presentable.
+
+    >>> Names(["fraud", "fra\u200bud"])
     {'fraud': 'fraud', 'fra\u200bud': 'fraud (2)'}
     """
-    shown = dict(known or {})
-    taken = set(shown.values())
-    for name in names:
-        if name not in shown:
-            shown[name] = _untaken(clean(name, NAME), taken)
-            taken.add(shown[name])
-    return shown
 
+    def __init__(self, names: Iterable[str] = (), clean: Callable[[str], str] = clean_name):
+        super().__init__()
+        self._clean = clean
+        self._taken: Counter[str] = Counter()
+        for name in names:
+            self[name]
 
-def _untaken(name: str, taken: set[str]) -> str:
-    if name not in taken:
-        return name
-    return next(other for n in count(2) if (other := f"{name} ({n})") not in taken)
+    def __missing__(self, name: str) -> str:
+        shown = same = self._clean(name)
+        while shown in self._taken:
+            self._taken[same] += 1
+            shown = f"{same} ({self._taken[same]})"
+        self._taken[shown] = 1
+        self[name] = shown
+        return shown
 
 
 def _replaced(found: re.Match[str]) -> str:

@@ -8,7 +8,7 @@ from operator import is_
 from typing import Any, TypeVar
 
 from imbalance_doctor.findings import Diagnosis, Examined, Expected, Finding, Unjudged
-from imbalance_doctor.texts import NAME, PARAGRAPH, clean, told_apart
+from imbalance_doctor.texts import NAME, PARAGRAPH, Names, clean
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def cleaned(diagnosis: Diagnosis, losses: Iterable[str] = ()) -> Diagnosis:
     """
     items: list[Finding | Examined | Unjudged | Expected] = [*diagnosis.findings, *diagnosis.healthy]
     items += [*diagnosis.skipped, *diagnosis.unjudged, *diagnosis.expected]
-    return _cleaned(diagnosis, told_apart((*losses, *(item.loss for item in items))))
+    return _cleaned(diagnosis, Names((*losses, *(item.loss for item in items))))
 
 
 def _cleaned(value: T, losses: Mapping[str, str]) -> T:

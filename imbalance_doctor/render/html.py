@@ -18,7 +18,7 @@ from imbalance_doctor.render.markup import asset, findings_section, text
 from imbalance_doctor.render.numbers import count, number, prescription, step
 from imbalance_doctor.render.series import Steps, Track, histograms, lines, rounded, tracks
 from imbalance_doctor.run import Run
-from imbalance_doctor.texts import NAME, clean, told_apart
+from imbalance_doctor.texts import Names, clean, clean_name
 
 #: Points of a line, by how many lines there are: some 15,000 points for each statistic, over all classes
 #: and losses, keep the numbers of a page at a few MB.
@@ -128,13 +128,13 @@ def page_data(diagnosis: Diagnosis, run: Run) -> dict[str, Any]:
     """What the panels draw, as plain data."""
     steps = Steps()
     known = run.losses
-    names = told_apart(_losses(run))
+    names = Names(_losses(run))
     evals = tracks((record.step, record.metrics) for record in run.evaluations)
     losses = [
         _Loss(known.get(name, LossInfo(name, "other")), shown, run, diagnosis, evals, len(names))
         for name, shown in names.items()
     ]
-    metrics = told_apart(sorted({key for record in run.steps() for key in record.metrics}))
+    metrics = Names(sorted({key for record in run.steps() for key in record.metrics}))
     logged = {f"logged.{key}": name for key, name in metrics.items()}
     data = [loss.data(steps) for loss in losses]
     last = max([record.step for record in run.records if hasattr(record, "step")], default=0)
@@ -188,7 +188,7 @@ class _Loss:
         stats = [(record.step, record.stats) for record in self.records]
         return {
             "name": self.shown,
-            "kind": clean(self.info.kind, NAME),
+            "kind": clean_name(self.info.kind),
             "classes": [self._class(c) for c in self.classes],
             "lines": {"loss": self._lines(own, steps), "evaluations": self._lines(evals, steps)},
             "histograms": histograms(stats, self.classes),
@@ -224,7 +224,7 @@ class _Loss:
         return [
             {
                 "step": t.step,
-                "code": clean(t.code, NAME),
+                "code": clean_name(t.code),
                 "text": clean(prescription({"parameter": t.parameter, "from": t.before, "to": t.after})),
             }
             for t in self.run.treatments
@@ -283,8 +283,8 @@ def _event(finding: Finding) -> dict[str, Any]:
     return {
         "step": finding.step,
         "end": finding.last_step,
-        "code": clean(finding.code, NAME),
-        "name": clean(finding.name, NAME),
+        "code": clean_name(finding.code),
+        "name": clean_name(finding.name),
         "severity": finding.severity,
         "open": finding.status == "open",
         "class": finding.class_index,
@@ -296,5 +296,5 @@ def class_title(info: RunInfo, index: int, classes: int) -> str:
     """What a class is called in the selector."""
     name = info.class_name(index, classes)
     if classes == 1:
-        return clean(name, NAME) if name else "the positive class"
-    return f"{index}: {clean(name, NAME)}" if name else f"class {index}"
+        return clean_name(name) if name else "the positive class"
+    return f"{index}: {clean_name(name)}" if name else f"class {index}"

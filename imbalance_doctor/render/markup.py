@@ -12,7 +12,7 @@ from imbalance_doctor.render.cleaned import cleaned
 from imbalance_doctor.render.expected import Table
 from imbalance_doctor.render.grouping import Group
 from imbalance_doctor.render.numbers import count, number, prescription, step
-from imbalance_doctor.texts import clean, told_apart
+from imbalance_doctor.texts import Names, clean
 
 #: Classes of a fault that are listed one by one; beyond, the rest is counted.
 MOST_CLASSES = 200
@@ -36,7 +36,7 @@ def findings_section(diagnosis: Diagnosis, losses: Sequence[str] = ()) -> str:
         losses: Losses that the page has panels of: their findings get a button that shows them.
     """
     diagnosis = cleaned(diagnosis, losses)
-    places = {name: place for place, name in enumerate(told_apart(losses).values())}
+    places = {name: place for place, name in enumerate(Names(losses).values())}
     parts = grouping.chapters(diagnosis)
     origin = grouping.origin(diagnosis)
     worst = diagnosis.worst or ""
