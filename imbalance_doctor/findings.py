@@ -128,7 +128,7 @@ class Unjudged:
     def __str__(self) -> str:
         named = ", ".join(map(str, self.classes[:5]))
         more = f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else ""
-        return (
+        return clean(
             f"{self.code} {self.name} [{clean_name(self.loss)}]: "
             f"{len(self.classes)} of {self.of} classes had fewer than "
             f"{math.ceil(self.needed)} positives and were not judged: {named}{more}"

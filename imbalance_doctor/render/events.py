@@ -19,7 +19,6 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary as _summary
 
-
 summary: Any = _summary  # has no types
 
 
