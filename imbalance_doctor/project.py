@@ -100,17 +100,21 @@ def _section(path: Path) -> Any:
     return table
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _content(path: Path) -> bytes:
     """What a file holds, without waiting for a pipe; nothing where there is none."""
     try:
         owners = {path.lstat().st_uid}  # whoever owns a link says what is read
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        opened = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
     except FileNotFoundError:
         return b""
     except OSError as error:
         raise _PassedOverError(f"it cannot be read: {error.strerror}") from None
-    with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with opened as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise _PassedOverError("it is no file")
         if hasattr(os, "getuid") and not (owners | {found.st_uid}) <= {os.getuid(), 0}:
