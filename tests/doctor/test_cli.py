@@ -252,9 +252,8 @@ def test_ctrl_c_ends_watch_as_it_should(monkeypatch, sick_run, where):
 @pytest.mark.parametrize("on_terminal", [False, True])
 @pytest.mark.parametrize("name", ["run[/b]", "\x1b[31mrun[lr=0.1]"])
 def test_ctrl_c_while_waiting_for_a_log_is_0_and_the_name_is_shown(tmp_path, name, on_terminal):
-    (tmp_path / "pyproject.toml").write_text(
-        "[tool.imbalance-doctor]"
-    )  # a pipe shows its note, then it waits
+    (tmp_path / "pyproject.toml").write_text("[tool.imbalance-doctor]")  # a pipe shows its note, then waits
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     ours, theirs = os.openpty() if on_terminal else (None, subprocess.PIPE)
     watching = subprocess.Popen(
         [sys.executable, "-m", "imbalance_doctor", "watch", str(tmp_path / name), "--interval", "0.1"],
