@@ -46,6 +46,12 @@ _UNCLEAN = re.compile(
 )
 #: What joins or parts letters of Persian, Indic scripts and emoji does nothing after others.
 _IDLE_JOINER = re.compile("(?<![\u0300-\U0010ffff])[\u200c\u200d]+")
+#: Signs above and below a letter; eight are more than any language puts there, and hundreds cover a page.
+_SIGN = (
+    "[\u0300-\u036f\u0483-\u0489\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u06d6-\u06ed\u0e31\u0e34-\u0e3a"
+    "\u0e47-\u0e4e\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+)
+_ACCENTS = re.compile(f"({_SIGN}{{8}}){_SIGN}+")
 #: Commands to a CI system, which reads them in whatever a job prints.
 _COMMAND = re.compile(
     r"(?<=[:#])(?::(?=(?:set-output|set-env|save-state|add-path|add-mask|add-matcher|remove-matcher|echo|debug|notice"
@@ -69,10 +75,12 @@ def clean(text: str, most: int = PARAGRAPH) -> str:
     >>> clean("\x1b[31mfraud\x1b[0m\n::set-output name=x::y")
     'fraud : :set-output name=x::y'
     """
-    if len(text) <= most and text.isprintable() and "::" not in text and "##" not in text:
-        return text
+    plain = len(text) <= most and text.isprintable() and "::" not in text and "##" not in text
+    if plain and (text.isascii() or not _ACCENTS.search(text)):
+        return text  # nearly every text
     text = _UNCLEAN.sub(_replaced, shortened(text, LOOKED_AT * most))
-    text = _COMMAND.sub(r" \g<0>", _IDLE_JOINER.sub("", text))
+    text = _ACCENTS.sub(r"\1", _IDLE_JOINER.sub("", text))
+    text = _COMMAND.sub(r" \g<0>", text)
     return shortened(text, most)
 
 

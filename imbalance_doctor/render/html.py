@@ -24,6 +24,8 @@ from imbalance_doctor.texts import Names, clean, clean_name
 #: and losses, keep the numbers of a page at a few MB.
 POINTS = 15_000
 MOST_POINTS, FEWEST_POINTS = 400, 60
+#: Characters beside an axis; more leave no room for what is drawn.
+LABEL = 40
 #: Classes of a loss whose panels are in the page; more would be numbers that nobody opens.
 MOST_CLASSES = 150
 
@@ -134,7 +136,7 @@ def page_data(diagnosis: Diagnosis, run: Run) -> dict[str, Any]:
         _Loss(known.get(name, LossInfo(name, "other")), shown, run, diagnosis, evals, len(names))
         for name, shown in names.items()
     ]
-    metrics = Names(sorted({key for record in run.steps() for key in record.metrics}))
+    metrics = Names(sorted({key for record in run.steps() for key in record.metrics}), _label)
     logged = {f"logged.{key}": name for key, name in metrics.items()}
     data = [loss.data(steps) for loss in losses]
     last = max([record.step for record in run.records if hasattr(record, "step")], default=0)
@@ -283,13 +285,17 @@ def _event(finding: Finding) -> dict[str, Any]:
     return {
         "step": finding.step,
         "end": finding.last_step,
-        "code": clean_name(finding.code),
-        "name": clean_name(finding.name),
+        "code": _label(finding.code),
+        "name": _label(finding.name),
         "severity": finding.severity,
         "open": finding.status == "open",
         "class": finding.class_index,
         "text": clean(finding.symptom),
     }
+
+
+def _label(name: str) -> str:
+    return clean(name, LABEL)
 
 
 def class_title(info: RunInfo, index: int, classes: int) -> str:

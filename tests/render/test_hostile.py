@@ -336,6 +336,10 @@ def test_nothing_is_cut_within_a_letter(kind: str) -> None:
             assert not half.endswith("\u200d")
 
 
+def test_no_letter_has_signs_that_cover_a_page() -> None:
+    assert clean("e" + "\u0301" * 500 + "x") == "e" + "\u0301" * 8 + "x"
+
+
 def test_both_ends_of_a_long_name_are_kept() -> None:
     text = clean_name("lr=0.1," * 1000 + "seed=7")
     assert len(text) <= NAME
