@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import Choice, thresholds_of
-from imbalance_doctor.texts import clean
+from imbalance_doctor.texts import clean, shortened
 
 if TYPE_CHECKING:
     from imbalance_doctor.follow import Look
@@ -38,6 +39,9 @@ EXIT_FINDINGS = 1
 EXIT_USAGE = 2
 #: Ctrl-C: 128 and the signal's number, what shells expect.
 EXIT_INTERRUPTED = 130
+
+#: Characters of a traceback; a hundred calls have some 20,000.
+MOST_TRACE = 50_000
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -135,7 +139,8 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write here; - is stdout. HTML goes to RUN/report.html by default, the others to stdout.",
+    help="Write here; - is stdout. HTML goes to RUN/report.html by default, the others to stdout. "
+    "A file keeps its permissions, a link is replaced.",
 )
 @_fail_on
 @_select
@@ -462,9 +467,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"imbalance-doctor: {' '.join(str(error).split())}")
         return EXIT_USAGE
     except Exception as error:  # a traceback would exit with 1, which means findings
-        if os.environ.get("IMBALANCE_DOCTOR_DEBUG"):
-            raise
         _say(f"imbalance-doctor: this is a bug: {described(error)}; IMBALANCE_DOCTOR_DEBUG=1 shows where")
+        if os.environ.get("IMBALANCE_DOCTOR_DEBUG"):
+            for line in shortened(traceback.format_exc(), MOST_TRACE).splitlines():
+                _say(line)
         return EXIT_USAGE
 
 

@@ -223,7 +223,10 @@ def test_streams_that_are_not_there_or_closed_end_nothing_with_a_traceback(
     assert main([command, str(sick_run)]) in (EXIT_OK, EXIT_FINDINGS, EXIT_USAGE)
 
 
-def test_a_message_of_megabytes_is_shortened(monkeypatch, capsys):
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_message_of_megabytes_is_shortened(monkeypatch, capsys, debug):
+    monkeypatch.setenv("IMBALANCE_DOCTOR_DEBUG", "1" if debug else "")
+
     def fail(*_):
         raise RuntimeError("\x1b[31m" + "x" * 10_000_000)
 
@@ -232,7 +235,8 @@ def test_a_message_of_megabytes_is_shortened(monkeypatch, capsys):
     told = capsys.readouterr().err
     assert "this is a bug: RuntimeError: xxx" in told
     assert "IMBALANCE_DOCTOR_DEBUG" in told
-    assert len(told) < 6_000
+    assert ("Traceback" in told) is debug
+    assert len(told) < (60_000 if debug else 6_000)
     assert "\x1b" not in told
 
 
