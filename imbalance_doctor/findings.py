@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from imbalance_doctor import plain
+from imbalance_doctor.texts import clean, clean_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,13 +101,13 @@ class Finding:
     def where(self) -> str:
         """The loss and the class, in words."""
         if self.class_index is None:
-            return self.loss
-        name = f"class {self.class_index}"
-        return f"{self.loss}, {name} ({self.class_name})" if self.class_name else f"{self.loss}, {name}"
+            return clean_name(self.loss)
+        place = f"{clean_name(self.loss)}, class {self.class_index}"
+        return f"{place} ({clean_name(self.class_name)})" if self.class_name else place
 
     def headline(self) -> str:
         """The finding in one paragraph, for a log line or a warning."""
-        return (
+        return clean(
             f"{self.code} {self.name} [{self.where}] since step {self.step}: "
             f"{self.symptom} Cause: {self.cause} Remedy: {self.remedy}"
         )
@@ -232,8 +233,9 @@ class Unjudged:
     def __str__(self) -> str:
         named = ", ".join(map(str, self.classes[:5]))
         more = f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else ""
-        return (
-            f"{self.code} {self.name} [{self.loss}]: {len(self.classes)} of {self.of} classes had fewer than "
+        return clean(
+            f"{self.code} {self.name} [{clean_name(self.loss)}]: "
+            f"{len(self.classes)} of {self.of} classes had fewer than "
             f"{math.ceil(self.needed)} positives and were not judged: {named}{more}"
         )
 

@@ -144,7 +144,15 @@ def _is_threshold(value: object, kind: str) -> bool:
     types, _ = _THRESHOLDS.get(kind, ((object,), ""))
     if isinstance(value, bool):
         return bool in types or object in types
-    return isinstance(value, types) and not (isinstance(value, Real) and not math.isfinite(value))
+    return isinstance(value, types) and not _endless(value)
+
+
+def _endless(value: object) -> bool:
+    """Whether a value is a number that no measured one can be compared with: nan, infinity, 400 digits."""
+    try:
+        return isinstance(value, Real) and not math.isfinite(value)
+    except OverflowError:
+        return True
 
 
 def thresholds_of(rule: Rule) -> dict[str, Any]:
