@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-fast test-arithmetic lint check docs benchmarks clinic clean help
+.PHONY: demo test test-fast test-arithmetic lint check docs benchmarks clinic promise clean help
 .NOTPARALLEL:  # two installs into one environment get in each other's way
 
 help:  ## Show this list
@@ -47,6 +47,9 @@ docs: $(VENV)/.installed-dev  ## Write the pages that follow from the code
 
 clinic: $(VENV)/.installed-dev  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic
+
+promise: $(VENV)/.installed-dev  ## Try to break the monitor's promise in many ways, write docs/promise.md (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.promise
 
 benchmarks: $(VENV)/.installed-dev $(VENV)/.installed-bench  ## Measure, and write docs/benchmarks.md (the better part of an hour)
 	$(PIP_INSTALL) --no-deps libauc

@@ -7,7 +7,6 @@ never from the clock, so a log read afterwards gives the findings that were rais
 from __future__ import annotations
 
 import math
-import re
 import string
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity, Skipped, Unjudged
+from imbalance_doctor import plain
+from imbalance_doctor.admission import NOT_KNOWN, Admitted, admit, code_of
+from imbalance_doctor.findings import (
+    SEVERITIES,
+    Diagnosis,
+    Examined,
+    Failed,
+    Finding,
+    Severity,
+    Skipped,
+    Unjudged,
+    kept,
+)
+from imbalance_doctor.guard import described, from_outside
 from imbalance_doctor.history import History, Window
-from imbalance_doctor.losses import interrupts
 from imbalance_doctor.records import (
     EndRecord,
     EvalRecord,
@@ -28,7 +39,7 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.rules.base import Evidence, Rule, UnknownNumberError
+from imbalance_doctor.rules.base import Evidence, Rule
 
 #: Records at which the scores are taken and the rules are asked: the first ones, because a loss that is
 #: wrongly configured is so from the start, and every fifth: scores cost five times what counts cost, a
@@ -49,9 +60,8 @@ RESOLVE_TREATED_AFTER = 3
 #: The same at the end of a run, whose last looks are far apart: the last one and the one before.
 RESOLVE_AT_END_AFTER = 2
 
-#: Why a rule was skipped whose texts would say "nan".
-NOT_KNOWN = "a number that it needs is not known"
-_NO_NUMBER = re.compile(r"\b(nan|inf)\b")
+#: Characters of the reason why a rule failed: a few lines of a terminal.
+LONGEST_REASON = 300
 
 _Key = tuple[str, str, int | None]  # rule code, loss name, class index
 
@@ -67,15 +77,27 @@ class _Open:
     #: Whether its loss has been treated since.
     treated: bool = False
 
-    def patience(self, rule: Rule) -> int:
+    def patience(self, rule: Admitted) -> int:
         """Examinations in a row after which it is believed to be over, or milder."""
         if rule.at_once:
             return RESOLVE_AT_ONCE_AFTER
         return RESOLVE_TREATED_AFTER if self.treated else RESOLVE_AFTER
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What a rule saw, in words; without them where a number that they would say is not known."""
+
+    class_index: int | None
+    unknown: set[str]
+    finding: Finding | None
+
+
 class Checkup:
     """Runs rules over a growing history and keeps the findings' life cycle.
+
+    A rule that is wrong in any way fails alone: it is not applied from there on, its findings stay as they
+    are, and `failed` names it.
 
     Args:
         run: What is known of the run.
@@ -85,11 +107,12 @@ class Checkup:
     def __init__(self, run: RunInfo, rules: Sequence[Rule]) -> None:
         self.history = History(run)
         self.rules = tuple(rules)
-        self._at_once = tuple(rule for rule in self.rules if rule.at_once)
-        self._reading_evals = tuple(rule for rule in self.rules if rule.requires_eval)
-        self._rules = {rule.code: rule for rule in self.rules}
-        #: Rules that raised, by code, with the error: they are not asked again.
+        #: Rules that are wrong, by code, with the reason: they are not asked again.
         self.failed: dict[str, str] = {}
+        self._rules = {rule.code: rule for rule in self._admitted()}
+        self._all = tuple(self._rules.values())
+        self._at_once = tuple(rule for rule in self._all if rule.at_once)
+        self._reading_evals = tuple(rule for rule in self._all if rule.requires_eval)
         self._open: dict[_Key, _Open] = {}
         #: Losses with open findings that a new session has not watched again.
         self._unwatched: set[str] = set()
@@ -115,7 +138,7 @@ class Checkup:
                 changed += [self._close(key, record.step) for key in gone]
             current = list(self.history.windows(record.loss))
             for window in current:
-                changed += self._examine(window, self.rules if is_look(window.records) else self._at_once)
+                changed += self._examine(window, self._all if is_look(window.records) else self._at_once)
             if self._open:
                 changed += self._leave_phase(record, {window.kind for window in current})
         elif isinstance(record, TreatmentRecord):
@@ -127,16 +150,24 @@ class Checkup:
                 changed += self._examine(window, self._reading_evals)
         elif isinstance(record, EndRecord):
             for window in self.history.windows():
-                changed += self._examine(window, self.rules)
+                changed += self._examine(window, self._all)
             over = [key for key, entry in self._open.items() if entry.quiet >= RESOLVE_AT_END_AFTER]
             changed += [self._close(key, record.step) for key in over]
         return self._in_order(changed) if changed else changed
 
+    def _admitted(self) -> Iterator[Admitted]:
+        for rule in self.rules:
+            try:
+                yield admit(rule)
+            except Exception as error:
+                if from_outside(error):
+                    raise
+                self._fail(code_of(rule), error)
+
     def restore(self, findings: Iterable[Finding]) -> None:
         """Take over the findings of an earlier session whose records are not at hand."""
-        known = {rule.code for rule in self.rules}
         for finding in findings:
-            if finding.status == "resolved" or finding.code not in known:
+            if finding.status == "resolved" or finding.code not in self._rules:
                 self._closed.append(finding)
             else:
                 self._open[finding.code, finding.loss, finding.class_index] = _Open(finding)
@@ -152,8 +183,8 @@ class Checkup:
         gravity = {key: SEVERITIES.index(entry.finding.severity) for key, entry in self._open.items()}
         depth = dict.fromkeys(self._open, 0)
         # A cause is as grave as the gravest of its consequences, and comes before them. A chain of causes is
-        # no longer than there are findings; two rules that name each other go round no more often than that.
-        for _ in self._open:
+        # no longer than there are rules in it; two that name each other go round no more often than that.
+        for _ in {code for code, *_ in self._open}:
             for key, reasons in causes.items():
                 for reason in reasons:
                     gravity[reason] = max(gravity[reason], gravity[key])
@@ -186,10 +217,11 @@ class Checkup:
         """The open findings that explain an open one, in the order in which its rule names them."""
         code, loss, index = key
         named = self._rules[code].explained_by if code in self._rules else ()
-        # A fault of the loss as a whole explains what is seen on each of its classes.
+        # A fault of the loss as a whole explains what is seen on each of its classes. None explains itself.
         return [
             cause
             for name in named
+            if name != code
             for cause in dict.fromkeys([(name, loss, index), (name, loss, None)])
             if cause in self._open
         ]
@@ -197,68 +229,75 @@ class Checkup:
     def diagnosis(self, *, source: str = "", notes: Sequence[str] = ()) -> Diagnosis:
         """The state of every rule now."""
         findings = self.findings
+        unjudged, silent = self._unjudged()
+        failed = {**self.failed, **silent}
         sick = {(finding.code, finding.loss) for finding in findings if finding.status == "open"}
         examined = [
-            Examined(code, self._rules[code].name, loss, reason)
+            Examined(code, self._rules[code].name, loss, _failed(failed[code]) if code in failed else reason)
             for (code, loss), reason in sorted(self._examined.items())
             if (code, loss) not in sick
         ]
-        unjudged = tuple(self._unjudged())
+        wrong = tuple(Failed(code, reason) for code, reason in sorted(failed.items()))
         return Diagnosis(
             findings=findings,
             skipped=tuple(item for item in examined if item.skipped is not None),
             healthy=tuple(item for item in examined if item.skipped is None),
             source=source,
             last_step=self.history.step,
-            notes=(*notes, *map(str, unjudged)),
-            unjudged=unjudged,
+            notes=(*notes, *map(str, wrong), *map(str, unjudged)),
+            unjudged=tuple(unjudged),
+            failed=wrong,
         )
 
-    def _unjudged(self) -> Iterator[Unjudged]:
-        """What rules passed over in the windows that they examined last."""
+    def _unjudged(self) -> tuple[list[Unjudged], dict[str, str]]:
+        """What rules passed over in the windows that they examined last, and which could not say it.
+
+        Those are not switched off: when a diagnosis is read must not change what is found.
+        """
+        found: list[Unjudged] = []
+        failed: dict[str, str] = {}
         for window in self.history.windows():
-            for rule in self.rules:
+            for rule in self._all:
                 if (
                     window.kind not in rule.kinds
+                    or window.records < rule.min_records  # it begins anew with a treatment
                     or self._examined.get((rule.code, window.loss.name), "") is not None
                 ):
                     continue
                 try:
                     few = rule.passed_over(window)
-                except Exception as error:  # as in `_verdict`
-                    if interrupts.from_outside(error):
+                except Exception as error:
+                    if from_outside(error):
                         raise
-                    self._fail(rule, error)
+                    failed[rule.code] = _reason(error)
                     continue
                 if few is not None and few.classes.any() and len(few.classes) > 1:
                     indices = tuple(int(index) for index in np.flatnonzero(few.classes))
-                    yield Unjudged(
-                        rule.code, rule.name, window.loss.name, few.needed, indices, len(few.classes)
+                    found.append(
+                        Unjudged(
+                            rule.code, rule.name, window.loss.name, few.needed, indices, len(few.classes)
+                        )
                     )
+        return found, failed
 
-    def _examine(self, window: Window, rules: Iterable[Rule]) -> list[Finding]:
+    def _examine(self, window: Window, rules: Iterable[Admitted]) -> list[Finding]:
         changed: list[Finding] = []
         kind, loss = window.kind, window.loss.name
         for rule in rules:
             if kind not in rule.kinds:
                 continue
             verdict = self._verdict(rule, window)
-            reason = None
             if isinstance(verdict, Skipped):
-                reason = verdict.reason
-            elif verdict or self._open:
-                try:
-                    changed += self._update(rule, window, verdict)
-                    reason = _not_told(rule, verdict)
-                except Exception as error:  # a text that names a value which is not in the evidence
-                    if interrupts.from_outside(error):
-                        raise
-                    reason = self._fail(rule, error).reason
-            self._examined[rule.code, loss] = reason
+                self._examined[rule.code, loss] = verdict.reason
+                continue
+            if verdict or self._open:
+                changed += self._update(rule, window, verdict)
+            self._examined[rule.code, loss] = _not_told(verdict)
         return changed
 
     def _leave_phase(self, record: StepRecord, kinds: set[str]) -> list[Finding]:
         """Close findings about a phase that is over: nothing will examine them again."""
+        # What is open is of a rule that was admitted: `restore` keeps others apart.
         over = [key for key in self._open if key[1] == record.loss and not kinds & self._rules[key[0]].kinds]
         return [self._close(key, record.step) for key in over]
 
@@ -267,9 +306,9 @@ class Checkup:
         self._closed.append(finding)
         return finding
 
-    def _verdict(self, rule: Rule, window: Window) -> list[Evidence] | Skipped:
+    def _verdict(self, rule: Admitted, window: Window) -> list[_Seen] | Skipped:
         if rule.code in self.failed:
-            return Skipped(f"the rule failed: {self.failed[rule.code]}")
+            return Skipped(_failed(self.failed[rule.code]))
         if window.records < rule.min_records:
             return Skipped(f"{window.records} of {rule.min_records} records")
         missing = [name for name in rule.requires if not window.has(name)]
@@ -279,47 +318,55 @@ class Checkup:
         if missing:
             return Skipped(f"no validation {', '.join(missing)}; call doctor.log_eval")
         try:
-            with np.errstate(all="ignore"):  # 0 / 0 is nan, and what would say so is not told
-                verdict = rule.examine(window)
-                if not isinstance(verdict, Skipped):
-                    return list(verdict)
-            return Skipped(NOT_KNOWN) if _NO_NUMBER.search(verdict.reason) else verdict
-        except UnknownNumberError:
-            return Skipped(NOT_KNOWN)
+            verdict = rule.examine(window)
+            if isinstance(verdict, Skipped):
+                return verdict
+            return [self._seen(rule, window, each) for each in verdict]
         except Exception as error:  # a rule that is wrong must not end a training run
-            if interrupts.from_outside(error):
+            if from_outside(error):
                 raise
-            return self._fail(rule, error)
+            return Skipped(_failed(self._fail(rule.code, error)))
 
-    def _fail(self, rule: Rule, error: Exception) -> Skipped:
-        self.failed[rule.code] = f"{type(error).__name__}: {error}"
-        return Skipped(f"the rule failed: {self.failed[rule.code]}")
+    def _seen(self, rule: Admitted, window: Window, evidence: Evidence) -> _Seen:
+        """What a rule saw, in words.
 
-    def _update(self, rule: Rule, window: Window, verdict: Iterable[Evidence]) -> list[Finding]:
+        Raises:
+            Exception: Its texts ask for what is not in the evidence, or in a way that numbers do not have.
+        """
+        unknown = _unknown(rule, evidence)
+        if unknown:
+            return _Seen(evidence.class_index, unknown, None)
+        entry = self._open.get((rule.code, window.loss.name, evidence.class_index))
+        since = window.step if entry is None else entry.finding.step
+        return _Seen(evidence.class_index, unknown, _finding(rule, window, evidence, since))
+
+    def _fail(self, code: str, error: Exception) -> str:
+        return self.failed.setdefault(code, _reason(error))
+
+    def _update(self, rule: Admitted, window: Window, verdict: Iterable[_Seen]) -> list[Finding]:
         changed: list[Finding] = []
+        code, loss = rule.code, window.loss.name
         seen = set()
-        for evidence in verdict:
-            key = (rule.code, window.loss.name, evidence.class_index)
+        for each in verdict:
+            key, now = (code, loss, each.class_index), each.finding
             seen.add(key)
-            if _unknown(rule, evidence):  # an open finding stays as it is
+            if now is None:  # an open finding stays as it is
                 continue
             entry = self._open.get(key)
-            severity: Severity = evidence.severity or rule.severity
             if entry is None:
-                entry = self._open[key] = _Open(_finding(rule, window, evidence, severity))
-                changed.append(entry.finding)
+                entry = self._open[key] = _Open(now)
+                changed.append(now)
             else:
-                worse = SEVERITIES.index(severity) - SEVERITIES.index(entry.finding.severity)
+                worse = SEVERITIES.index(now.severity) - SEVERITIES.index(entry.finding.severity)
                 entry.milder = entry.milder + 1 if worse < 0 else 0
                 if worse >= 0 or entry.milder >= entry.patience(rule):
-                    now = _finding(rule, window, evidence, severity)
-                    entry.finding, entry.milder = replace(now, step=entry.finding.step), 0
+                    entry.finding, entry.milder = now, 0
                 else:
                     entry.finding = replace(entry.finding, last_step=window.step)
                 if worse > 0:
                     changed.append(entry.finding)
             entry.quiet = 0
-        for key in [k for k in self._open if k[:2] == (rule.code, window.loss.name) and k not in seen]:
+        for key in [k for k in self._open if k[0] == code and k[1] == loss and k not in seen]:
             entry = self._open[key]
             entry.quiet += 1
             if entry.quiet >= entry.patience(rule):
@@ -336,7 +383,18 @@ def is_look(records: int) -> bool:
     return records in FIRST_LOOKS or records % LOOK_EVERY == 0
 
 
-def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity) -> Finding:
+def _reason(error: Exception) -> str:
+    """What went wrong with a rule; an error may bring the whole of its data along."""
+    reason = described(error)
+    return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
+
+
+def _failed(reason: str) -> str:
+    """Why a rule is skipped that failed."""
+    return f"the rule failed: {reason}"
+
+
+def _finding(rule: Admitted, window: Window, evidence: Evidence, since: int) -> Finding:
     class_name = window.run.class_name(evidence.class_index, window.classes)
     if evidence.class_index is None or (window.classes == 1 and class_name is None):
         class_label = "the positive class"
@@ -344,6 +402,7 @@ def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity)
         class_label = f"class {evidence.class_index if class_name is None else repr(class_name)}"
     symptom, cause, remedy = _texts(rule, evidence)
     words: dict[str, Any] = {"class_label": class_label, "loss": window.loss.name, **evidence.values}
+    severity: Severity = evidence.severity or rule.severity
     return Finding(
         code=rule.code,
         name=rule.name,
@@ -351,40 +410,46 @@ def _finding(rule: Rule, window: Window, evidence: Evidence, severity: Severity)
         loss=window.loss.name,
         class_index=evidence.class_index,
         class_name=class_name,
-        step=window.step,
+        step=since,
         last_step=window.step,
         status="open",
-        symptom=_sentence(symptom.format(**words)),
-        cause=_sentence(cause.format(**words)),
-        remedy=_sentence(remedy.format(**words)),
-        evidence={name: float(value) for name, value in evidence.values.items() if math.isfinite(value)},
+        symptom=plain.text(_sentence(symptom.format(**words)), "symptom"),
+        cause=plain.text(_sentence(cause.format(**words)), "cause"),
+        remedy=plain.text(_sentence(remedy.format(**words)), "remedy"),
+        evidence=kept(evidence.values),
         prescription=evidence.prescription,
     )
 
 
-def _texts(rule: Rule, evidence: Evidence) -> tuple[str, str, str]:
+def _texts(rule: Admitted, evidence: Evidence) -> tuple[str, str, str]:
     """The templates of a finding."""
     return evidence.symptom or rule.symptom, evidence.cause or rule.cause, evidence.remedy or rule.remedy
 
 
-def _unknown(rule: Rule, evidence: Evidence) -> set[str]:
+def _unknown(rule: Admitted, evidence: Evidence) -> set[str]:
     """Numbers that the texts or the prescription would say and that are none: nan or infinite."""
     broken = {name for name, value in evidence.values.items() if not math.isfinite(value)}
     if broken:
         fields = (string.Formatter().parse(text) for text in _texts(rule, evidence))
         broken &= {name for field in fields for _, name, *_ in field if name}
     prescribed = (evidence.prescription or {}).items()
-    return broken | {
-        key for key, value in prescribed if isinstance(value, float) and not math.isfinite(value)
-    }
+    return broken | {key for key, value in prescribed if not _known(value)}
 
 
-def _not_told(rule: Rule, verdict: Sequence[Evidence]) -> str | None:
+def _known(value: Any) -> bool:
+    """Whether a plain value holds neither nan nor infinity."""
+    if isinstance(value, dict):
+        return all(map(_known, value.values()))
+    if isinstance(value, list):
+        return all(map(_known, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _not_told(verdict: Sequence[_Seen]) -> str | None:
     """Why nothing can be said of what a rule saw; None where something can, or where it saw nothing."""
-    unknown = [_unknown(rule, evidence) for evidence in verdict]
-    if not verdict or not all(unknown):
+    if not verdict or any(not each.unknown for each in verdict):
         return None
-    return f"{NOT_KNOWN}: {', '.join(sorted(set[str]().union(*unknown)))}"
+    return f"{NOT_KNOWN}: {', '.join(sorted(set[str]().union(*(each.unknown for each in verdict))))}"
 
 
 def _sentence(text: str) -> str:

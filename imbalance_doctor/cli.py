@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imbalance_doctor.diagnose import diagnose
+from imbalance_doctor.files import is_stream, pour, write_whole
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, at_least
+from imbalance_doctor.guard import attempt, described
 from imbalance_doctor.preflight import options
 from imbalance_doctor.preflight import preflight as judge
-from imbalance_doctor.project import find_project
+from imbalance_doctor.project import Project, find_project
 from imbalance_doctor.rules import find_rule, rule_page
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import Choice, thresholds_of
+from imbalance_doctor.texts import clean, shortened
 
 if TYPE_CHECKING:
     from imbalance_doctor.follow import Look
@@ -31,8 +35,13 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 #: Findings at or above ``--fail-on``.
 EXIT_FINDINGS = 1
-#: Wrong usage, or input that cannot be read: one line on stderr.
+#: Wrong usage, input that cannot be read, or rules that failed: one line on stderr.
 EXIT_USAGE = 2
+#: Ctrl-C: 128 and the signal's number, what shells expect.
+EXIT_INTERRUPTED = 130
+
+#: Characters of a traceback; a hundred calls have some 20,000.
+MOST_TRACE = 50_000
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -130,7 +139,8 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write here; - is stdout. HTML goes to RUN/report.html by default, the others to stdout.",
+    help="Write here; - is stdout. HTML goes to RUN/report.html by default, the others to stdout. "
+    "A file keeps its permissions, a link is replaced.",
 )
 @_fail_on
 @_select
@@ -155,12 +165,15 @@ def report(
     loaded = load_run(run)
     project = find_project()
     diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore), project=project.choice)
-    diagnosis = replace(diagnosis, notes=(*diagnosis.notes, *project.note))
+    diagnosis = project.noted(diagnosis)
     if form == "html" and output is None:
-        output = (run if run.is_dir() else run.parent) / "report.html"
-    if output is not None and str(output) != "-":
-        _write(output, FORMATS[form](diagnosis, loaded))
-        click.echo(f"wrote {output}", err=True)
+        page = (run if run.is_dir() else run.parent) / "report.html"
+        write_whole(page, FORMATS[form](diagnosis, loaded))
+        _say(f"wrote {page}")
+    elif output is not None and str(output) != "-":
+        write = pour if is_stream(output) else write_whole
+        write(output, FORMATS[form](diagnosis, loaded).rstrip("\n") + "\n")
+        _say(f"wrote {output}")
     elif form == "text" and output is None:
         _print(diagnosis)
     else:
@@ -180,26 +193,30 @@ def watch(run: Path, interval: float) -> int:
     \b
     imbalance-doctor watch runs/fraud-01
     """  # noqa: D301
-    from imbalance_doctor.follow import follow
+    with contextlib.suppress(KeyboardInterrupt):  # how one stops watching
+        from imbalance_doctor.follow import follow
 
-    looks = follow(run, find_project().choice, interval=interval)
-    if sys.stdout.isatty():
-        _show_live(looks, run)
-    else:
-        _show_lines(looks)
+        project = find_project()
+        looks = follow(run, project.choice, interval=interval)
+        show = _show_live if sys.stdout is not None and sys.stdout.isatty() else _show_lines
+        show(looks, run, project)
     return EXIT_OK
 
 
-def _show_live(looks: Iterable[Look], run: Path) -> None:
+def _show_live(looks: Iterable[Look], run: Path, project: Project) -> None:
     from rich.live import Live
+    from rich.text import Text
 
-    with Live(f"waiting for a log in {run} ...", auto_refresh=False, vertical_overflow="visible") as live:
+    waiting = Text(f"waiting for a log in {clean(str(run))} ...")
+    with Live(waiting, auto_refresh=False, vertical_overflow="visible") as live:
         for look in looks:
             if look.diagnosis is not None:
-                live.update(look.diagnosis, refresh=True)
+                live.update(project.noted(look.diagnosis), refresh=True)
 
 
-def _show_lines(looks: Iterable[Look]) -> None:
+def _show_lines(looks: Iterable[Look], run: Path, project: Project) -> None:
+    for note in project.notes:
+        _say(f"Note: {note}")
     known: set[tuple[Any, ...]] = set()
     for look in looks:
         for finding in look.diagnosis.findings if look.diagnosis is not None else ():
@@ -228,8 +245,11 @@ def tensorboard(run: Path, logdir: Path) -> int:
     from imbalance_doctor.render.tensorboard import write_run
 
     loaded = load_run(run)
-    write_run(loaded, diagnose(loaded, project=find_project().choice), logdir)
-    click.echo(f"wrote {logdir}; look at it with: tensorboard --logdir {logdir}", err=True)
+    project = find_project()
+    write_run(loaded, diagnose(loaded, project=project.choice), logdir)
+    for note in project.notes:
+        _say(f"Note: {note}")
+    _say(f"wrote {logdir}; look at it with: tensorboard --logdir {logdir}")
     return EXIT_OK
 
 
@@ -299,7 +319,7 @@ def preflight(
         ignore=choice.ignore,
         rules=choice.tuned(),
     )
-    diagnosis = replace(diagnosis, notes=(*diagnosis.notes, *project.note))
+    diagnosis = project.noted(diagnosis)
     if form == "json":
         click.echo(_json_of(diagnosis))
     else:
@@ -337,7 +357,9 @@ def rules(form: str, select: str | None, ignore: str | None) -> int:
         for rule in chosen
     ]
     if form == "json":
-        click.echo(json.dumps(catalogue, indent=2))
+        from imbalance_doctor.render.json import plain
+
+        click.echo(json.dumps(plain(catalogue), indent=2, allow_nan=False))
         return EXIT_OK
     from rich.padding import Padding
     from rich.text import Text
@@ -346,9 +368,9 @@ def rules(form: str, select: str | None, ignore: str | None) -> int:
         _print(Text.assemble((f"{rule.code} {rule.name}", "bold"), f" ({rule.severity})"))
         _print(Padding(Text(str(entry["summary"])), (0, 0, 0, 4)))
         if thresholds := ", ".join(f"{name} = {value}" for name, value in thresholds_of(rule).items()):
-            _print(Padding(Text(thresholds, style="dim"), (0, 0, 0, 4)))
-    for note in project.note:
-        _print(Text(f"Note: {note}", style="dim"))
+            _print(Padding(Text(clean(thresholds), style="dim"), (0, 0, 0, 4)))
+    for note in project.notes:
+        _print(Text(clean(f"Note: {note}"), style="dim"))
     return EXIT_OK
 
 
@@ -395,10 +417,17 @@ def _codes(text: str | None) -> list[str] | None:
 
 
 def _exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
+    if diagnosis.failed:
+        codes = ", ".join(rule.code for rule in diagnosis.failed)
+        click.echo(
+            f"imbalance-doctor: what these rules look for is not known, they failed: {codes}", err=True
+        )
     if fail_on == "never":
         return EXIT_OK
     floor = next(severity for severity in SEVERITIES if severity == fail_on)
-    return EXIT_FINDINGS if any(at_least(f.severity, floor) for f in diagnosis.open) else EXIT_OK
+    if any(at_least(f.severity, floor) for f in diagnosis.open):
+        return EXIT_FINDINGS
+    return EXIT_USAGE if diagnosis.failed else EXIT_OK
 
 
 def _summary(rule: type[Rule]) -> str:
@@ -415,20 +444,9 @@ def _print(renderable: Any) -> None:
     PipedConsole().print(renderable)
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a pipe or a device is written to as it is."""
-    text = text.rstrip("\n") + "\n"
-    path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
-        return
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+def _say(message: str) -> None:
+    """One line on stderr. Where nobody can hear it, the exit code has to do."""
+    attempt(click.echo, clean(message), err=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -439,30 +457,27 @@ def main(argv: Sequence[str] | None = None) -> int:
             args=None if argv is None else list(argv), prog_name="imbalance-doctor", standalone_mode=False
         )
         return result if isinstance(result, int) else EXIT_OK
-    except click.exceptions.Abort:
-        click.echo("imbalance-doctor: interrupted", err=True)
-        return 130  # 128 + SIGINT, what shells expect
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say("imbalance-doctor: interrupted")
+        return EXIT_INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        attempt(click.echo, error.format_message(), err=True)
         return EXIT_USAGE
     except click.ClickException as error:
         hint = " (--help shows how)" if isinstance(error, click.UsageError) else ""
-        click.echo(f"imbalance-doctor: {' '.join(error.format_message().split())}{hint}", err=True)
+        _say(f"imbalance-doctor: {' '.join(error.format_message().split())}{hint}")
         return EXIT_USAGE
     except BrokenPipeError:  # the reader of our pipe has left, as `head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
         return EXIT_OK
     except (LogError, ValueError, OSError, ModuleNotFoundError) as error:
-        click.echo(f"imbalance-doctor: {' '.join(str(error).split())}", err=True)
+        _say(f"imbalance-doctor: {' '.join(str(error).split())}")
         return EXIT_USAGE
     except Exception as error:  # a traceback would exit with 1, which means findings
+        _say(f"imbalance-doctor: this is a bug: {described(error)}; IMBALANCE_DOCTOR_DEBUG=1 shows where")
         if os.environ.get("IMBALANCE_DOCTOR_DEBUG"):
-            raise
-        click.echo(
-            f"imbalance-doctor: this is a bug: {type(error).__name__}: {error}; "
-            "IMBALANCE_DOCTOR_DEBUG=1 shows where",
-            err=True,
-        )
+            for line in shortened(traceback.format_exc(), MOST_TRACE).splitlines():
+                _say(line)
         return EXIT_USAGE
 
 
@@ -470,7 +485,7 @@ def _print_what_the_terminal_can() -> None:
     """Texts hold τ and θ: where an encoding lacks them, a mark in their place beats a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            attempt(stream.reconfigure, errors="replace")  # one that is closed says so when it is written to
 
 
 def entry_point() -> None:

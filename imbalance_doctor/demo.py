@@ -16,14 +16,17 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 from torch import nn
 
 from imbalance_doctor.doctor import Doctor
+from imbalance_doctor.files import write_whole
 from imbalance_doctor.findings import Finding
 from imbalance_doctor.losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss
 from imbalance_doctor.rare_digits import Split, rare_digits
 from imbalance_doctor.render.html import as_page
 from imbalance_doctor.render.terminal import finding_view
+from imbalance_doctor.texts import clean
 
 POSITIVE_RATE = 0.005
 DIGIT = 6
@@ -121,13 +124,14 @@ def run_demo(out: Path, *, quick: bool) -> int:
     broken = [_broken_promise(scenario, sick, treated, steps) for scenario, sick, treated in pairs]
     for problem in filter(None, broken):
         console.print(f"[red]{problem}[/red]")
-    console.print(
-        f"Open {out}/pauc-sick/report.html in a browser, and {out}/pauc-treated/report.html beside it.\n"
-        f"Next:  imbalance-doctor report {out}/pauc-sick\n"
-        f"       imbalance-doctor explain {SCENARIOS[0].expected_code}\n"
-        f"       tensorboard --logdir {out}",
-        soft_wrap=True,
-    )
+    place = clean(str(out))
+    for line in (
+        f"Open {place}/pauc-sick/report.html in a browser, and {place}/pauc-treated/report.html beside it.",
+        f"Next:  imbalance-doctor report {place}/pauc-sick",
+        f"       imbalance-doctor explain {SCENARIOS[0].expected_code}",
+        f"       tensorboard --logdir {place}",
+    ):
+        console.print(Text(line), soft_wrap=True)
     return 1 if any(broken) else 0
 
 
@@ -185,12 +189,12 @@ def _train(
                 if not treat:
                     progress.console.print(finding_view(finding))
                 elif _worth_treating(finding) and (change := doctor.treat(finding)) is not None:
-                    progress.console.print(f"treated: {change}")
+                    progress.console.print(Text(f"treated: {change}"))
             if (step + 1) % (steps // 10) == 0:
                 with torch.no_grad():
                     doctor.log_eval(model(validation.images), validation.labels)
     outcome.metrics = {name: float(values[0]) for name, values in doctor.run.evaluations[-1].metrics.items()}
-    (run_dir / "report.html").write_text(as_page(doctor.diagnosis, doctor.run), encoding="utf-8")
+    write_whole(run_dir / "report.html", as_page(doctor.diagnosis, doctor.run))
     return outcome
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from imbalance_doctor.admission import code_of
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.records import Record, RunInfo, goes_on
@@ -63,18 +64,26 @@ class Examination:
         found = self._examined(run, chosen)
         known = {(finding.code, finding.loss, finding.class_index) for finding in found.findings}
         elsewhere: list[Finding] = []
+        # A rule of the user's own, which may have failed in the run, is not at hand here.
+        asked = {code_of(rule) for rule in chosen}
+        failed = {each.code: each for each in run.failed if each.code not in asked}
         for other in run.others:
             # What a gathering loss reports is the same on all ranks, and has been examined.
             own = {name for name, loss in other.losses.items() if not loss.gathers}
-            for finding in self._examined(other, chosen).findings:
+            seen = self._examined(other, chosen)
+            failed |= {each.code: each for each in seen.failed}
+            for finding in seen.findings:
                 key = finding.code, finding.loss, finding.class_index
                 if finding.loss in own and key not in known:
                     known.add(key)
                     elsewhere.append(replace(finding, loss=f"{finding.loss} on rank {other.info.rank}"))
+        more = [each for code, each in failed.items() if code not in {rule.code for rule in found.failed}]
         return replace(
             found,
             findings=(*found.findings, *elsewhere),
             treatments=tuple(f"{each.loss.name}: {each}" for each in run.treatments),
+            failed=(*found.failed, *more),
+            notes=(*found.notes, *map(str, more)),
         )
 
     def _examined(self, run: Run, rules: Sequence[Rule]) -> Diagnosis:

@@ -98,6 +98,7 @@ class Doctor:
             such as ``"average_precision"``; some rules ask whether the loss serves it.
 
     Raises:
+        TypeError: One of `rules` is no rule.
         ValueError: An argument is out of range, or `select` or `ignore` names no rule.
 
     Example:
@@ -292,7 +293,7 @@ class Doctor:
             self._watchers.wake = 0  # the next step has something to return
 
     def _evaluate(self, scores: Any, targets: Any, step: int | None, budget: float | None) -> None:
-        if self._closed:
+        if self._closed or not self._is_the_run():
             return
         self._settle()  # millions of rows take longer than a record may wait
         values = self._evaluated(scores, targets, self._budget() if budget is None else budget)
@@ -390,6 +391,9 @@ class Doctor:
     def _end(self, complete: bool) -> None:
         if self._closed:
             return
+        if os.getpid() != self._journal.process and self._step is not None:
+            self._closed = True  # a forked worker, and not the run
+            return
         if self._step is None and self._early:  # evaluations of a run that is over: they supersede nothing
             first = max(self._journal.next_step(), 0 if self._before is None else self._before + 1)
             self._step = max(first - 1, 0)
@@ -447,7 +451,7 @@ class Doctor:
         if not isinstance(state, Mapping) or state.get("version") != STATE:
             raise ValueError(f"expected the state of a Doctor, version {STATE}; got {_described(state)}")
         try:
-            findings = [Finding(**finding) for finding in state["findings"]]
+            findings = [Finding.from_dict(finding) for finding in state["findings"]]
             step = None if state["step"] is None else whole(state["step"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"this state of a Doctor cannot be read ({described(error)})") from None
@@ -687,18 +691,19 @@ class Doctor:
         return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
 
     def _budget(self) -> float:
-        return float(self._setting("quantile", "beta", default=DEFAULT_BUDGET))
+        return float(self._setting((int, float), "quantile", "beta", default=DEFAULT_BUDGET))
 
     def _ignore_index(self) -> int:
-        return int(self._setting("ignore_index", default=IGNORED))
+        return int(self._setting((int,), "ignore_index", default=IGNORED))
 
-    def _setting(self, *names: str, default: float) -> Any:
+    def _setting(self, kinds: tuple[type, ...], *names: str, default: float) -> Any:
         """The first of these settings that a watched loss has, or the main loss of a wrapper."""
         for watcher in self._watchers:
             config = watcher.info.config
-            config = {**config, **(config.get("main_loss") or {})}
+            main = config.get("main_loss")
+            config = {**config, **(main if isinstance(main, Mapping) else {})}
             for name in names:
-                if config.get(name) is not None:
+                if isinstance(config.get(name), kinds):
                     return config[name]
         return default
 

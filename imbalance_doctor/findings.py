@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from imbalance_doctor import plain
+from imbalance_doctor.texts import clean, clean_name
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 Severity: TypeAlias = Literal["info", "warning", "error"]
 
+Status: TypeAlias = Literal["open", "resolved"]
+
 #: Severities from mild to grave.
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
+#: What may become of a finding.
+STATUSES: tuple[Status, ...] = ("open", "resolved")
+
+#: Numbers of classes: those that an int32 holds.
+CLASSES = range(2**31)
 
 #: The prescription to forget the queued rows, which is something to do once and no setting.
 RESET_QUEUE: Mapping[str, str] = {"parameter": "queue", "action": "reset"}
@@ -55,7 +65,7 @@ class Finding:
     class_name: str | None
     step: int
     last_step: int
-    status: Literal["open", "resolved"]
+    status: Status
     symptom: str
     cause: str
     remedy: str
@@ -69,17 +79,35 @@ class Finding:
     def __post_init__(self) -> None:
         object.__setattr__(self, "explained_by", tuple(self.explained_by))  # JSON knows no tuples
 
+    @staticmethod
+    def from_dict(values: object) -> Finding:
+        """A finding from plain data, as `to_dict` gives it and a log or a checkpoint keeps it.
+
+        Keys that are not known here, of a later version, are left out.
+
+        Raises:
+            ValueError: It is no finding; the message says what was expected of which value.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"expected a finding to be a mapping; got {plain.shown(values)}")
+        missing = [name for name in _CHECKS if name not in values and name not in _OPTIONAL]
+        if missing:
+            raise ValueError(f"expected a finding to have {', '.join(missing)}")
+        return Finding(
+            **{name: check(values[name], name) for name, check in _CHECKS.items() if name in values}
+        )
+
     @property
     def where(self) -> str:
         """The loss and the class, in words."""
         if self.class_index is None:
-            return self.loss
-        name = f"class {self.class_index}"
-        return f"{self.loss}, {name} ({self.class_name})" if self.class_name else f"{self.loss}, {name}"
+            return clean_name(self.loss)
+        place = f"{clean_name(self.loss)}, class {self.class_index}"
+        return f"{place} ({clean_name(self.class_name)})" if self.class_name else place
 
     def headline(self) -> str:
         """The finding in one paragraph, for a log line or a warning."""
-        return (
+        return clean(
             f"{self.code} {self.name} [{self.where}] since step {self.step}: "
             f"{self.symptom} Cause: {self.cause} Remedy: {self.remedy}"
         )
@@ -91,6 +119,85 @@ class Finding:
     def resolved(self, step: int) -> Finding:
         """The same finding, no longer seen at `step`."""
         return replace(self, status="resolved", last_step=step)
+
+
+def evidence_of(values: object, name: str) -> dict[str, float]:
+    """Evidence as a finding holds it: what is a number, in the nine digits that a log keeps.
+
+    Raises:
+        ValueError: It is no mapping of texts to numbers.
+    """
+    return kept(numbers_of(values, name))
+
+
+def kept(numbers: Mapping[str, float]) -> dict[str, float]:
+    """What a log keeps of numbers: those that are finite, in nine digits."""
+    return {
+        name: value if value.is_integer() and abs(value) < 1e9 else float(f"{value:.9g}")
+        for name, value in numbers.items()
+        if math.isfinite(value)
+    }
+
+
+def numbers_of(values: object, name: str) -> dict[str, float]:
+    """Numbers by name, nan and infinity among them.
+
+    Raises:
+        ValueError: It is no mapping of texts to numbers.
+    """
+    if not isinstance(values, (dict, Mapping)):
+        raise ValueError(f"expected {name} to be numbers by name; got {plain.shown(values)}")
+    if len(values) > plain.MOST_ITEMS:
+        raise ValueError(
+            f"expected {name} to be {plain.MOST_ITEMS:,} numbers at the most; got {len(values):,}"
+        )
+    return {plain.word(key, "a name of evidence"): plain.number(value, key) for key, value in values.items()}
+
+
+def prescription_of(value: object, name: str) -> dict[str, Any] | None:
+    """A prescription as plain data.
+
+    Raises:
+        ValueError: It is neither a change of a setting nor something to do once, or not plain.
+    """
+    if value is None:
+        return None
+    copied = plain.setting(value, name)
+    change = isinstance(copied, dict) and copied.keys() == _CHANGE and plain.is_word(copied["parameter"])
+    if not change and copied != RESET_QUEUE:
+        raise ValueError(
+            f"expected {name} to have the keys parameter, from and to, or to be {dict(RESET_QUEUE)}; "
+            f"got {str(copied)[:200]}"
+        )
+    return dict(copied)
+
+
+_CHANGE = {"parameter", "from", "to"}
+
+
+def _or_none(check: Callable[..., Any], *args: Any) -> Callable[[object, str], Any]:
+    return lambda value, name: None if value is None else check(value, name, *args)
+
+
+#: What the values of a finding are checked by.
+_CHECKS: Mapping[str, Callable[[object, str], Any]] = {
+    "code": plain.word,
+    "name": plain.word,
+    "severity": lambda value, name: plain.choice(value, name, SEVERITIES),
+    "loss": plain.text,
+    "class_index": _or_none(plain.whole, CLASSES),
+    "class_name": _or_none(plain.text),
+    "step": plain.whole,
+    "last_step": plain.whole,
+    "status": lambda value, name: plain.choice(value, name, STATUSES),
+    "symptom": plain.text,
+    "cause": plain.text,
+    "remedy": plain.text,
+    "evidence": evidence_of,
+    "prescription": prescription_of,
+    "explained_by": plain.words,
+}
+_OPTIONAL = {"evidence", "prescription", "explained_by"}
 
 
 @dataclass(frozen=True)
@@ -126,10 +233,33 @@ class Unjudged:
     def __str__(self) -> str:
         named = ", ".join(map(str, self.classes[:5]))
         more = f" and {len(self.classes) - 5} more" if len(self.classes) > 5 else ""
-        return (
-            f"{self.code} {self.name} [{self.loss}]: {len(self.classes)} of {self.of} classes had fewer than "
+        return clean(
+            f"{self.code} {self.name} [{clean_name(self.loss)}]: "
+            f"{len(self.classes)} of {self.of} classes had fewer than "
             f"{math.ceil(self.needed)} positives and were not judged: {named}{more}"
         )
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A rule that is wrong: from where it failed on, it says nothing, and health is not known."""
+
+    code: str
+    reason: str
+
+    @staticmethod
+    def from_dict(values: object) -> Failed:
+        """What a log keeps of it.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        if not isinstance(values, Mapping) or not {"code", "reason"} <= values.keys():
+            raise ValueError(f"expected a failed rule to have a code and a reason; got {plain.shown(values)}")
+        return Failed(plain.word(values["code"], "code"), plain.text(values["reason"], "reason"))
+
+    def __str__(self) -> str:
+        return f"rule {self.code} failed ({self.reason}) and is no longer applied"
 
 
 @dataclass(frozen=True)
@@ -158,6 +288,8 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     #: Classes that a rule could not judge while it judged others; the notes say so in words.
     unjudged: tuple[Unjudged, ...] = ()
+    #: Rules that are wrong, and were not asked to the end; the notes say so in words.
+    failed: tuple[Failed, ...] = ()
     #: Settings that were changed while the run went on, in words.
     treatments: tuple[str, ...] = ()
     #: What a preflight computed; a run has its statistics instead.
@@ -186,6 +318,7 @@ class Diagnosis:
             "healthy": [asdict(item) for item in self.healthy],
             "notes": list(self.notes),
             "unjudged": [asdict(item) for item in self.unjudged],
+            "failed": [asdict(item) for item in self.failed],
             "treatments": list(self.treatments),
             **({"expected": [asdict(item) for item in self.expected]} if self.expected else {}),
             **({"settings": dict(self.settings)} if self.expected else {}),

@@ -23,7 +23,10 @@ logger = logging.getLogger("imbalance_doctor")
 from_outside = interrupts.from_outside
 
 #: Folders whose frames are not the user's: ours, and torch's module calls in between.
-_FOREIGN = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, torch.__file__))
+_FOREIGN = tuple(
+    os.path.dirname(os.path.abspath(file)) + os.sep
+    for file in (__file__, interrupts.__file__, torch.__file__)
+)
 
 
 def warn(message: str) -> None:

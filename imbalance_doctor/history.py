@@ -1,17 +1,22 @@
 """The recent past of a run, as rules read it: one window of arrays for each watched loss.
 
 Memory is bounded: each statistic keeps its last `WINDOW` records, however long the run.
+
+Windows are read-only: what a rule writes, the next one would read. Arrays are views that NumPy lets nobody
+write to, and settings are frozen once, when a loss is put under watch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_doctor import plain
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -38,6 +43,26 @@ SCHEDULE_STATS = frozenset({"phase", "main_weight", "temperature", "loss"})
 #: Values of the wrapper's `phase`.
 WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = 0, 1, 2
 
+#: Levels of settings within settings that are frozen: a wrapper's losses are on the second one.
+DEEPEST = 8
+
+S = TypeVar("S", bound=np.generic)
+
+
+def read_only(array: NDArray[S]) -> NDArray[S]:
+    """The same numbers in a view that cannot be written to, nor be made so."""
+    buffer: Any = array  # which is what NumPy's arrays are, though its types do not say so
+    return np.asarray(memoryview(buffer).toreadonly())
+
+
+def frozen(value: Any, depth: int = DEEPEST) -> Any:
+    """A setting that cannot be written to: mappings are read-only, lists are tuples."""
+    if isinstance(value, Mapping) and depth:
+        return MappingProxyType({key: frozen(each, depth - 1) for key, each in value.items()})
+    if isinstance(value, (list, tuple)) and depth:
+        return tuple([frozen(each, depth - 1) for each in value])
+    return read_only(value.copy()) if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" else value
+
 
 @dataclass(frozen=True)
 class Series:
@@ -61,7 +86,7 @@ class Series:
 
 _NOTHING = np.zeros((), np.float32)
 
-EMPTY = Series(np.empty(0, np.int64), np.empty((0,), np.float64))
+_NO_STEPS, _NO_VALUES = read_only(np.empty(0, np.int64)), read_only(np.empty(0, np.float64))
 
 
 class _Ring:
@@ -73,6 +98,8 @@ class _Ring:
         # `capacity` appends, and any window is one slice.
         self.steps = np.empty(2 * capacity, np.int64)
         self.values = np.empty((2 * capacity, *shape), np.float64)
+        #: The same, for whoever reads.
+        self.shown = Series(read_only(self.steps), read_only(self.values))
 
     def append(self, step: int, value: Array) -> None:
         if self.end == 2 * self.capacity:
@@ -85,7 +112,7 @@ class _Ring:
 
     def series(self) -> Series:
         newest = slice(max(0, self.end - self.capacity), self.end)
-        return Series(self.steps[newest], self.values[newest])
+        return Series(self.shown.steps[newest], self.shown.values[newest])
 
 
 class _Track:
@@ -95,6 +122,7 @@ class _Track:
         self.capacity, self.treated = capacity, treated
         self.rings: dict[str, _Ring] = {}
         self.records = 0
+        self.widest = 1  # entries of the widest statistic: as many as there are classes, or more
         self.step = self.since = 0
         self._clock = _Ring(capacity, ())
 
@@ -104,6 +132,7 @@ class _Track:
             ring = self.rings.get(name)
             if ring is None or ring.shape != value.shape:  # a new statistic, or the class count changed
                 ring = self.rings[name] = _Ring(self.capacity, value.shape)
+                self.widest = max((self.widest, *value.shape[:1]))
             ring.append(step, value)
         if not self.records:
             self.since = step
@@ -112,13 +141,13 @@ class _Track:
 
     def series(self, name: str) -> Series:
         ring = self.rings.get(name)
-        return EMPTY if ring is None else ring.series()
+        return Series(_NO_STEPS[:], _NO_VALUES[:]) if ring is None else ring.series()
 
     def newest(self, name: str) -> NDArray[np.float64] | None:
         ring = self.rings.get(name)
         if ring is None or ring.steps[ring.end - 1] != self.step:
             return None
-        value: NDArray[np.float64] = ring.values[ring.end - 1]
+        value: NDArray[np.float64] = ring.shown.values[ring.end - 1]
         return value
 
     def step_of(self, ago: int) -> int:
@@ -180,7 +209,10 @@ class Window:
             return tuple(series)
         for each in series[1:]:
             shared = np.intersect1d(shared, each.steps, assume_unique=True)
-        return tuple(Series(shared, each.values[np.searchsorted(each.steps, shared)]) for each in series)
+        return tuple(
+            Series(read_only(shared), read_only(each.values[np.searchsorted(each.steps, shared)]))
+            for each in series
+        )
 
     def eval_series(self, name: str) -> Series:
         """A validation metric over the run; empty where none was logged."""
@@ -195,12 +227,17 @@ class Window:
                 return int(values.shape[1])
         return 0
 
+    @property
+    def widest(self) -> int:
+        """Entries of the widest statistic or metric, at least 1: every class has a lower index."""
+        return max(self._track.widest, self._evals.widest)
+
 
 class History:
     """Grows by one record at a time and shows each watched loss as a `Window`."""
 
     def __init__(self, run: RunInfo) -> None:
-        self.run = run
+        self.run = replace(run, versions=frozen(run.versions), rules=frozen(run.rules))
         self.step = run.start_step
         self.records = 0
         self._losses: dict[str, LossInfo] = {}
@@ -211,18 +248,24 @@ class History:
         self._evals = _Track(EVAL_WINDOW)
 
     def add(self, record: Record) -> None:
-        """Take in one record."""
+        """Take in one record.
+
+        Raises:
+            ValueError: Its step is no number that a series of steps can hold.
+        """
+        plain.whole(record.step, "a step")
         self.step = max(self.step, record.step)
         self.records += 1
         if isinstance(record, StartRecord):
             self._current.clear()  # until a loss reports again, there is nothing new to examine
         elif isinstance(record, WatchRecord):
-            known = self._losses.get(record.loss.name)
-            if known is not None and _settings(known) != _settings(record.loss):
-                self._forget(record.loss)  # a session with other settings: another loss by the same name
-            self._losses[record.loss.name] = record.loss
+            loss = replace(record.loss, config=frozen(record.loss.config))
+            known = self._losses.get(loss.name)
+            if known is not None and _settings(known) != _settings(loss):
+                self._forget(loss)  # a session with other settings: another loss by the same name
+            self._losses[loss.name] = loss
         elif isinstance(record, TreatmentRecord):
-            self._forget(record.loss, treated=True)
+            self._forget(replace(record.loss, config=frozen(record.loss.config)), treated=True)
         elif isinstance(record, StepRecord):
             self._add_step(record)
         elif isinstance(record, EvalRecord):
@@ -256,7 +299,9 @@ class History:
             self._current[record.loss].add(info.kind)
             key = (info.name, info.kind)
             self._infos[key] = info
-            self._tracks.setdefault(key, _Track(WINDOW)).append(record.step, stats)
+            if key not in self._tracks:
+                self._tracks[key] = _Track(WINDOW)
+            self._tracks[key].append(record.step, stats)
 
     def _forget(self, loss: LossInfo, *, treated: bool = False) -> None:
         """Statistics from before a treatment describe the untreated loss."""
@@ -268,12 +313,21 @@ class History:
 
 def _settings(loss: LossInfo) -> tuple[str, Mapping[str, Any]]:
     """What makes a loss another one. A wrapper moves the temperature of its main loss itself."""
-    if loss.kind != "warmup_wrapper":
+    if not _is_wrapper(loss):
         return loss.kind, loss.config
-    main = {
-        name: value for name, value in (loss.config.get("main_loss") or {}).items() if name != "temperature"
-    }
+    main = {name: value for name, value in _part(loss, "main_loss").items() if name != "temperature"}
     return loss.kind, {**loss.config, "main_loss": main}
+
+
+def _is_wrapper(loss: LossInfo) -> bool:
+    """Whether there are settings of a wrapper, which say what it wraps."""
+    return loss.kind == "warmup_wrapper" and isinstance(loss.config, Mapping)
+
+
+def _part(wrapper: LossInfo, name: str) -> Mapping[str, Any]:
+    """The settings of a loss that a wrapper wraps; none where they are no settings."""
+    config = wrapper.config.get(name)
+    return config if isinstance(config, Mapping) else {}
 
 
 def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossInfo, Mapping[str, Array]]]:
@@ -281,11 +335,11 @@ def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossIn
 
     A wrapper is two losses in turn. Rules for Smooth-AP must see the main phase and not the warmup.
     """
-    if loss.kind != "warmup_wrapper" or "phase" not in stats:
+    if not _is_wrapper(loss) or "phase" not in stats:
         yield loss, stats
         return
     yield loss, {name: value for name, value in stats.items() if name in SCHEDULE_STATS}
     active = "warmup_loss" if stats["phase"] == WARMUP_PHASE else "main_loss"
-    inner = dict(loss.config.get(active) or {"kind": "other"})
+    inner = {"kind": "other", **_part(loss, active)}
     kind = str(inner.pop("kind"))
-    yield LossInfo(loss.name, kind, inner), stats
+    yield LossInfo(loss.name, kind, MappingProxyType(inner)), stats

@@ -14,7 +14,7 @@ import torch
 
 from imbalance_doctor import exclusive
 from imbalance_doctor.checkup import Checkup
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.guard import Guard, attempt, failures, warn
 from imbalance_doctor.records import EndRecord, EvalRecord, Record, RunInfo, StartRecord, StepRecord
 from imbalance_doctor.rules.base import Rule
@@ -23,6 +23,7 @@ from imbalance_doctor.runlog import (
     LogWriter,
     before,
     encode,
+    encode_failed,
     encode_finding,
     encode_note,
     header,
@@ -107,7 +108,8 @@ class Journal:
             LogError: The log cannot be read back.
         """
         if self._log is None:
-            return Run(self.info, list(self._records), notes=list(self._notes))
+            failed = [Failed(*each) for each in self.checkup.failed.items()]
+            return Run(self.info, list(self._records), notes=list(self._notes), failed=failed)
         return load_run(self._log.path)
 
     def begin(self, step: int, resumed: Sequence[Finding]) -> None:
@@ -136,6 +138,7 @@ class Journal:
         else:
             self._log = self._logging(LogWriter, path, last_words=self.settle)
             self._write(header(self.info))
+        self._failed_rules.clear()  # each session says it
         self.checkup.restore(resumed)
         self._resumed = resumed
         self._newest, self._ended = {}, False
@@ -217,8 +220,9 @@ class Journal:
         changed = self._examining(self.checkup.feed, record) or []
         for code in self.checkup.failed.keys() - self._failed_rules:
             self._failed_rules.add(code)
-            reason = self.checkup.failed[code]
-            warn(f"imbalance-doctor: rule {code} failed ({reason}) and is no longer applied.")
+            rule = Failed(code, self.checkup.failed[code])
+            warn(f"imbalance-doctor: {rule}.")
+            self._write(encode_failed(rule))
         self._tell(changed)
         if self._panels is not None:
             if isinstance(record, (StepRecord, EvalRecord)):

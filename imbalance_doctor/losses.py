@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from losses import _checks as _checks
     from losses import all_gather_no_grad as all_gather_no_grad
     from losses import all_gather_with_grad as all_gather_with_grad
+    from losses import compiling as compiling
     from losses import diagnostics as diagnostics
     from losses import distributed as distributed
+    from losses import grad_mode as grad_mode
     from losses import gradients as gradients
     from losses import interrupts as interrupts
     from losses import likelihood as likelihood

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,9 +31,6 @@ MOST_MARKS = 3
 
 #: Beside the statistics: whether the loss is nan because no target of the batch counts, so that it has none.
 EMPTY = "empty"
-
-#: Where an argument stands in a call.
-Place: TypeAlias = "int | str"
 
 
 # ------------------------------------------------------------------------------------------ the losses
@@ -169,6 +166,7 @@ class Call:
         gradient: That of the scores, where it is wanted and the backward has been.
         may_wait: Whether a rule is in no hurry to see it: it is kept, of counts alone, and finite.
         given: The scores as they were, with their place in the graph; None in a copy.
+        returned: The loss as it was returned, with its own; None in a copy.
     """
 
     module: nn.Module
@@ -183,6 +181,7 @@ class Call:
     gradient: Tensor | None = None
     may_wait: bool = False
     given: Tensor | None = None
+    returned: Tensor | None = None
 
     @classmethod
     def of(
@@ -200,7 +199,8 @@ class Call:
             TypeError: These are not logits and targets.
             ValueError: They do not fit each other.
         """
-        returned = _loss_in(out)
+        loss = _loss_in(out)
+        returned = None if loss is None else loss.detach()
         alone = None if returned is None else returned.mean()
         if not reading.of_classes or (detail is Detail.LOSS and _is_a_number(returned)):
             return cls(module, reading, None, None, alone, detail)
@@ -210,7 +210,7 @@ class Call:
             raise TypeError(
                 f"expected the watched loss to be called with (logits, targets) tensors; got {given}"
             )
-        (_, scores), (_, targets) = found
+        scores, targets = found
         if reading is BY_SHAPE and _are_quantities(targets.detach(), scores):
             return cls(module, LOSS_ALONE, None, None, alone, detail)
         weights = {}
@@ -223,12 +223,13 @@ class Call:
             module,
             reading,
             classes_second(scores.detach(), last),
-            targets,
+            targets.detach(),
             None,
             detail,
             weights=weights,
             classes_last=last,
             given=scores,
+            returned=loss,
         )
         if returned is not None:
             call.loss = call._reduced(returned)
@@ -247,10 +248,18 @@ class Call:
         """The same with tensors of its own, because those of a loop and of a loss are theirs to change."""
         if self.scores is None or self.targets is None:
             return self
-        scores, targets = self.scores.clone(), self.targets.detach().clone()
+        scores, targets = self.scores.clone(), self.targets.clone()
         weights = {name: value.clone() for name, value in self.weights.items()}
         may_wait = self.detail is Detail.COUNTS and self.is_finite and math.isfinite(scores.sum())
-        return replace(self, scores=scores, targets=targets, weights=weights, may_wait=may_wait, given=None)
+        return replace(
+            self,
+            scores=scores,
+            targets=targets,
+            weights=weights,
+            may_wait=may_wait,
+            given=None,
+            returned=None,
+        )
 
     @property
     def is_finite(self) -> bool:
@@ -355,35 +364,6 @@ def classes_second(values: Tensor, last: bool) -> Tensor:
     return values.movedim(-1, 1) if last else values
 
 
-def with_own_logits(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The arguments of a call with an alias of the logits, so that its gradient is that of this loss alone.
-
-    None where there is no gradient to hear, or a compiler is to see the call as it is.
-    """
-    found = _roles(module, args, kwargs)
-    if found is None or torch.compiler.is_compiling():
-        return None
-    place, logits = found[0]
-    if not logits.requires_grad:
-        return None
-    alias = logits.view_as(logits)
-    if isinstance(place, str):
-        return args, {**kwargs, place: alias}
-    return (*args[:place], alias, *args[place + 1 :]), dict(kwargs)
-
-
-def hear_next_gradient(logits: Tensor, hear: Callable[[Tensor], None]) -> None:
-    """Be told the next gradient of the logits, once: a leaf that is used again keeps its hooks."""
-
-    def once(gradient: Tensor) -> None:
-        handle.remove()
-        hear(gradient.detach())
-
-    handle = logits.register_hook(once)  # type: ignore[no-untyped-call]
-
-
 def _is_a_number(loss: Tensor | None) -> bool:
     """Whether a look at a scalar, if that is free, shows that it is not nan."""
     return loss is not None and not loss.dim() and _checks.looks_are_free(loss) and not math.isnan(loss)
@@ -392,10 +372,10 @@ def _is_a_number(loss: Tensor | None) -> bool:
 def _loss_in(out: Any) -> Tensor | None:
     """The loss in what a module returned: what a dictionary or tuple calls so, or its first scalar."""
     if isinstance(out, Tensor):
-        return out.detach()
+        return out
     named = out.get("loss") if isinstance(out, Mapping) else getattr(out, "loss", None)
     parts = out.values() if isinstance(out, Mapping) else out if isinstance(out, (tuple, list)) else ()
-    found = [value.detach() for value in (named, *parts) if isinstance(value, Tensor)]
+    found = [value for value in (named, *parts) if isinstance(value, Tensor)]
     if isinstance(named, Tensor):
         return found[0]
     return next((value for value in found if not value.dim()), found[0] if found else None)
@@ -414,32 +394,27 @@ _OF_NEITHER = {"weight", "weights", "mask", "masks", "length", "lengths"}
 
 def _roles(
     module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[tuple[Place, Tensor], tuple[Place, Tensor]] | None:
-    """Scores and targets of a call, each with its place: by their names, else in the order declared.
+) -> tuple[Tensor, Tensor] | None:
+    """Scores and targets of a call: by their names, else in the order declared.
 
     Names give way to what the tensors are: targets are integers or need no gradient where scores are not.
     """
     declared = _parameters(module)
     order = {name: at for at, name in enumerate(declared)}
-    given: list[tuple[str, Place, Any]] = [
-        (declared[at] if at < len(declared) else "", at, value) for at, value in enumerate(args)
-    ]
-    given += sorted(
-        ((name, name, value) for name, value in kwargs.items()),
-        key=lambda each: order.get(each[0], len(order)),
-    )
+    given = [(declared[at] if at < len(declared) else "", value) for at, value in enumerate(args)]
+    given += sorted(kwargs.items(), key=lambda each: order.get(each[0], len(order)))
     found = [
-        (_lean(name), place, value)
-        for name, place, value in given
+        (_lean(name), value)
+        for name, value in given
         if isinstance(value, Tensor) and not _words(name) & _OF_NEITHER
     ]
     if len(found) < 2:
         return None
     scores = max(found, key=lambda each: each[0])
     targets = min((each for each in found if each is not scores), key=lambda each: each[0])
-    if _is_target_of(scores[2], targets[2]) and not _is_target_of(targets[2], scores[2]):
+    if _is_target_of(scores[1], targets[1]) and not _is_target_of(targets[1], scores[1]):
         scores, targets = targets, scores
-    return scores[1:], targets[1:]
+    return scores[1], targets[1]
 
 
 def _is_target_of(one: Tensor, other: Tensor) -> bool:

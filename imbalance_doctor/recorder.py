@@ -5,28 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imbalance_doctor.guard import Guard
-from imbalance_doctor.losses import _checks, diagnostics, likelihood, repeats
-from imbalance_doctor.plain_losses import (
-    Call,
-    classes_second,
-    hear_next_gradient,
-    reading_of,
-    with_own_logits,
-)
+from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.loss_info import info_of
+from imbalance_doctor.losses import _checks, compiling, diagnostics, grad_mode, likelihood, repeats
+from imbalance_doctor.own_gradient import hear_own_gradient
+from imbalance_doctor.plain_losses import Call, classes_second, reading_of
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
 
 Detail = diagnostics.Detail
+T = TypeVar("T")
 
 #: Losses of single forwards that are kept before they are added up: adding each at once costs a call a step.
 MOST_LOSSES = 1000
+
+#: What is said of a loss that is part of a graph without breaks, after its name.
+COMPILED_IN = (
+    "is compiled into a graph that may not break (fullgraph=True, or an export), so that nothing is "
+    "recorded of it there. Compile the model without the loss, or leave fullgraph=True out."
+)
 
 #: Statistics that differ between ranks although they gather; the others are rank 0's to record.
 RANK_LOCAL = frozenset(
@@ -41,16 +44,27 @@ class Handle(Protocol):
         """End the hook."""
 
 
-class _PlainHook:
-    """A hook that a copied or saved module leaves behind: the copy is not the one being watched."""
+class _ForwardHook:
+    """What torch calls after a forward. A copied or saved module has one that hears nothing.
 
-    def __init__(self, hear: Callable[..., Any] | None = None) -> None:
-        self._hear = hear
+    It holds its watcher and not the other way round, so that both are gone once it is removed.
+    """
 
-    def __call__(self, module: nn.Module, *call: Any) -> Any:
-        return None if self._hear is None else self._hear(*call)
+    def __init__(self, watcher: Watcher | None = None) -> None:
+        self.watcher = watcher
+        if watcher is not None:
+            self._hear = watcher.guarded(watcher.hear_forward)
+            self._breaks = compiling.breaks(watcher.compiled_in)
 
-    def __reduce__(self) -> tuple[type[_PlainHook], tuple[()]]:
+    def __call__(self, module: nn.Module, *call: Any) -> None:
+        if self.watcher is None:
+            return
+        if not torch.compiler.is_compiling():
+            self._hear(*call)
+        elif self._breaks():
+            compiling.outside_the_graph(self._hear, *call)
+
+    def __reduce__(self) -> tuple[type[_ForwardHook], tuple[()]]:
         return type(self), ()
 
 
@@ -58,44 +72,53 @@ class LossMean:
     """The mean loss of the forwards since the record before."""
 
     def __init__(self) -> None:
-        self._recent: list[Tensor] = []
-        self._sum: Tensor | None = None
-        self._count: int | Tensor = 0
+        #: Sum and number of those that were added up, and those yet to be, each with whether it has no loss.
+        #: One tuple, so that whatever interrupts a change, a loss counts once or not at all.
+        self._kept: tuple[Tensor | None, int | Tensor, list[tuple[Tensor, Tensor | None]]] = (None, 0, [])
 
     def add(self, loss: Tensor, empty: Tensor | None = None) -> None:
         """One more forward; `empty` says, where it may be so, that it has no loss, and is not to count."""
-        if empty is not None:
-            loss = torch.where(empty, 0.0, loss)
-            self._count = self._count - empty.int()
-        if len(self._recent) == MOST_LOSSES:
-            total = torch.stack(self._recent).float().sum()
-            self._sum = total if self._sum is None else self._sum + total
-            self._count = self._count + len(self._recent)
-            self._recent = []
-        self._recent.append(loss)
+        if len(self._kept[2]) >= MOST_LOSSES:
+            self._kept = (*self._added_up(), [])
+        self._kept[2].append((loss, empty))
 
     def value(self) -> Tensor | None:
         """The mean, nan where no forward had a loss; None where there was no forward."""
-        if not self._recent:
+        total, _, recent = self._kept
+        if total is None and not recent:
             return None
-        if self._sum is None and isinstance(self._count, int) and len(self._recent) == 1:
-            return self._recent[0]
-        total = torch.stack(self._recent).float().sum()
-        total = total if self._sum is None else total + self._sum
-        return total / (self._count + len(self._recent))
+        if total is None and len(recent) == 1 and recent[0][1] is None:
+            return recent[0][0]
+        total, count = self._added_up()
+        return None if total is None else total / count
+
+    def _added_up(self) -> tuple[Tensor | None, int | Tensor]:
+        """Sum and number of all forwards."""
+        total, count, recent = self._kept
+        recent = recent[:]  # another thread may add to it
+        if not recent:
+            return total, count
+        losses = [loss if empty is None else torch.where(empty, 0.0, loss) for loss, empty in recent]
+        for _, empty in recent:
+            if empty is not None:
+                count = count - empty.int()
+        added = torch.stack(losses).float().sum()
+        return added if total is None else total + added, count + len(recent)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Heard:
-    """What a step that was due leaves behind.
+    """What a step that is due leaves behind.
 
     Attributes:
-        main: The statistics of one forward, or that forward, yet to be described.
-        mean: The loss of all of them.
+        step: Which one it is, counted from 0.
+        mean: The loss of all forwards since the one before.
+        main: The statistics of one forward, or that forward, yet to be described; None where there was none.
     """
 
-    main: dict[str, Any] | Call
+    step: int
     mean: LossMean
+    main: dict[str, Any] | Call | None = None
 
     @property
     def may_wait(self) -> bool:
@@ -109,6 +132,9 @@ class Watcher:
     A step with gradient accumulation has several forwards; they are draws of the same kind, and one in full
     is what a record costs.
 
+    The loop calls it at any moment, from any thread, and may be interrupted in it: state that belongs
+    together is changed by one assignment.
+
     Args:
         name: What the loss is called in this run.
         module: The loss.
@@ -120,10 +146,12 @@ class Watcher:
         # A compiled module runs hooks of its own; those of the one inside stay as they were when compiled.
         self._hooked = module
         #: The loss, which has the settings.
-        self.module = getattr(module, "_orig_mod", module)
+        self.module = likelihood.original(module)
         self.name, self.schedule = name, schedule
         #: Whether it was called at all, and whether in training.
         self.called = self.trained = False
+        #: Whether it was compiled into a graph that leaves no room to listen.
+        self.unheard = False
         #: The step since which it has left no record, and whether that has been said.
         self.since, self.silence_told = since, False
         #: Whether it has been said that only its loss is followed.
@@ -133,8 +161,7 @@ class Watcher:
         self.guard = Guard(f"the statistics of {name!r}", "it is no longer recorded")
         self._reading = reading_of(self.module)
         self._detail = Detail.LOSS
-        self._pending: dict[str, Any] | Call | None = None
-        self._mean = LossMean()
+        self._pending = Heard(since, LossMean())
         self._phase: float | None = None
         #: What tells a forward that is computed again; our own losses know it themselves.
         self._forwards = repeats.Forwards()
@@ -142,7 +169,10 @@ class Watcher:
         self.handles: list[Handle] = []
         if isinstance(self.module, diagnostics.Diagnosable):
             handle = self.module.register_diagnostics_hook(
-                self._receive, wants=self._wants, gradients=self._receive_gradients
+                self.guarded(self._receive),
+                wants=self.guarded(self._wants),
+                gradients=self.guarded(self._receive_gradients),
+                unheard=self.compiled_in,
             )
             self.handles.append(handle)
 
@@ -154,39 +184,29 @@ class Watcher:
     @property
     def info(self) -> LossInfo:
         """The loss and its settings as they are now."""
-        module = self.module
-        if isinstance(module, diagnostics.Diagnosable):
-            return LossInfo(self.name, module.kind, module.config())
-        settings = {name: value for name, value in likelihood.config_of(module).items() if name != "kind"}
-        return LossInfo(self.name, likelihood.kind_of(module), {"class": type(module).__name__, **settings})
+        return info_of(self.name, self.module)
 
     def next_step(self, step: int) -> None:
         """The step with this number, counted from 0, is about to begin."""
         if self.guard.failure is not None:
             self.remove()
             return
-        due = step == self.schedule.due
+        due = step >= self.schedule.due  # later, where an exception has cut the monitor short
         self._detail = self.schedule.detail if due else Detail.LOSS
-        if isinstance(self.module, diagnostics.Diagnosable):
-            return
+        if due and self._pending.step != step:
+            # One that is left over from a step that was interrupted is no record of this one.
+            self._pending = Heard(step, self._pending.mean)
         # A module with a forward hook is called on torch's slow path, even if the hook does nothing: 2 % of
         # a step of half a millisecond. So it has one only in the steps that leave a record.
-        wanted = due + (self._detail >= Detail.SCORES and self._reading.of_classes)
-        if len(self.handles) > wanted:
-            self.remove()
-        if due and not self.handles:
-            hear = _PlainHook(self._heard)
-            self.handles.append(self._hooked.register_forward_hook(hear, with_kwargs=True))
-        if len(self.handles) < wanted:
-            lend = _PlainHook(self._lend_logits)
-            self.handles.append(self._hooked.register_forward_pre_hook(lend, with_kwargs=True))
+        if not isinstance(self.module, diagnostics.Diagnosable) and due != self._is_hooked():
+            self.guard(self._listen if due else self.remove)
 
     def take(self) -> Heard | None:
         """What a step that was due leaves behind; None where it leaves nothing."""
-        if self._pending is None:
+        heard = self._pending
+        if heard.main is None:
             return None
-        heard = Heard(self._pending, self._mean)
-        self._pending, self._mean = None, LossMean()
+        self._pending = Heard(heard.step, LossMean())
         return heard
 
     def read(self, heard: Heard) -> dict[str, Any] | None:
@@ -194,7 +214,7 @@ class Watcher:
         return self.guard(self._read, heard)
 
     def _read(self, heard: Heard) -> dict[str, Any]:
-        stats = heard.main.stats() if isinstance(heard.main, Call) else heard.main
+        stats = heard.main.stats() if isinstance(heard.main, Call) else dict(heard.main or {})
         mean = heard.mean.value()
         if mean is not None:
             stats["interval_loss"] = mean
@@ -214,12 +234,39 @@ class Watcher:
         for handle in self.handles:
             handle.remove()
         self.handles.clear()
+        for key in self._own_hooks():  # what an interruption has left behind has no handle
+            self._hooked._forward_hooks.pop(key, None)
 
     def give_way(self) -> None:
         """Stop listening for a newer doctor of the same run."""
         self.remove()
-        self._pending = None
+        self._pending = Heard(self._pending.step, LossMean())
         self.guard.failure = "a newer Doctor of this process watches it for the same run directory"
+
+    def guarded(self, work: Callable[..., T]) -> Callable[..., T | None]:
+        """The same for others to call: until it fails."""
+        run: Callable[..., T | None] = self.guard
+        return partial(run, work)
+
+    def _is_hooked(self) -> bool:
+        """Whether the hook is at its place, and whole: an interruption may leave half of it."""
+        return any(key in self._hooked._forward_hooks_with_kwargs for key in self._own_hooks())
+
+    def _own_hooks(self) -> list[int]:
+        hooks = list(self._hooked._forward_hooks.items())
+        return [key for key, hook in hooks if isinstance(hook, _ForwardHook) and hook.watcher is self]
+
+    def _listen(self) -> None:
+        self.remove()
+        # By way of the class: a scripted module refuses hooks, and is called by Python all the same.
+        handle = nn.Module.register_forward_hook(self._hooked, _ForwardHook(self), with_kwargs=True)
+        self.handles.append(handle)
+
+    def compiled_in(self) -> None:
+        """The loss is being compiled into a graph that may not break. Said once: it runs for each graph."""
+        if not self.unheard:
+            self.unheard = True
+            warn(f"imbalance-doctor: {self.name!r} {COMPILED_IN}")
 
     def _wants(self) -> Detail:
         # A forward in eval mode or without gradient is validation, not a training step.
@@ -227,61 +274,64 @@ class Watcher:
         if not (self.module.training and torch.is_grad_enabled()):
             return Detail.NOTHING
         self.trained = True
-        if self._pending is not None:
+        if self._pending.main is not None:
             return Detail.LOSS
         return min(self._detail, Detail.COUNTS) if self.rank_local else self._detail
 
     def _receive(self, module: nn.Module, stats: dict[str, Any]) -> None:
-        if "loss" in stats:
-            self._hear_loss(stats["loss"])
+        pending = self._pending
+        if "loss" in stats and not stats["loss"].dim():  # unreduced, nan is an invalid class and says nothing
+            pending.mean.add(stats["loss"])
         if len(stats) > 1:
-            self._pending = stats
+            pending.main = stats
 
     def _receive_gradients(self, module: nn.Module, stats: dict[str, Tensor]) -> None:
-        if isinstance(self._pending, dict):
-            self._pending |= stats
+        main = self._pending.main
+        if isinstance(main, dict):
+            main.update(stats)
 
-    def _hear_loss(self, loss: Tensor) -> None:
-        if loss.dim() == 0:  # unreduced, nan stands for an invalid class and says nothing
-            self._mean.add(loss)
-
-    def _lend_logits(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self.guard(with_own_logits, self.module, args, kwargs)
-
-    def _heard(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> None:
+    def hear_forward(self, *call: Any) -> None:
+        """A forward of a loss that knows nothing of us: arguments by place and name, and result."""
+        if len(call) != 3:  # half a hook: see `_is_hooked`
+            return
         self.called = True
         if self._forwards.recomputes() or _checks.in_transform():
             return
         detail = self._wants()
         if detail > Detail.NOTHING:
-            self.guard(self._hear_call, args, kwargs, out, detail)
+            grad_mode.without_grad(self._hear_call, *call, detail)
 
     def _hear_call(self, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, detail: Detail) -> None:
+        pending = self._pending
         call = Call.of(self.module, self._reading, args, kwargs, out, detail)
         self._reading = call.reading
         if call.loss is not None:
-            self._mean.add(call.loss, call.empty)
+            pending.mean.add(call.loss, call.empty)
         if detail is Detail.LOSS:  # one more forward of this step
-            if isinstance(self._pending, Call):
-                self._pending.may_wait &= call.is_finite
+            if isinstance(pending.main, Call):
+                pending.main.may_wait &= call.is_finite
             return
         # All of it after the step, in one go: torch and NumPy take three times as long for their first call
         # in the middle of a training step as for the next ones. A large batch has no such cold start to save.
         kept = call.kept() if call.is_small else None
-        self._pending = call.stats() if kept is None else kept
-        logits = call.given
-        if detail >= Detail.SCORES and logits is not None and logits.requires_grad:
-            hear: Callable[[Tensor], None]
-            if kept is None:
-                hear = partial(self._split_gradient, call.gradient_splitter(), call.classes_last)
-            else:
-                hear = kept.hear_gradient
-            hear_next_gradient(logits, lambda gradient: self.guard(hear, gradient))
+        main = pending.main = call.stats() if kept is None else kept
+        if detail < Detail.SCORES or call.given is None or call.returned is None:
+            return
+        hear: Callable[[Tensor], None]
+        if isinstance(main, Call):
+            hear = main.hear_gradient
+        else:
+            hear = partial(_add_gradient, main, call.gradient_splitter(), call.classes_last)
+        hear_own_gradient(call.returned, call.given, hear, self.guard)
 
-    def _split_gradient(
-        self, split: Callable[[Tensor], dict[str, Tensor]], classes_last: bool, gradient: Tensor
-    ) -> None:
-        self._receive_gradients(self.module, split(classes_second(gradient, classes_last)))
+
+def _add_gradient(
+    stats: dict[str, Any],
+    split: Callable[[Tensor], dict[str, Tensor]],
+    classes_last: bool,
+    gradient: Tensor,
+) -> None:
+    stats.update(split(classes_second(gradient, classes_last)))
 
 
 def to_host(stats: Mapping[str, Any]) -> dict[str, Array]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.guard import from_outside
 from imbalance_doctor.ranks import Comparison
 from imbalance_doctor.records import (
@@ -43,6 +43,7 @@ class Run:
         live_findings: What was raised while it ran.
         source: Where it was read from.
         notes: What a reader should know of the log, such as a torn line.
+        failed: Rules that failed while it ran, in its newest session.
         others: The same run as the other ranks recorded it.
     """
 
@@ -51,6 +52,7 @@ class Run:
     live_findings: Sequence[Finding] = ()
     source: str = "this process"
     notes: Sequence[str] = ()
+    failed: Sequence[Failed] = ()
     others: Sequence[Run] = field(default=(), repr=False)
 
     @property
@@ -216,7 +218,7 @@ class RunReader:
             notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
         if log.sessions > 1:
             notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
-        return Run(log.info, log.records, log.live_findings, str(file), notes)
+        return Run(log.info, log.records, log.live_findings, str(file), notes, log.failed)
 
     def _compare(self, main: Run, files: Sequence[Path]) -> None:
         """Hold a run against what the other ranks have of it, as far as they tell of the same sessions."""

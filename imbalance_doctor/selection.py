@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
+from imbalance_doctor import plain
+from imbalance_doctor.admission import code_of, name_of
 from imbalance_doctor.rules import all_rules, rule_types
 from imbalance_doctor.rules.base import Rule
 
@@ -15,8 +19,8 @@ Selector: TypeAlias = "str | Iterable[str] | None"
 
 #: What a threshold may be, by the type of its field, and how that is called.
 _THRESHOLDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "float": ((int, float), "a number"),
-    "int": ((int,), "a whole number"),
+    "float": ((Real,), "a number"),
+    "int": ((Integral,), "a whole number"),
     "str": ((str,), "a text"),
     "bool": ((bool,), "true or false"),
 }
@@ -74,16 +78,39 @@ def choose_rules(
         thresholds: Fields to change, by rule code, as `changed_thresholds` gives them.
 
     Raises:
-        ValueError: A selector names no rule, or a threshold does not exist.
+        TypeError: `rules` holds something that is no rule, such as the class of one.
+        ValueError: A selector names no rule, a threshold does not exist or may not be that, or two of `rules`
+            have the same code. What else is wrong with a rule costs that rule, once it is applied.
     """
     chosen = {rule.code: rule for rule in all_rules()}
     for code, values in (thresholds or {}).items():
         if code in chosen:  # a rule of the user's own is not known to a report from the log
             chosen[code] = with_thresholds(type(chosen[code]), values)
-    chosen.update({rule.code: rule for rule in rules or ()})
+    chosen.update(_own(rules or ()))
     kept = set(chosen) if select is None else _matching(chosen.values(), as_list(select))
     kept -= set() if ignore is None else _matching(chosen.values(), as_list(ignore))
     return tuple(rule for code, rule in sorted(chosen.items()) if code in kept)
+
+
+def _own(rules: Iterable[Rule]) -> dict[str, Rule]:
+    """The rules of a user by code."""
+    if isinstance(rules, (Rule, str)) or not isinstance(rules, Iterable):
+        raise TypeError(f"expected rules to be a list of rules; got {plain.shown(rules)}")
+    own: dict[str, Rule] = {}
+    for rule in rules:
+        if isinstance(rule, type) and issubclass(rule, Rule):
+            raise TypeError(f"expected rules to be instances; got the class: give {rule.__name__}()")
+        if not isinstance(rule, Rule):
+            raise TypeError(
+                f"expected rules to be rules; got {plain.shown(rule)}. `select` and `ignore` take codes"
+            )
+        code = code_of(rule)
+        if code in own:
+            raise ValueError(f"expected rules to have codes of their own; two of them are {code}")
+        if type(rule) in rule_types():  # a report from the log makes it again, from these
+            with_thresholds(type(rule), thresholds_of(rule))
+        own[code] = rule
+    return own
 
 
 def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
@@ -98,10 +125,27 @@ def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
             raise ValueError(
                 f"{rule.code} {rule.name} has no threshold {name!r}; it has {', '.join(known) or 'none'}"
             )
-        types, expected = _THRESHOLDS.get(known[name], ((object,), ""))
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ValueError(f"{rule.code} {rule.name}: expected {name} to be {expected}; got {value!r}")
+        if not _is_threshold(value, known[name]):
+            raise ValueError(
+                f"{rule.code} {rule.name}: expected {name} to be {_THRESHOLDS[known[name]][1]}; "
+                f"got {plain.shown(value)}"
+            )
     return rule(**values)
+
+
+def _is_threshold(value: object, kind: str) -> bool:
+    types, _ = _THRESHOLDS.get(kind, ((object,), ""))
+    if isinstance(value, bool):
+        return bool in types or object in types
+    return isinstance(value, types) and not _endless(value)
+
+
+def _endless(value: object) -> bool:
+    """Whether a value is a number that no measured one can be compared with: nan, infinity, 400 digits."""
+    try:
+        return isinstance(value, Real) and not math.isfinite(value)
+    except OverflowError:
+        return True
 
 
 def thresholds_of(rule: Rule) -> dict[str, Any]:
@@ -124,8 +168,18 @@ def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
 
 
 def as_list(selector: str | Iterable[str]) -> list[str]:
-    """Selectors as a list."""
-    return [selector] if isinstance(selector, str) else list(selector)
+    """Selectors as a list.
+
+    Raises:
+        ValueError: They are no texts.
+    """
+    if isinstance(selector, str):
+        return [selector]
+    given = list(selector) if isinstance(selector, Iterable) else [selector]
+    for each in given:
+        if not isinstance(each, str):
+            raise ValueError(f"expected a code, a name or a prefix of rules; got {plain.shown(each)}")
+    return given
 
 
 def known_selectors(selectors: Sequence[str] | None) -> list[str] | None:
@@ -133,7 +187,7 @@ def known_selectors(selectors: Sequence[str] | None) -> list[str] | None:
     if selectors is None:
         return None
     rules = all_rules()
-    return [selector for selector in selectors if _hits(rules, selector)]
+    return [selector for selector in as_list(selectors) if _hits(rules, selector)]
 
 
 def known_thresholds(thresholds: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -156,7 +210,8 @@ def _takes(rule: type[Rule], name: str, value: Any) -> bool:
 
 def _hits(rules: Iterable[Rule], selector: str) -> set[str]:
     wanted = selector.strip().lower()
-    return {r.code for r in rules if r.name == wanted or (wanted and r.code.lower().startswith(wanted))}
+    named = ((code_of(rule), name_of(rule)) for rule in rules)
+    return {code for code, name in named if wanted and (name == wanted or code.lower().startswith(wanted))}
 
 
 def _matching(rules: Iterable[Rule], selectors: Iterable[str]) -> set[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from imbalance_doctor.findings import RESET_QUEUE, Finding
+from imbalance_doctor.findings import RESET_QUEUE, Finding, prescription_of
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, ranking
 from imbalance_doctor.records import TreatmentRecord
 
@@ -26,7 +26,8 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
     Raises:
         ValueError: The finding prescribes no setting, or this loss cannot change it while it runs.
     """
-    if finding.prescription is None:
+    prescription = prescription_of(finding.prescription, f"the prescription of {finding.code}")
+    if prescription is None:
         raise ValueError(
             f"{finding.code} {finding.name} has no setting that carries its remedy; "
             f"do it by hand: {finding.remedy}"
@@ -36,16 +37,16 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
             f"{type(loss_fn).__name__} is no loss of this package, and its settings cannot be changed "
             f"while it runs; do it by hand: {finding.remedy}"
         )
-    parameter = finding.prescription["parameter"]
-    if "action" in finding.prescription:
-        return _reset_queue(finding, loss_fn)
-    after, now = finding.prescription["to"], _setting(loss_fn, parameter)
-    if _satisfied(now, finding.prescription["from"], after):
+    if prescription == RESET_QUEUE:
+        return _reset_queue(loss_fn)
+    parameter, after = prescription["parameter"], prescription["to"]
+    now = _setting(loss_fn, parameter)
+    if _satisfied(now, prescription["from"], after):
         return None
     before = _memorable(loss_fn, parameter, now)
     try:
         loss_fn.reconfigure(**{parameter: after})
-    except ValueError as error:
+    except (TypeError, ValueError) as error:  # a rule of the user's own may prescribe anything plain
         raise ValueError(f"{error}; do it by hand: {finding.remedy}") from None
     return before, _setting(loss_fn, parameter)
 
@@ -79,9 +80,7 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
     return now, _memorable(loss_fn, parameter, _setting(loss_fn, parameter))
 
 
-def _reset_queue(finding: Finding, loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
-    if finding.prescription != RESET_QUEUE:
-        raise ValueError(f"expected the prescription {dict(RESET_QUEUE)}; got {finding.prescription}")
+def _reset_queue(loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
     loss = getattr(loss_fn, "main_loss", loss_fn)
     if not isinstance(loss, ranking.RankingLoss):
         raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")

@@ -13,8 +13,10 @@ from torch import nn
 
 from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.journal import Draft
+from imbalance_doctor.loss_info import name_of
+from imbalance_doctor.losses import likelihood
 from imbalance_doctor.plain_losses import EMPTY
-from imbalance_doctor.recorder import Handle, Heard, Watcher, to_host
+from imbalance_doctor.recorder import COMPILED_IN, Handle, Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
 
@@ -85,11 +87,11 @@ class Watchers:
                 "whose forward takes (logits, targets)"
             )
         self._forget_half()
-        if any(watcher.module is getattr(loss_fn, "_orig_mod", loss_fn) for watcher in self):
+        if any(watcher.module is likelihood.original(loss_fn) for watcher in self):
             raise ValueError("this loss is watched already")
         if name is not None and name in self._by_name:
             raise ValueError(f"a loss is watched as {name!r} already; give another name")
-        kind = str(getattr(loss_fn, "kind", type(loss_fn).__name__))
+        kind = name_of(likelihood.original(loss_fn))
         chosen = name or kind
         while chosen in self._by_name:
             chosen = f"{kind}_{len(self._by_name) + 1}"
@@ -195,6 +197,9 @@ class Watchers:
 
     def _tell_of_silence(self, watcher: Watcher, step: int) -> None:
         """Once, where a loss leaves no record for long."""
+        if watcher.unheard and not watcher.silence_told:
+            watcher.silence_told = True
+            self._note(f"{watcher.name} {COMPILED_IN.rstrip('.')}")
         since = watcher.since
         if step - since < (PATIENCE - 1) * self.every or watcher.silence_told or watcher.guard.failure:
             return

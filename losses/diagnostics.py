@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ._checks import in_transform, warn
+from .compiling import breaks, outside_the_graph
+from .grad_mode import without_grad
 from .gradients import Labels, gradient_norms
 from .interrupts import from_outside
 from .packing import EXTRA_STATE
@@ -297,6 +299,9 @@ class Request:
         return self.detail > Detail.LOSS
 
 
+#: Statistics that may share memory with what a forward returns.
+_OF_THE_LOSS = frozenset({"loss", "per_class_loss", "valid"})
+
 #: What is wanted where nobody listens, by whether the caller wants the statistics.
 _UNHEARD = {
     returned: Request(Detail.HISTOGRAMS if returned else Detail.NOTHING, (), (), returned, strict=returned)
@@ -312,13 +317,15 @@ class Listener:
     wants: Callable[[], Detail | bool | None] | None
     strict: bool
     gradients: DiagnosticsHook | None = None
+    #: Asked in compiled code, whether it can be called there; None where it always can.
+    breaks: Callable[[], bool] | None = None
     _requests: dict[Detail, Request] = field(default_factory=dict, compare=False, repr=False)
 
     def request(self) -> Request:
         """What this listener wants from the forward that begins."""
         answer: Detail | bool | None = Detail.HISTOGRAMS
         if self.wants is not None:
-            answer = _outside_the_graph(self.wants) if torch.compiler.is_compiling() else self.wants()
+            answer = outside_the_graph(self.wants) if torch.compiler.is_compiling() else self.wants()
         if type(answer) is not Detail:
             answer = Detail.COUNTS if answer is True else Detail(answer or 0)
         # Asked at every forward, and the answers are few.
@@ -331,15 +338,6 @@ class Listener:
         return known
 
 
-def _outside_the_graph(call: Callable[..., T], *arguments: Any) -> T:
-    """Call a listener from a compiled loss: traced too, each change of its state would recompile the loss."""
-    return call(*arguments)
-
-
-# What `torch.compiler.disable` leaves on a function; the decorator itself would import the whole compiler.
-_outside_the_graph._torchdynamo_disable = True  # type: ignore[attr-defined]
-
-
 class Diagnosable(nn.Module, ABC):
     """A loss that can be listened to. Base of every loss of this package."""
 
@@ -349,7 +347,7 @@ class Diagnosable(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._diagnostics_hooks: OrderedDict[int, Listener] = OrderedDict()
-        self._stats_failed = False
+        self._stats_failed = self._graph_told = False
         #: What tells a batch that is computed again from a new one.
         self._forwards = Forwards()
 
@@ -377,6 +375,7 @@ class Diagnosable(nn.Module, ABC):
         *,
         wants: Callable[[], Detail | bool | None] | None = None,
         gradients: DiagnosticsHook | None = None,
+        unheard: Callable[[], None] | None = None,
     ) -> RemovableHandle:
         """Call ``hook(module, stats)`` after forwards, with detached statistics on the loss's device.
 
@@ -391,11 +390,14 @@ class Diagnosable(nn.Module, ABC):
             gradients: Called like `hook` once a backward has reached the logits of a forward that `hook`
                 was told of from `Detail.SCORES` on, with `pos_grad_norm` and `neg_grad_norm`: the gradient
                 of this loss alone, whatever else uses the logits.
+            unheard: Called, without arguments, where the loss is compiled into a graph that may not break
+                (``fullgraph=True``, an export), in which no hook is called. Without it, the loss warns once.
 
         Returns:
             A handle whose ``remove()`` ends the reports.
         """
-        return self._listen(Listener(hook, wants, strict=False, gradients=gradients))
+        may_break = breaks(self._warn_of_the_graph if unheard is None else unheard)
+        return self._listen(Listener(hook, wants, False, gradients, may_break))
 
     def _listen(self, listener: Listener) -> RemovableHandle:
         handle = RemovableHandle(self._diagnostics_hooks)
@@ -416,6 +418,10 @@ class Diagnosable(nn.Module, ABC):
         if not self._diagnostics_hooks:
             return _UNHEARD[returned]
         listeners = list(self._diagnostics_hooks.values())
+        if torch.compiler.is_compiling():
+            listeners = [each for each in listeners if each.breaks is None or each.breaks()]
+            if not listeners:
+                return _UNHEARD[returned]
         if repeated or in_transform():  # there, values stand for others
             listeners = [listener for listener in listeners if listener.strict]
         requests = [listener.request() for listener in listeners]
@@ -444,24 +450,28 @@ class Diagnosable(nn.Module, ABC):
         watched = logits.view_as(logits)
 
         def tell(gradient: Tensor) -> None:
+            handle.remove()
             stats = self._attempt(request.strict, lambda: gradient_norms(gradient, *labels)) or {}
             for hook in request.gradients if stats else ():
                 hook(self, dict(stats))
 
-        watched.register_hook(tell)  # type: ignore[no-untyped-call]
+        handle = watched.register_hook(tell)  # type: ignore[no-untyped-call]
         return watched
 
     def _collect(self, request: Request, loss: Tensor, compute: Callable[[], Stats]) -> Stats:
-        """The statistics that were requested; none if nobody wants any, or if they cannot be computed."""
+        """The statistics that were requested; none if nobody wants any, or if they cannot be computed.
+
+        What a loop does in place to what a forward returns, such as ``loss /= 4``, does not change them.
+        """
         if not request.describes:
-            return {"loss": loss.detach()} if request.detail is Detail.LOSS else {}
-        return self._attempt(request.strict, compute) or {}
+            return {"loss": loss.detach().clone()} if request.detail is Detail.LOSS else {}
+        stats = self._attempt(request.strict, compute) or {}
+        return {name: value.clone() if name in _OF_THE_LOSS else value for name, value in stats.items()}
 
     def _attempt(self, strict: bool, compute: Callable[[], T]) -> T | None:
         """What was computed for a listener; None where it failed, unless a failure is to reach the caller."""
         try:
-            with torch.no_grad():
-                return compute()
+            return without_grad(compute)
         except Exception as error:
             if strict or from_outside(error):
                 raise
@@ -477,9 +487,11 @@ class Diagnosable(nn.Module, ABC):
     def _tell(self, request: Request, stats: Stats) -> None:
         """Give statistics, if there are any, to those who asked, a dictionary to each."""
         if stats:
+            if request.returned and request.hooks:  # what is returned is the caller's to change
+                stats = {name: value.clone() for name, value in stats.items()}
             for hook in request.hooks:
                 if torch.compiler.is_compiling():
-                    _outside_the_graph(hook, self, dict(stats))
+                    outside_the_graph(hook, self, dict(stats))
                 else:
                     hook(self, dict(stats))
 
@@ -490,6 +502,15 @@ class Diagnosable(nn.Module, ABC):
         stats = self._collect(request, loss, compute)
         self._tell(request, stats)
         return (loss, stats) if request.returned else loss
+
+    def _warn_of_the_graph(self) -> None:
+        if not self._graph_told:
+            self._graph_told = True
+            warn(
+                f"{type(self).__name__}: it is compiled into a graph that may not break (fullgraph=True, or "
+                "an export), so that no hook is called there. Compile without fullgraph=True, or leave the "
+                "loss out"
+            )
 
     def _load_from_state_dict(
         self,

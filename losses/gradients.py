@@ -12,7 +12,6 @@ from torch import Tensor
 Labels: TypeAlias = tuple[Tensor, Tensor | None]
 
 
-@torch.no_grad()
 def gradient_norms(gradient: Tensor, positive: Tensor, counted: Tensor | None) -> dict[str, Tensor]:
     """Euclidean norms of the gradient over a class's positives and over its negatives.
 
@@ -24,7 +23,7 @@ def gradient_norms(gradient: Tensor, positive: Tensor, counted: Tensor | None) -
     Returns:
         ``pos_grad_norm`` and ``neg_grad_norm``, `[C]`.
     """
-    squares = _classes_last(gradient).float().square()
+    squares = _classes_last(gradient.detach()).float().square()
     positive = _classes_last(positive).reshape(squares.shape)
     negative = ~positive
     if counted is not None:

@@ -63,6 +63,6 @@ def _was_given(frame: FrameType, caller: FrameType) -> bool:
     values = frame.f_locals
     for name in code.co_varnames[:_PARAMETERS]:
         value = values.get(name)
-        if value is caller or (isinstance(value, tuple) and any(each is caller for each in value)):
+        if value is caller or (type(value) is tuple and any(each is caller for each in value)):
             return True
     return False

@@ -22,6 +22,7 @@ from .distributed import mean_over_ranks, should_gather
 from .focal import SigmoidFocalLoss, SoftmaxFocalLoss, element_weight, not_class_ids, one_logit
 from .functional import counted_rows
 from .labels import class_ids, widened
+from .plain_values import attempt, plain
 from .pool import wide_dtype
 
 #: Torch's own losses that have a kind; any other module is "other". The last of a kind is what its name
@@ -35,28 +36,37 @@ PLAIN_KINDS: Mapping[type[nn.Module], str] = {
     nn.CrossEntropyLoss: "cross_entropy",
 }
 
+#: Attributes of other modules that are settings, and what they may be: rules reckon with numbers. A weight
+#: that is no list of numbers, such as the matrix of a margin head, is described in words.
+_PLAIN_SETTINGS: Mapping[str, tuple[type, ...]] = {
+    "reduction": (str,),
+    "ignore_index": (int,),
+    "label_smoothing": (int, float),
+    "weight": (list, int, float, str),
+    "pos_weight": (list, int, float, str),
+}
+
 
 def kind_of(loss: nn.Module) -> str:
-    """The stable name of a loss in logs: its `kind`, one of `PLAIN_KINDS`, or ``"other"``."""
+    """The stable name of a loss in logs: its `kind`, one of `PLAIN_KINDS`, or ``"other"``. Nothing raises."""
     if isinstance(loss, Diagnosable):
-        return loss.kind
-    return next((kind for plain, kind in PLAIN_KINDS.items() if isinstance(loss, plain)), "other")
+        kind = plain(attempt(getattr, loss, "kind"))
+        return kind if isinstance(kind, str) else "other"
+    return next((kind for known, kind in PLAIN_KINDS.items() if isinstance(loss, known)), "other")
 
 
 def config_of(loss: nn.Module) -> dict[str, ConfigValue]:
-    """The settings of any loss, its kind included, ready for JSON."""
-    config: dict[str, ConfigValue] = {"kind": kind_of(loss)}
+    """The settings of any loss, its kind included, as small plain values. Nothing raises."""
+    return {"kind": kind_of(loss)} | settings_of(loss)
+
+
+def settings_of(loss: nn.Module) -> dict[str, ConfigValue]:
+    """The settings of any loss as small plain values; of one that cannot tell them, none. Nothing raises."""
     if isinstance(loss, Diagnosable):
-        return config | loss.config()
-    for name in ("reduction", "ignore_index", "label_smoothing"):
-        value = getattr(loss, name, None)
-        if isinstance(value, int | float | str):
-            config[name] = value
-    for name in ("weight", "pos_weight"):
-        value = getattr(loss, name, None)
-        if isinstance(value, Tensor):
-            config[name] = [float(x) for x in value.flatten().tolist()]
-    return config
+        settings = plain(attempt(loss.config))
+        return settings if isinstance(settings, dict) else {}
+    found = {name: plain(attempt(getattr, loss, name)) for name in _PLAIN_SETTINGS}
+    return {name: value for name, value in found.items() if isinstance(value, _PLAIN_SETTINGS[name])}
 
 
 def original(loss: nn.Module) -> nn.Module:

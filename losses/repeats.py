@@ -152,7 +152,7 @@ class Forwards:
             return self._recomputed(logits)
         if not self._graded or not self._seen or in_backward():
             return None
-        for seen in reversed(self._seen):
+        for seen in reversed(list(self._seen)):  # another thread may add one
             if not _STEPS.same(seen):
                 return None
             if seen.labelled(targets) and seen.shape == logits.shape:
@@ -215,7 +215,7 @@ class Forwards:
         self._seen.clear()
 
     def _recomputed(self, logits: Tensor) -> Seen | None:
-        alike = [seen for seen in reversed(self._seen) if seen.shape == logits.shape]
+        alike = [seen for seen in reversed(list(self._seen)) if seen.shape == logits.shape]
         if len(alike) > 1:
             alike = [seen for seen in alike if seen.equals(logits)] or alike
         return alike[0] if alike else None

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import nn
 
+from imbalance_doctor.boundary import guarded
 from imbalance_doctor.doctor import Doctor
-from imbalance_doctor.guard import Guard
+from imbalance_doctor.findings import ImbalanceError
+from imbalance_doctor.guard import Guard, attempt, described, warn
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: One loss, several, or several by name.
 Losses: TypeAlias = "nn.Module | Iterable[nn.Module] | Mapping[str, nn.Module]"
@@ -83,10 +87,34 @@ def learning_rate(optimizer: Any) -> dict[str, float]:
 
     Adafactor with ``lr=None`` finds its own rate at each step; an optimizer of a user's own may have none.
     """
-    try:
-        return {"lr": float(optimizer.param_groups[0]["lr"])}
-    except Exception:  # one number is missing from the record; it was not asked for by name
-        return {}
+    rate = attempt(lambda: float(optimizer.param_groups[0]["lr"]))
+    return {} if rate is None else {"lr": rate}
+
+
+def hook(lost: str, *passes: type[Exception]) -> Callable[[F], F]:
+    """Keep what fails in a method of a callback from the framework that calls it.
+
+    Args:
+        lost: What is lost where it fails, as a clause.
+        passes: Errors that the method is documented to raise, beside a finding's.
+    """
+
+    def decorate(method: F) -> F:
+        guard = guarded(method.__name__, lost, lambda self: None, passes=(ImbalanceError, *passes))
+        return guard(method)
+
+    return decorate
+
+
+class Speaks:
+    """A callback whose methods are kept so: what fails in them is said once."""
+
+    def failed(self, call: str, error: Exception, lost: str) -> None:
+        """Say that something which the framework called has failed."""
+        said = self.__dict__.setdefault("_said", set())
+        if call not in said:
+            said.add(call)
+            warn(f"imbalance-doctor: {call} failed ({described(error)}); {lost}. Training goes on.")
 
 
 class Handle(Protocol):

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
+from imbalance_doctor.boundary import guarded
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.evaluation import Rows
-from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.guard import Guard, attempt, described, from_outside, warn
 from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
     Losses,
     Monitor,
     Named,
+    Speaks,
+    hook,
     learning_rate,
     named_losses,
     needs,
@@ -50,7 +53,7 @@ def read_validation(outputs: Any, batch: Any) -> tuple[Tensor, Tensor] | None:
     return (scores[0], targets[0]) if scores and targets and isinstance(outputs, Mapping) else None
 
 
-class DoctorCallback(Callback):
+class DoctorCallback(Speaks, Callback):
     """Monitors the losses of a LightningModule, with the steps that Lightning's loggers show.
 
     A step is an optimizer step, numbered by ``trainer.global_step`` as it was when the step began; with
@@ -122,6 +125,7 @@ class DoctorCallback(Callback):
         """Find the losses, before anything is trained."""
         self._losses = named_losses(self._given, pl_module)
 
+    @hook("this run is not recorded", TypeError, ValueError)
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the monitoring; the sanity check is over, a checkpoint is loaded."""
         # A checkpoint holds the state of rank 0; the others go on from their own logs.
@@ -136,10 +140,12 @@ class DoctorCallback(Callback):
         if trainer.global_step > 0:  # if in the middle of an epoch, that does not start again
             self._monitor.epoch_begins(trainer.current_epoch, resumed=True)
 
+    @hook("a warmup may not be told of this epoch")
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell a warmup wrapper."""
         self._monitor.epoch_begins(trainer.current_epoch)
 
+    @hook("this step may have no record")
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
@@ -148,6 +154,7 @@ class DoctorCallback(Callback):
         self._lr = learning_rate(trainer.optimizers[0]) if trainer.optimizers else {}
         self._monitor.step_begins(trainer.global_step)
 
+    @hook("this step may have no record")
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -159,6 +166,7 @@ class DoctorCallback(Callback):
             self._steps += 1
             self.doctor.step(self._step_begun, **self._lr)
 
+    @hook("the log may lack its end")
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the monitoring in good order."""
         if self._batches and not self._steps and process_rank() == 0:
@@ -170,16 +178,19 @@ class DoctorCallback(Callback):
             )
         self._monitor.end(complete=True)
 
+    @hook("the log may lack its end")
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the monitoring of a run that broke off."""
         self._monitor.end(complete=False)
 
     # --- validation -------------------------------------------------------------------------------------
 
+    @hook("this evaluation is left out")
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect, without what an interrupted validation left."""
         self._rows = Rows(distributed.group_size())  # all of them meet on rank 0
 
+    @hook("this evaluation is left out")
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -193,6 +204,7 @@ class DoctorCallback(Callback):
         if self._monitor.running and _trains(trainer) and dataloader_idx == 0:
             self._reading(self._keep, outputs, batch)
 
+    @hook("this evaluation is left out")
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the evaluation: on rank 0 of all ranks' rows."""
         if self._monitor.running and _trains(trainer):
@@ -219,18 +231,21 @@ class DoctorCallback(Callback):
         try:
             return of_all_ranks(own, stride)
         except Exception as error:
+            if from_outside(error):
+                raise
             # No `Guard`: once failed, it would keep this rank away from what the others enter next time.
             if not self._apart:
                 self._apart = True
                 warn(
                     "imbalance-doctor: bringing the validation rows of all ranks together failed "
-                    f"({type(error).__name__}: {error}); each rank records the evaluation of its own. "
+                    f"({described(error)}); each rank records the evaluation of its own. "
                     "Training goes on."
                 )
             return [] if own is None else [own]
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
+    @guarded("state_dict", "the checkpoint is without the monitor", lambda self: {})
     def state_dict(self) -> dict[str, Any]:
         """The monitor's state, for the checkpoint."""
         return self.doctor.state_dict() if self._saved is None else self._saved
@@ -260,8 +275,6 @@ def _total_steps(trainer: Trainer) -> int | None:
     """Length of the run in numbers of ``global_step``; None where it cannot be known."""
     if len(trainer.optimizers) > 1:  # each counts, and which of them step when is up to training_step
         return trainer.max_steps if trainer.max_steps > 0 else None
-    try:
-        steps = trainer.estimated_stepping_batches
-    except Exception:  # accumulation that changes between epochs: Lightning refuses to estimate
-        return None
-    return int(steps) if 0 < steps < float("inf") else None
+    # Where accumulation changes between epochs, Lightning refuses to estimate.
+    steps = attempt(lambda: trainer.estimated_stepping_batches)
+    return int(steps) if steps is not None and 0 < steps < float("inf") else None

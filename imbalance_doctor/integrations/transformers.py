@@ -15,6 +15,8 @@ from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
     Monitor,
+    Speaks,
+    hook,
     learning_rate,
     named_losses,
     needs,
@@ -43,7 +45,7 @@ ComputeMetrics: TypeAlias = Callable[..., dict[str, Any]]
 _OF_ROWS = (nn.CrossEntropyLoss, nn.NLLLoss, SoftmaxFocalLoss, ranking.RankingLoss, LossWarmupWrapper)
 
 
-class DoctorCallback(TrainerCallback):
+class DoctorCallback(Speaks, TrainerCallback):
     """Monitors the loss of a Trainer, with the steps that the Trainer logs.
 
     A step is an optimizer step, numbered by ``state.global_step`` after it: the first is 1, and
@@ -224,6 +226,7 @@ class DoctorCallback(TrainerCallback):
             for message in cautions(trainer, losses, self.loss_fn):
                 warn(f"imbalance-doctor: {message}.")
 
+    @hook("a warmup may not be told of this epoch")
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -234,6 +237,7 @@ class DoctorCallback(TrainerCallback):
         self._monitor.epoch_begins(self._epoch, resumed=self._resumed and begun % 1 > 0)
         self._resumed = False
 
+    @hook("this step may have no record")
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -241,6 +245,7 @@ class DoctorCallback(TrainerCallback):
         self._lr = learning_rate(kwargs.get("optimizer"))
         self._monitor.step_begins(state.global_step)
 
+    @hook("this step may have no record")
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -248,6 +253,7 @@ class DoctorCallback(TrainerCallback):
         self._step, self._evaluation = state.global_step, None  # an evaluation belongs to one step
         self.doctor.step(state.global_step, **self._lr)
 
+    @hook("the log may lack its end")
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -256,6 +262,7 @@ class DoctorCallback(TrainerCallback):
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
+    @hook("the checkpoint is without the monitor")
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:

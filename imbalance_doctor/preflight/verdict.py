@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from imbalance_doctor.admission import Admitted, admit, code_of
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis, Examined, Finding, Skipped
+from imbalance_doctor.guard import attempt
 from imbalance_doctor.history import History
 from imbalance_doctor.preflight.expected import every, records
 from imbalance_doctor.preflight.plan import Plan
@@ -43,23 +45,26 @@ class Change:
 
 @dataclass(frozen=True)
 class Judge:
-    """Examines plans by a set of rules."""
+    """Examines plans by a set of rules; one that is wrong fails alone, as in a run."""
 
     rules: Sequence[Rule]
-    _by_code: dict[str, Rule] = field(init=False, default_factory=dict, repr=False)
+    _by_code: dict[str, Admitted] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self._by_code.update({rule.code: rule for rule in self.rules})
+        admitted = (attempt(admit, rule) for rule in self.rules)
+        self._by_code.update({rule.code: rule for rule in admitted if rule is not None})
 
     def examine(self, plan: Plan) -> Diagnosis:
         """The diagnosis of a plan, with prescriptions that were found to cure."""
-        seen = _examined(plan, [rule for rule in self.rules if rule.foreseeable])
+        # Those that are wrong are the checkup's to name.
+        waits = {code for code, rule in self._by_code.items() if not rule.foreseeable}
+        seen = _examined(plan, [rule for rule in self.rules if code_of(rule) not in waits], self._by_code)
         trial = _Trial(plan)
         findings = tuple(self._prescribed(trial, finding) for finding in seen.findings)
         waiting = tuple(
             Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN)
             for loss in plan.losses
-            for rule in self.rules
+            for rule in self._by_code.values()
             if not rule.foreseeable and loss.kind in rule.kinds
         )
         return replace(seen, findings=findings, skipped=(*seen.skipped, *waiting))
@@ -131,18 +136,21 @@ class _Trial:
     """Changes of one plan, each tried once on each rule."""
 
     plan: Plan
-    _sick: dict[tuple[str, Change], set[tuple[str, int | None]]] = field(default_factory=dict)
+    #: Where each rule finds something under each change; None where it failed there.
+    _sick: dict[tuple[str, Change], set[tuple[str, int | None]] | None] = field(default_factory=dict)
 
-    def cures(self, change: Change, rule: Rule, finding: Finding) -> bool:
+    def cures(self, change: Change, rule: Admitted, finding: Finding) -> bool:
         """Whether the rule, with this change, no longer finds what it found."""
         key = (rule.code, change)
         if key not in self._sick:
-            self._sick[key] = set(_sick(change.of(self.plan), rule))
-        return (finding.loss, finding.class_index) not in self._sick[key]
+            self._sick[key] = attempt(_sick, change.of(self.plan), rule)
+        sick = self._sick[key]
+        return sick is not None and (finding.loss, finding.class_index) not in sick
 
 
-def _sick(plan: Plan, rule: Rule) -> Iterator[tuple[str, int | None]]:
+def _sick(plan: Plan, rule: Admitted) -> set[tuple[str, int | None]]:
     """The losses and classes of which the rule finds anything."""
+    sick: set[tuple[str, int | None]] = set()
     history = History(plan.run_info(every(plan)))
     for record in records(plan):
         history.add(record)
@@ -150,10 +158,11 @@ def _sick(plan: Plan, rule: Rule) -> Iterator[tuple[str, int | None]]:
         if window.kind in rule.kinds and all(window.has(name) for name in rule.requires):
             verdict = rule.examine(window)
             if not isinstance(verdict, Skipped):
-                yield from ((window.loss.name, evidence.class_index) for evidence in verdict)
+                sick |= {(window.loss.name, evidence.class_index) for evidence in verdict}
+    return sick
 
 
-def _examined(plan: Plan, rules: Sequence[Rule]) -> Diagnosis:
+def _examined(plan: Plan, rules: Sequence[Rule], known: Mapping[str, Admitted]) -> Diagnosis:
     """What the rules say of the records that are expected of a plan."""
     checkup = Checkup(plan.run_info(every(plan)), rules)
     step = 0
@@ -162,12 +171,11 @@ def _examined(plan: Plan, rules: Sequence[Rule]) -> Diagnosis:
         step = record.step
     checkup.feed(EndRecord(step))
     seen = checkup.diagnosis()
-    kinds = {rule.code: rule.kinds for rule in rules}
     wrapper = next((loss.name for loss in plan.losses if loss.kind == "warmup_wrapper"), None)
 
     def belongs(item: Finding | Examined) -> bool:
         # The phases of a wrapper are losses of their own here; by its name go the rules on its schedule.
-        return item.loss != wrapper or "warmup_wrapper" in kinds[item.code]
+        return item.loss != wrapper or "warmup_wrapper" in known[item.code].kinds
 
     return replace(
         seen,
@@ -187,7 +195,7 @@ def _reason(item: Examined) -> str | None:
     return item.skipped
 
 
-def _first_change(plan: Plan, rule: Rule, finding: Finding) -> Change | None:
+def _first_change(plan: Plan, rule: Admitted, finding: Finding) -> Change | None:
     """What the rule itself prescribes for a run, or names for a new one."""
     if finding.prescription is not None and "to" in finding.prescription:
         return Change(finding.loss, finding.prescription["parameter"], finding.prescription["to"])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from imbalance_doctor.findings import Diagnosis, Severity
 from imbalance_doctor.render import grouping
-from imbalance_doctor.texts import clean
+from imbalance_doctor.render.cleaned import cleaned
 
 _COMMANDS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "notice"}
 
 
 def as_github(diagnosis: Diagnosis) -> str:
-    """One command a line for each open fault; with several classes, once for all of them."""
-    lines = [grouping.verdict(diagnosis)]
+    """The verdict and the notes, then one command a line for each open fault, once for all of its classes."""
+    diagnosis = cleaned(diagnosis)
+    lines = ["; ".join((grouping.verdict(diagnosis), *diagnosis.notes))]
     for group in grouping.grouped(diagnosis.open):
         first = group.first
         text = f"{first.symptom} Cause: {first.cause} Remedy: {first.remedy}"
@@ -21,7 +22,7 @@ def as_github(diagnosis: Diagnosis) -> str:
 
 
 def _data(text: str) -> str:
-    return clean(text).replace("%", "%25")
+    return text.replace("%", "%25")
 
 
 def _property(text: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from imbalance_doctor.render.markup import asset, findings_section, text
 from imbalance_doctor.render.numbers import count, number, prescription, step
 from imbalance_doctor.render.series import Steps, Track, histograms, lines, rounded, tracks
 from imbalance_doctor.run import Run
-from imbalance_doctor.texts import clean
+from imbalance_doctor.texts import Names, clean, clean_name
 
 #: Points of a line, by how many lines there are: some 15,000 points for each statistic, over all classes
 #: and losses, keep the numbers of a page at a few MB.
 POINTS = 15_000
 MOST_POINTS, FEWEST_POINTS = 400, 60
+#: Characters beside an axis; more leave no room for what is drawn.
+LABEL = 40
 #: Classes of a loss whose panels are in the page; more would be numbers that nobody opens.
 MOST_CLASSES = 150
 
@@ -31,7 +34,8 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
     """The report as a complete HTML document."""
     from plotly.offline import get_plotlyjs
 
-    title = f"imbalance-doctor: {clean(diagnosis.source or run.source)}"
+    title = f"imbalance-doctor: {diagnosis.source or run.source}"
+    plotly, script = get_plotlyjs(), asset("page.js")
     data = json.dumps(plain(page_data(diagnosis, run)), allow_nan=False, separators=(",", ":"))
     # Inside a script element only "<" can end it or open a comment.
     data = data.replace("<", "\\u003c")
@@ -39,9 +43,10 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, script)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{escape(title)}</title>
+<title>{text(title)}</title>
 <style>
 {asset("findings.css")}
 {asset("page.css")}
@@ -51,7 +56,7 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
 <main>
 <header class="imbalance-doctor">
 <h1>Diagnosis</h1>
-{findings_section(diagnosis, selectable=True)}
+{findings_section(diagnosis, _losses(run))}
 {_settings(run)}
 </header>
 <section id="panels" aria-label="Panels">
@@ -63,13 +68,38 @@ def as_page(diagnosis: Diagnosis, run: Run) -> str:
 <noscript><p>The panels need JavaScript; the findings above do not.</p></noscript>
 </main>
 <script id="data" type="application/json">{data}</script>
-<script>{get_plotlyjs()}</script>
-<script>
-{asset("page.js")}
-</script>
+<script>{plotly}</script>
+<script>{script}</script>
 </body>
 </html>
 """
+
+
+def _policy(*scripts: str) -> str:
+    """What the page may do: run these very scripts, and draw; nothing that a name might bring along.
+
+    Plotly adds style sheets of its own, other ones in each version, and makes pictures to save.
+    """
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {' '.join(map(_hashed, scripts))}",
+            "style-src 'unsafe-inline'",
+            "img-src data: blob:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def _hashed(content: str) -> str:
+    """The name of an inline script in a policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+def _losses(run: Run) -> list[str]:
+    """The losses that the page has panels of."""
+    return list(dict.fromkeys([*run.losses, *(record.loss for record in run.steps())]))
 
 
 def _settings(run: Run) -> str:
@@ -101,12 +131,14 @@ def page_data(diagnosis: Diagnosis, run: Run) -> dict[str, Any]:
     """What the panels draw, as plain data."""
     steps = Steps()
     known = run.losses
-    names = list(dict.fromkeys([*known, *(record.loss for record in run.steps())]))
+    names = Names(_losses(run))
     evals = tracks((record.step, record.metrics) for record in run.evaluations)
     losses = [
-        _Loss(known.get(name, LossInfo(name, "other")), run, diagnosis, evals, len(names)) for name in names
+        _Loss(known.get(name, LossInfo(name, "other")), shown, run, diagnosis, evals, len(names))
+        for name, shown in names.items()
     ]
-    logged = sorted({f"logged.{key}" for record in run.steps() for key in record.metrics})
+    metrics = Names(sorted({key for record in run.steps() for key in record.metrics}), _label)
+    logged = {f"logged.{key}": name for key, name in metrics.items()}
     data = [loss.data(steps) for loss in losses]
     last = max([record.step for record in run.records if hasattr(record, "step")], default=0)
     first = min([record.step for record in run.steps()], default=0)
@@ -122,9 +154,15 @@ class _Loss:
     """What the page holds of one loss."""
 
     def __init__(
-        self, info: LossInfo, run: Run, diagnosis: Diagnosis, evals: Mapping[str, Track], losses: int
+        self,
+        info: LossInfo,
+        shown: str,
+        run: Run,
+        diagnosis: Diagnosis,
+        evals: Mapping[str, Track],
+        losses: int,
     ) -> None:
-        self.info, self.run, self.evals = info, run, evals
+        self.info, self.shown, self.run, self.evals = info, shown, run, evals
         self.records = run.steps(info.name)
         self.findings = [f for f in diagnosis.findings if f.loss == info.name]
         self.tracks = tracks((record.step, _with_logged(record)) for record in self.records)
@@ -152,8 +190,8 @@ class _Loss:
         evals = {key: track for key, track in self.evals.items() if key in panels.keys("evaluations")}
         stats = [(record.step, record.stats) for record in self.records]
         return {
-            "name": clean(self.info.name),
-            "kind": clean(self.info.kind),
+            "name": self.shown,
+            "kind": clean_name(self.info.kind),
             "classes": [self._class(c) for c in self.classes],
             "lines": {"loss": self._lines(own, steps), "evaluations": self._lines(evals, steps)},
             "histograms": histograms(stats, self.classes),
@@ -189,8 +227,8 @@ class _Loss:
         return [
             {
                 "step": t.step,
-                "code": t.code,
-                "text": prescription({"parameter": t.parameter, "from": t.before, "to": t.after}),
+                "code": clean_name(t.code),
+                "text": clean(prescription({"parameter": t.parameter, "from": t.before, "to": t.after})),
             }
             for t in self.run.treatments
             if t.loss.name == self.info.name
@@ -239,7 +277,7 @@ class _Loss:
 
 
 def _with_logged(record: Any) -> dict[str, Array]:
-    logged = {f"logged.{clean(k)}": np.float32(v).reshape(()) for k, v in record.metrics.items()}
+    logged = {f"logged.{k}": np.float32(v).reshape(()) for k, v in record.metrics.items()}
     return {**record.stats, **logged}
 
 
@@ -251,8 +289,8 @@ def _event(finding: Finding) -> dict[str, Any]:
     return {
         "step": finding.step,
         "end": finding.last_step,
-        "code": finding.code,
-        "name": finding.name,
+        "code": _label(finding.code),
+        "name": _label(finding.name),
         "severity": finding.severity,
         "open": finding.status == "open",
         "class": finding.class_index,
@@ -260,9 +298,13 @@ def _event(finding: Finding) -> dict[str, Any]:
     }
 
 
+def _label(name: str) -> str:
+    return clean(name, LABEL)
+
+
 def class_title(info: RunInfo, index: int, classes: int) -> str:
     """What a class is called in the selector."""
     name = info.class_name(index, classes)
     if classes == 1:
-        return clean(name) if name else "the positive class"
-    return f"{index}: {clean(name)}" if name else f"class {index}"
+        return clean_name(name) if name else "the positive class"
+    return f"{index}: {clean_name(name)}" if name else f"class {index}"

@@ -1,4 +1,8 @@
-"""A diagnosis as JSON that any parser reads: numbers that JSON does not know are null."""
+"""A diagnosis as JSON that any parser reads: numbers that JSON does not know are null.
+
+Texts are data here: they stay what they are, but for halves of characters, which strict parsers refuse, and
+for the middle of what is too long.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor.findings import Diagnosis
+from imbalance_doctor.texts import encodable, shortened
 
 #: Version of the report's layout.
 #: 1: the first one.
@@ -25,7 +30,7 @@ def as_json(diagnosis: Diagnosis, *, indent: int | None = 2) -> str:
 def plain(value: Any) -> Any:
     """The value in JSON's own types; NaN and infinity as None, anything unknown as text."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {_text(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
     if isinstance(value, np.ndarray):
@@ -34,4 +39,8 @@ def plain(value: Any) -> Any:
         return plain(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
+    return value if value is None or isinstance(value, (bool, int)) else _text(str(value))
+
+
+def _text(value: str) -> str:
+    return encodable(shortened(value))

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from imbalance_doctor.findings import Diagnosis, Examined, Finding, Severity, at_least
 from imbalance_doctor.render import grouping
-from imbalance_doctor.texts import clean
+from imbalance_doctor.render.cleaned import cleaned
 
 
 def as_junit(diagnosis: Diagnosis, *, floor: Severity = "warning") -> str:
@@ -17,33 +17,34 @@ def as_junit(diagnosis: Diagnosis, *, floor: Severity = "warning") -> str:
         diagnosis: What to show.
         floor: Open findings from this severity on are failures; milder ones are output of a passed case.
     """
+    diagnosis = cleaned(diagnosis)
     suite = Xml.Element("testsuite", name="imbalance-doctor")
     failures = 0
     for group in grouping.grouped(diagnosis.open):
         case = _case(suite, group.first)
-        text = "\n".join(clean(line) for finding in group.findings for line in _told(finding))
+        text = "\n".join(line for finding in group.findings for line in _told(finding))
         if at_least(group.first.severity, floor):
             failures += 1
-            failure = Xml.SubElement(
-                case, "failure", type=group.first.severity, message=clean(group.first.symptom)
-            )
+            failure = Xml.SubElement(case, "failure", type=group.first.severity, message=group.first.symptom)
             failure.text = text
         else:
             Xml.SubElement(case, "system-out").text = text
     for item in diagnosis.healthy:
         _case(suite, item)
     for item in diagnosis.skipped:
-        Xml.SubElement(_case(suite, item), "skipped", message=clean(item.skipped or ""))
+        Xml.SubElement(_case(suite, item), "skipped", message=item.skipped or "")
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(failures))
     suite.set("skipped", str(len(diagnosis.skipped)))
     suite.set("errors", "0")
+    if diagnosis.notes:
+        Xml.SubElement(suite, "system-out").text = "\n".join(f"Note: {note}" for note in diagnosis.notes)
     Xml.indent(suite)
     return Xml.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
 def _case(suite: Xml.Element, item: Finding | Examined) -> Xml.Element:
-    return Xml.SubElement(suite, "testcase", classname=clean(item.loss), name=f"{item.code} {item.name}")
+    return Xml.SubElement(suite, "testcase", classname=item.loss, name=f"{item.code} {item.name}")
 
 
 def _told(finding: Finding) -> Iterable[str]:

@@ -7,13 +7,18 @@ from collections.abc import Iterable, Iterator
 
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.render import grouping
+from imbalance_doctor.render.cleaned import cleaned
 from imbalance_doctor.render.grouping import Group
 from imbalance_doctor.render.numbers import count, number
-from imbalance_doctor.texts import clean
+
+#: What is markup within a line, and what makes a list or a line of its first character.
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>|~#$&]")
+_BLOCK = re.compile(r"^(\s*\d*)([-+=.)])")
 
 
 def as_markdown(diagnosis: Diagnosis) -> str:
     """The diagnosis as a page of GitHub's Markdown."""
+    diagnosis = cleaned(diagnosis)
     parts = grouping.chapters(diagnosis)
     lines = [f"# Diagnosis: {_text(grouping.verdict(diagnosis))}", ""]
     lines += [
@@ -28,7 +33,7 @@ def as_markdown(diagnosis: Diagnosis) -> str:
     if diagnosis.healthy:
         names = grouping.rules_of(diagnosis.healthy)
         summary = f"{count(len(names), 'rule')} examined and found nothing"
-        lines += ["", f"<details><summary>{summary}</summary>", "", ", ".join(names), "", "</details>"]
+        lines += ["", f"<details><summary>{summary}</summary>", "", _text(", ".join(names)), "", "</details>"]
     lines += _chapter("Notes", map(_text, diagnosis.notes))
     return "\n".join(lines) + "\n"
 
@@ -40,25 +45,27 @@ def _finding(group: Group) -> list[str]:
         rows.append(("also", group.also()))
     rows += [("symptom", first.symptom), ("cause", first.cause), ("remedy", first.remedy)]
     if change := group.change():
-        rows.append(("change", f"`{clean(change)}`"))
+        rows.append(("change", change))
     evidence = ", ".join(f"{name}={number(value)}" for name, value in first.evidence.items())
     rows.append(("evidence", evidence))
-    cells = (f"| {name} | {text if name == 'change' else _text(text)} |" for name, text in rows if text)
-    return ["", f"## {first.severity.upper()} {group.title}", "", "| | |", "|---|---|", *cells]
+    written = {"change": _code}
+    cells = (f"| {name} | {written.get(name, _text)(text)} |" for name, text in rows if text)
+    return ["", f"## {first.severity.upper()} {_text(group.title)}", "", "| | |", "|---|---|", *cells]
 
 
 def _brief(group: Group) -> str:
     first = group.first
     after = f"; follows from {', '.join(first.explained_by)}" if first.explained_by else ""
     return (
-        f"**{first.severity.upper()} {group.title}** ({_text(group.place())}{after}): {_text(first.symptom)}"
+        f"**{first.severity.upper()} {_text(group.title)}** ({_text(group.place() + after)}): "
+        f"{_text(first.symptom)}"
     )
 
 
 def _skipped(diagnosis: Diagnosis) -> Iterator[str]:
     for group in grouping.skipped(diagnosis):
         where = f" ({_text(', '.join(group.losses))})" if group.losses else ""
-        yield f"**{_text(group.reason)}**{where}: {', '.join(group.rules)}"
+        yield f"**{_text(group.reason)}**{where}: {_text(', '.join(group.rules))}"
 
 
 def _chapter(title: str, items: Iterable[str]) -> list[str]:
@@ -68,4 +75,13 @@ def _chapter(title: str, items: Iterable[str]) -> list[str]:
 
 def _text(value: str) -> str:
     """Text in which nothing is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>|~#$])", r"\\\1", clean(value))
+    return _BLOCK.sub(_escaped, _MARKUP.sub(r"\\\g<0>", value))
+
+
+def _escaped(start: re.Match[str]) -> str:
+    return f"{start[1]}\\{start[2]}"
+
+
+def _code(value: str) -> str:
+    """Text as code, unless a cell of a table cannot hold it so."""
+    return _text(value) if re.search(r"[`|\\]", value) else f"`{value}`"

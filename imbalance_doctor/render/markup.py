@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
-from imbalance_doctor.findings import Diagnosis, Finding
+from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.render import expected, grouping
+from imbalance_doctor.render.cleaned import cleaned
 from imbalance_doctor.render.expected import Table
 from imbalance_doctor.render.grouping import Group
 from imbalance_doctor.render.numbers import count, number, prescription, step
-from imbalance_doctor.texts import clean
+from imbalance_doctor.texts import Names, clean
 
 #: Classes of a fault that are listed one by one; beyond, the rest is counted.
 MOST_CLASSES = 200
@@ -27,13 +28,15 @@ def text(value: str) -> str:
     return escape(clean(value))
 
 
-def findings_section(diagnosis: Diagnosis, *, selectable: bool = False) -> str:
+def findings_section(diagnosis: Diagnosis, losses: Sequence[str] = ()) -> str:
     """Verdict, findings, and what was not examined.
 
     Args:
         diagnosis: What to show.
-        selectable: Whether findings get a button that shows their class in the panels of the page.
+        losses: Losses that the page has panels of: their findings get a button that shows them.
     """
+    diagnosis = cleaned(diagnosis, losses)
+    places = {name: place for place, name in enumerate(Names(losses).values())}
     parts = grouping.chapters(diagnosis)
     origin = grouping.origin(diagnosis)
     worst = diagnosis.worst or ""
@@ -43,7 +46,7 @@ def findings_section(diagnosis: Diagnosis, *, selectable: bool = False) -> str:
         f'<p class="quiet">{text(grouping.examined_line(diagnosis))}</p>',
     ]
     html += [_expected(table) for table in expected.tables(diagnosis)]
-    html += [_finding(group, selectable) for group in parts.causes]
+    html += [_finding(group, places) for group in parts.causes]
     html += _chapter("Consequences of the findings above", map(_brief, parts.consequences))
     html += _chapter("Resolved", map(_brief, parts.resolved))
     html += _chapter("Treated", map(text, diagnosis.treatments))
@@ -65,7 +68,7 @@ def _chapter(title: str, items: Iterable[str]) -> list[str]:
     return [f"<h2>{text(title)}</h2><ul>{lines}</ul>"] if lines else []
 
 
-def _finding(group: Group, selectable: bool) -> str:
+def _finding(group: Group, places: Mapping[str, int]) -> str:
     finding = group.first
     rows = [
         ("Where", "", text(group.place())),
@@ -80,8 +83,8 @@ def _finding(group: Group, selectable: bool) -> str:
         rows.append(("Evidence", "evidence", "".join(pairs)))
     if group.others:
         rows.append(("Also on", "", _others(group)))
-    if selectable:
-        rows.append(("", "", _button(finding)))
+    if finding.loss in places:
+        rows.append(("", "", _button(places[finding.loss], finding.class_index)))
     body = "".join(f'<dt>{label}</dt><dd class="{kind}">{content}</dd>' for label, kind, content in rows)
     return (
         f'<div class="finding {finding.severity}"><h3><span class="badge">{finding.severity}</span> '
@@ -89,10 +92,10 @@ def _finding(group: Group, selectable: bool) -> str:
     )
 
 
-def _button(finding: Finding) -> str:
-    data = f'data-loss="{escape(finding.loss)}"'
-    if finding.class_index is not None:
-        data += f' data-class="{finding.class_index}"'
+def _button(place: int, class_index: int | None) -> str:
+    data = f'data-loss="{place}"'
+    if class_index is not None:
+        data += f' data-class="{class_index}"'
     return f'<button type="button" class="show" {data}>Show in the panels</button>'
 
 

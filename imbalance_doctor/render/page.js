@@ -219,7 +219,8 @@
         legendgroup: f.severity, showlegend: first,
         line: { color: SEVERITY[f.severity], width: f.open ? 9 : 4 },
         marker: { size: 9, color: SEVERITY[f.severity], symbol: ["line-ns-open", f.open ? "triangle-right" : "line-ns-open"] },
-        hovertemplate: `${safe(f.code)} ${safe(f.name)}<br>from step ${whole(f.step)} to ` +
+        text: `${safe(f.code)} ${safe(f.name)}`,
+        hovertemplate: `%{text}<br>from step ${whole(f.step)} to ` +
           `${f.open ? "the end, open" : whole(f.end) + ", resolved"}<extra></extra>` };
     });
     const layout = base(width);
@@ -405,10 +406,10 @@
     }
     for (const button of document.querySelectorAll("button.show")) {
       button.addEventListener("click", () => {
-        const place = data.losses.findIndex((l) => l.name === button.dataset.loss);
+        const place = Number(button.dataset.loss);
         const wanted = Number(button.dataset.class);
-        const classPlace = data.losses[place]?.classes.findIndex((c) => c.index === wanted) ?? -1;
-        choose(Math.max(0, place), Math.max(0, classPlace));
+        const classPlace = data.losses[place].classes.findIndex((c) => c.index === wanted) ?? -1;
+        choose(place, Math.max(0, classPlace));
         document.getElementById("panels").scrollIntoView();
       });
     }

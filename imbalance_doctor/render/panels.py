@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
@@ -246,12 +248,10 @@ PANELS: tuple[Panel, ...] = (
 MOST_LOGGED = 6
 
 
-def described(logged: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The panels as plain data, with one more for metrics that the user logged at steps."""
-    rows = tuple(
-        Row(key.removeprefix("logged."), (Line(key, key.removeprefix("logged."), BLUE),))
-        for key in logged[:MOST_LOGGED]
-    )
+def described(logged: Mapping[str, str] = MappingProxyType({})) -> list[dict[str, Any]]:
+    """The panels as plain data, with one more for metrics that the user logged at steps: names by key."""
+    shown = itertools.islice(logged.items(), MOST_LOGGED)
+    rows = tuple(Row(name, (Line(key, name, BLUE),)) for key, name in shown)
     left = len(logged) - len(rows)
     more = f" {left} more are in the run log." if left > 0 else ""
     own = Panel("logged", "Logged metrics", f"Metrics given to doctor.step.{more}", rows, tuple(logged), "")

@@ -23,7 +23,7 @@ from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
 from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import number, prescription, step
 from imbalance_doctor.run import Run
-from imbalance_doctor.texts import clean
+from imbalance_doctor.texts import Names, clean, clean_name
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -33,6 +33,9 @@ MOST_CLASSES = 8
 #: Records after which every second one is drawn, then every fourth, and so on. TensorBoard itself shows
 #: no more than 1,000 points of a line.
 FULL_RATE = 500
+
+#: Rows of the table of findings; what is beyond them is counted.
+MOST_ROWS = 50
 
 #: Statistics by the group that shows them. What is not listed is in the run log only.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -91,34 +94,41 @@ class TensorBoardPanels:
 
     def __init__(self, target: str | Path | SummaryWriter, first_step: int = 0) -> None:
         self._owned = isinstance(target, (str, Path))
-        self._writer: Any
-        if isinstance(target, (str, Path)):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(target), purge_step=first_step or None)
-        else:
-            self._writer = target
+        self._writer: Any = _opened(target, first_step) if isinstance(target, (str, Path)) else target
         self._records: dict[str, int] = {}
         self._classes: dict[str, list[int]] = {}
         self._findings: dict[tuple[str, str, int | None], Finding] = {}
+        self._open: set[tuple[str, str, int | None]] = set()
         self._charts: dict[str, Any] = {}
+        #: What losses, and metrics of the user's, are called in tags.
+        self._names, self._metrics = Names(clean=_segment), Names(clean=_segment)
+        #: What changed since the layout of the charts, and the table of findings, were last written.
+        self._drawn_since = self._found_since = 0
+        self._new_charts = False
 
     @np.errstate(all="ignore")  # a sum beyond float32 is drawn as infinite
     def write(self, record: StepRecord | EvalRecord, info: RunInfo) -> None:
         """Draw one record."""
         if isinstance(record, EvalRecord):
             self._write_eval(record, info)
-            return
+        else:
+            self._write_step(record, info)
+        self._flush()
+
+    def _write_step(self, record: StepRecord, info: RunInfo) -> None:
         drawn = self._records[record.loss] = self._records.get(record.loss, -1) + 1
         if drawn % (1 << (drawn // FULL_RATE).bit_length()):
             return
         self._choose_classes(record, info)
+        self._lay_out()
+        loss = self._names[record.loss]
         for group, names in GROUPS.items():
             for name in names:
                 if name in record.stats:
-                    self._write_values(f"{record.loss} {group}/{name}", record.stats[name], record, info)
+                    self._write_values(f"{loss} {group}/{name}", record.stats[name], record, info)
         for name, value in record.metrics.items():
-            self._writer.add_scalar(f"{record.loss} 9 logged/{name}", value, record.step)
+            tag = f"{loss} 9 logged/{self._metrics[name]}"
+            self._writer.add_scalar(tag, value, record.step)
         self._write_scores(record, info)
 
     def write_finding(self, finding: Finding) -> None:
@@ -129,17 +139,32 @@ class TensorBoardPanels:
         if chosen is not None and finding.class_index is not None and len(chosen) < MOST_CLASSES:
             self._classes[finding.loss] = sorted({*chosen, finding.class_index})
         at = finding.step if finding.status == "open" else finding.last_step
-        self._writer.add_text(f"findings/{finding.code} {finding.name}", _page(finding), at)
-        self._writer.add_text("findings/all", _summary(list(self._findings.values())), at)
-        is_open = sum(entry.status == "open" for entry in self._findings.values())
-        self._writer.add_scalar("findings/open", is_open, at)
+        (self._open.add if finding.status == "open" else self._open.discard)(key)
+        self._writer.add_text(f"findings/{_segment(f'{finding.code} {finding.name}')}", _page(finding), at)
+        self._found_since += 1
+        if self._found_since * MOST_ROWS >= len(self._findings):
+            self._write_table(at)
+        self._writer.add_scalar("findings/open", len(self._open), at)
+        self._flush()
 
     def close(self) -> None:
         """Write what is left; close the writer if it is our own."""
+        self._lay_out(at_last=True)
+        if self._found_since:
+            self._write_table(max(max(f.step, f.last_step) for f in self._findings.values()))
         if self._owned:
             self._writer.close()
         else:
             self._writer.flush()
+
+    def _flush(self) -> None:
+        """Show what was drawn while the run goes on; the user's own writer has its own ways."""
+        if self._owned:
+            self._writer.flush()
+
+    def _write_table(self, at: int) -> None:
+        self._writer.add_text("findings/all", _summary(list(self._findings.values())), at)
+        self._found_since = 0
 
     # --- which classes ----------------------------------------------------------------------------------
 
@@ -157,24 +182,38 @@ class TensorBoardPanels:
             )
             self._writer.add_text("about/classes", _left_out(classes), record.step)
         labels = [_label(c, classes, info) for c in self._classes[record.loss]]
-        self._lay_out(record, labels if classes <= MOST_CLASSES else [f"{name} of all" for name in _OF_ALL])
+        self._add_charts(
+            record, labels if classes <= MOST_CLASSES else [f"{name} of all" for name in _OF_ALL]
+        )
 
-    def _lay_out(self, record: StepRecord, labels: list[str]) -> None:
-        """Charts with several lines each; the newest layout of a writer is the one that is shown."""
+    def _add_charts(self, record: StepRecord, labels: list[str]) -> None:
+        """Charts with several lines each."""
+        loss = self._names[record.loss]
         for title, pattern, needed in CHARTS:
             if needed not in record.stats or (
                 needed == "pos_score_quantiles" and {"threshold", "t_beta"} & {*record.stats}
             ):
                 continue
-            charts = self._charts.setdefault(f"{record.loss}: {title}", {})
+            charts = self._charts.setdefault(f"{loss}: {title}", {})
             for label in labels:
-                tag = f"{re.escape(record.loss)} {pattern}{re.escape(_ending(label))}$"
+                tag = f"{re.escape(loss)} {pattern}{re.escape(_ending(label))}$"
                 charts[label or title] = ["Multiline", [tag]]
         self._charts["validation"] = {
             label or "validation": ["Multiline", [f"{EVAL_CHART}{re.escape(_ending(label))}$"]]
             for label in labels
         }
-        self._writer.add_custom_scalars(self._charts)
+        self._new_charts = True
+
+    def _lay_out(self, *, at_last: bool = False) -> None:
+        """Write the charts of all losses anew: the newest layout of a writer is the one that is shown.
+
+        With few losses after each new one; with thousands after as many records, or each would be written
+        thousands of times.
+        """
+        self._drawn_since += 1
+        if self._new_charts and (at_last or self._drawn_since >= len(self._classes)):
+            self._writer.add_custom_scalars(self._charts)
+            self._drawn_since, self._new_charts = 0, False
 
     # --- values -----------------------------------------------------------------------------------------
 
@@ -193,7 +232,7 @@ class TensorBoardPanels:
                 self._classes.values(), key=len, default=list(range(min(len(values), MOST_CLASSES)))
             )
             for label, value in self._chosen(values, classes, info):
-                tag = f"validation/{name}"
+                tag = f"validation/{_segment(name)}"
                 self._writer.add_scalar(f"{tag}{_ending(label)}", value, record.step)
 
     def _chosen(self, values: Array, classes: list[int], info: RunInfo) -> Iterator[tuple[str, float]]:
@@ -210,14 +249,16 @@ class TensorBoardPanels:
         for side in ("positive", "negative"):
             quantiles = stats.get(f"{side[:3]}_score_quantiles")
             if quantiles is not None:
-                tag = f"{record.loss} 3 scores/median_{side}"
+                tag = f"{self._names[record.loss]} 3 scores/median_{side}"
                 self._write_values(tag, quantiles[:, _MEDIAN], record, info)
             counts, edges = stats.get(f"{side[:3]}_score_hist"), stats.get("score_hist_edges")
             if counts is None or edges is None:
                 continue
             for c in self._classes.get(record.loss, []):
                 if c < len(counts):  # the number of classes may change in a run
-                    tag = f"{record.loss} 3 scores/{side}s{_ending(_label(c, len(counts), info))}"
+                    tag = (
+                        f"{self._names[record.loss]} 3 scores/{side}s{_ending(_label(c, len(counts), info))}"
+                    )
                     self._write_histogram(tag, counts[c], edges[c], record.step)
 
     def _write_histogram(self, tag: str, counts: Array, edges: Array, at: int) -> None:
@@ -257,7 +298,19 @@ def _ending(label: str) -> str:
 
 
 def _segment(name: str) -> str:
-    return clean(name).replace("/", "_")
+    """A name as a part of a tag, in which a slash would begin a group."""
+    return clean_name(name).replace("/", "_")
+
+
+def _opened(target: str | Path, first_step: int) -> Any:
+    """A file of our own, or torch's writer for a place that only TensorBoard's file system reaches."""
+    if "://" in str(target):
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(target), purge_step=first_step or None)
+    from imbalance_doctor.render.events import EventFile
+
+    return EventFile(Path(target), first_step)
 
 
 def _left_out(classes: int) -> str:
@@ -271,7 +324,7 @@ def _left_out(classes: int) -> str:
 def _page(finding: Finding) -> str:
     """A finding as Markdown."""
     lines = [
-        f"**{finding.severity} {finding.code} {finding.name}**, {_markdown(finding.where)}, "
+        f"**{finding.severity} {_markdown(f'{finding.code} {finding.name}')}**, {_markdown(finding.where)}, "
         + (
             f"since step {step(finding.step)}"
             if finding.status == "open"
@@ -284,7 +337,9 @@ def _page(finding: Finding) -> str:
     if finding.prescription:
         lines.append(f"**Change:** {_markdown(prescription(finding.prescription))}")
     if finding.evidence:
-        lines.append("**Evidence:** " + ", ".join(f"{k} = {number(v)}" for k, v in finding.evidence.items()))
+        lines.append(
+            "**Evidence:** " + ", ".join(f"{_markdown(k)} = {number(v)}" for k, v in finding.evidence.items())
+        )
     return "\n\n".join(lines)
 
 
@@ -292,13 +347,16 @@ def _summary(findings: list[Finding]) -> str:
     """All findings as a Markdown table, open ones first; the same fault on many classes in one row."""
     findings = sorted(findings, key=lambda f: (f.status != "open", f.step, f.code))
     rows = ["| state | severity | finding | where | since step | symptom |", "|---|---|---|---|---|---|"]
-    for group in grouped(findings):
+    groups = grouped(findings)
+    for group in groups[:MOST_ROWS]:
         first, where = group.first, _markdown(group.where())
         since = step(min(finding.step for finding in group.findings))
         rows.append(
-            f"| {first.status} | {first.severity} | {group.title} | {where} | {since} "
+            f"| {first.status} | {first.severity} | {_markdown(group.title)} | {where} | {since} "
             f"| {_markdown(first.symptom)} |"
         )
+    if len(groups) > MOST_ROWS:
+        rows.append(f"| and {len(groups) - MOST_ROWS:,} more in the report | | | | | |")
     return "\n".join(rows)
 
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from imbalance_doctor.findings import Diagnosis, Finding
 from imbalance_doctor.render import expected, grouping
+from imbalance_doctor.render.cleaned import cleaned
 from imbalance_doctor.render.grouping import Group as Same
 from imbalance_doctor.render.numbers import count, number, step
-from imbalance_doctor.texts import clean
 
 STYLES = {"error": "bold red", "warning": "bold yellow", "info": "bold cyan"}
 
@@ -36,12 +36,13 @@ FEW = 5
 
 def diagnosis_view(diagnosis: Diagnosis) -> RenderableType:
     """The whole diagnosis: verdict, findings, and what was not examined."""
-    return _Limited(_body(diagnosis))
+    return _Limited(_body(cleaned(diagnosis)))
 
 
 def finding_view(finding: Finding) -> RenderableType:
     """One finding, for printing it when it opens."""
-    return _Limited([_group(Same((finding,)), live=True)])
+    shown = cleaned(Diagnosis(findings=(finding,))).findings
+    return _Limited([_group(Same(shown), live=True)])
 
 
 def as_text(diagnosis: Diagnosis, width: int = DEFAULT_WIDTH) -> str:
@@ -84,7 +85,7 @@ def _body(diagnosis: Diagnosis) -> list[RenderableType]:
     heading = Text("Diagnosis", style="bold")
     origin = grouping.origin(diagnosis)
     if origin:
-        heading.append(f" of {clean(origin)}", style="not bold")
+        heading.append(f" of {origin}", style="not bold")
     body: list[RenderableType] = [heading, Text(grouping.verdict(diagnosis), style=style)]
     if examined := grouping.examined_line(diagnosis):
         body.append(Text(examined, style="dim"))
@@ -96,9 +97,9 @@ def _body(diagnosis: Diagnosis) -> list[RenderableType]:
     if parts.resolved:
         body += [_heading("Resolved"), *map(_brief, parts.resolved)]
     if diagnosis.treatments:
-        body += [_heading("Treated"), *(_item(Text(clean(text))) for text in diagnosis.treatments)]
+        body += [_heading("Treated"), *(_item(Text(text)) for text in diagnosis.treatments)]
     if passing := expected.passing(diagnosis):
-        body += [_heading("Together these settings pass"), Text(clean(passing), style="bold green")]
+        body += [_heading("Together these settings pass"), Text(passing, style="bold green")]
     if diagnosis.skipped:
         body += [_heading("Not examined (which is not the same as healthy)"), _skipped(diagnosis)]
     if diagnosis.healthy:
@@ -108,7 +109,7 @@ def _body(diagnosis: Diagnosis) -> list[RenderableType]:
             text.append(": " + ", ".join(names), style="not bold default")
         body += [Text(""), text]
     if diagnosis.notes:
-        body += [Text(""), *(Text(f"Note: {clean(note)}", style="dim") for note in diagnosis.notes)]
+        body += [Text(""), *(Text(f"Note: {note}", style="dim") for note in diagnosis.notes)]
     return body
 
 
@@ -119,15 +120,15 @@ def _heading(text: str) -> RenderableType:
 def _group(group: Same, *, live: bool = False) -> RenderableType:
     finding = group.first
     style = STYLES[finding.severity]
-    title = Text.assemble((f"{finding.severity.upper()} ", style), (clean(group.title), "bold"))
+    title = Text.assemble((f"{finding.severity.upper()} ", style), (group.title, "bold"))
     rows: list[tuple[str, RenderableType]] = [
-        ("where", Text(clean(group.place()))),
-        ("symptom", Text(clean(finding.symptom))),
-        ("cause", Text(clean(finding.cause))),
-        ("remedy", Text(clean(finding.remedy), style="bold" if not live else "")),
+        ("where", Text(group.place())),
+        ("symptom", Text(finding.symptom)),
+        ("cause", Text(finding.cause)),
+        ("remedy", Text(finding.remedy, style="bold" if not live else "")),
     ]
     if change := group.change():
-        rows.append(("change", Text(clean(change), style="bold green")))
+        rows.append(("change", Text(change, style="bold green")))
     if finding.evidence:
         rows.append(("evidence", _evidence(finding)))
     if group.others:
@@ -136,25 +137,25 @@ def _group(group: Same, *, live: bool = False) -> RenderableType:
 
 
 def _evidence(finding: Finding) -> Text:
-    pairs = (f"{clean(name)}={number(value)}" for name, value in finding.evidence.items())
+    pairs = (f"{name}={number(value)}" for name, value in finding.evidence.items())
     return Text(", ".join(pairs), style="dim")
 
 
 def _others(group: Same) -> RenderableType:
     if len(group.others) > FEW:
-        return Text(f"{count(len(group.others), 'more class', 'more classes')}: {clean(group.also())}")
-    return Group(*(Text(f"class {clean(grouping.class_label(f))}: {clean(f.symptom)}") for f in group.others))
+        return Text(f"{count(len(group.others), 'more class', 'more classes')}: {group.also()}")
+    return Group(*(Text(f"class {grouping.class_label(f)}: {f.symptom}") for f in group.others))
 
 
 def _brief(group: Same) -> RenderableType:
     finding = group.first
-    text = Text.assemble((f"{finding.severity} ", STYLES[finding.severity]), (clean(group.title), "bold"))
+    text = Text.assemble((f"{finding.severity} ", STYLES[finding.severity]), (group.title, "bold"))
     if finding.status == "resolved":
         last = max(f.last_step for f in group.findings)
         place = f"{group.where()}; from step {step(min(f.step for f in group.findings))} to {step(last)}"
     else:
         place = f"{group.place()}; follows from {', '.join(finding.explained_by)}"
-    text.append(f" ({clean(place)}): {clean(finding.symptom)}")
+    text.append(f" ({place}): {finding.symptom}")
     return _item(text)
 
 
@@ -169,10 +170,10 @@ def _item(text: Text) -> RenderableType:
 def _skipped(diagnosis: Diagnosis) -> RenderableType:
     rows: list[RenderableType] = []
     for group in grouping.skipped(diagnosis):
-        text = Text.assemble((clean(group.reason), "bold"))
+        text = Text.assemble((group.reason, "bold"))
         if group.losses:
-            text.append(f" ({', '.join(map(clean, group.losses))})")
-        text.append(": " + ", ".join(map(clean, group.rules)))
+            text.append(f" ({', '.join(group.losses)})")
+        text.append(": " + ", ".join(group.rules))
         rows.append(_item(text))
     return Group(*rows)
 
@@ -188,11 +189,11 @@ class _Expected:
             if place:
                 yield Text("")
             table = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-            table.add_column(clean(content.title), header_style="bold", style="dim", overflow="fold")
+            table.add_column(Text(content.title), header_style="bold", style="dim", overflow="fold")
             for column in content.columns:
-                table.add_column(clean(column), justify="right", header_style="dim", overflow="fold")
+                table.add_column(Text(column), justify="right", header_style="dim", overflow="fold")
             for row in content.rows:
-                table.add_row(*map(clean, row))
+                table.add_row(*map(Text, row))  # a string would be read as markup
             yield table
 
 

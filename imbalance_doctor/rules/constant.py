@@ -9,7 +9,7 @@ import numpy as np
 from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX
 from imbalance_doctor.rules.measures import Floats
-from imbalance_doctor.rules.weights import SETTINGS
+from imbalance_doctor.rules.weights import SETTINGS, numbers_of
 
 
 def constant_loss(window: Window) -> tuple[Series, Floats, Floats] | None:
@@ -54,9 +54,7 @@ def constant_loss(window: Window) -> tuple[Series, Floats, Floats] | None:
 def _weights(kind: str, given: Any, classes: int) -> tuple[Floats, Floats]:
     """What a positive and a negative of each class weigh, [C] each; 1 where nothing (that fits) is set."""
     ones = np.ones(classes)
-    if given is None or given == -1:  # -1 is focal's "no alpha"
-        return ones, ones
-    weights = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if len(weights) not in (1, classes):
+    weights = numbers_of(given)
+    if weights is None or len(weights) not in (1, classes):
         return ones, ones
     return weights * ones, (1.0 - weights) * ones if kind == "sigmoid_focal" else ones

@@ -6,17 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import classes_of, in_warmup, round_to
-from imbalance_doctor.rules.weights import Correction, correction, false_positive_rates
+from imbalance_doctor.rules.weights import (
+    Correction,
+    Overweight,
+    correction,
+    false_positive_rates,
+    flagged_percent,
+)
 
 
 @dataclass(frozen=True)
-class CorrectedTwice(Rule):
+class CorrectedTwice(Overweight, Rule):
     """The batches hold more positives than the population, and each of them weighs more as well.
 
     ## Symptom
@@ -66,21 +70,12 @@ class CorrectedTwice(Rule):
     cause: ClassVar[str] = "a sampler and a weight correct the same imbalance, and their factors multiply."
     remedy: ClassVar[str] = "drop the weight and keep the sampler, or keep the weight and shuffle plainly."
 
-    #: Positives over negatives, by weight, from which it is worth knowing, as in IMB015.
-    much: float = 5.0
-    #: The same from which it is a warning, and the share of negatives called positive that it takes besides.
-    far: float = 30.0
-    flagged: float = 0.25
-    #: Positives by which the rate must be known.
-    positives: float = 5.0
-
     def examine(self, window: Window) -> Verdict:
         """Compare the rate of the batches with that of the population, and both with the weight."""
         if in_warmup(window):
             return []
         found = correction(window)
-        live = window.series("live_pos_count").values.sum(axis=0)
-        twice = found.twice & (found.total >= self.much) & (live >= self.positives)
+        twice = found.twice & self.overweight(window, found)
         return self._findings(window, found, classes_of(twice)) if twice.any() else []
 
     def _findings(self, window: Window, found: Correction, classes: list[int]) -> Iterator[Evidence]:
@@ -88,16 +83,15 @@ class CorrectedTwice(Rule):
         for index in classes:
             odds = float(found.odds[index])
             population = odds / float(found.sampled[index])
-            known = {"flagged_percent": 100.0 * float(alarms[index])} if np.isfinite(alarms[index]) else {}
-            flagged = bool(found.total[index] >= self.far and alarms[index] >= self.flagged)
+            total, alarm = float(found.total[index]), float(alarms[index])
             yield Evidence(
                 {
                     "live_rate": odds / (1.0 + odds),
                     "positive_rate": round_to(population / (1.0 + population), 3),
                     "weight": float(found.weight[index]),
-                    "total": float(found.total[index]),
-                    **known,
+                    "total": total,
+                    **flagged_percent(alarm),
                 },
                 index,
-                severity="warning" if flagged else None,
+                severity="warning" if self.is_far(total, alarm) else None,
             )

@@ -12,11 +12,17 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import classes_of, in_warmup, round_to
-from imbalance_doctor.rules.weights import Correction, correction, false_positive_rates
+from imbalance_doctor.rules.weights import (
+    Correction,
+    Overweight,
+    correction,
+    false_positive_rates,
+    flagged_percent,
+)
 
 
 @dataclass(frozen=True)
-class OverCorrected(Rule):
+class OverCorrected(Overweight, Rule):
     """Positives weigh more than balance asks for: the default decision calls too many negatives positive.
 
     ## Symptom
@@ -97,26 +103,18 @@ class OverCorrected(Rule):
     sampler_cause: ClassVar[str] = "the batches hold far more positives than negatives."
     sampler_remedy: ClassVar[str] = "have the sampler draw as many positives as negatives, at the most."
 
-    #: Positives over negatives, by weight, from which it is worth knowing. See Evidence.
-    much: float = 5.0
-    #: The same from which it is a warning, and the share of negatives called positive that it takes besides.
-    far: float = 30.0
-    flagged: float = 0.25
     #: Odds of the class in the population, or in the batches where that is unknown, up to which it is one to
     #: be corrected for, with room for a balanced sampler's luck. Weights that favour a majority are IMB106's.
     common: float = 2.0
-    #: Positives by which the rate must be known.
-    positives: float = 5.0
 
     def examine(self, window: Window) -> Verdict:
         """Compute what the weights make of the observed rates, and look what became of the negatives."""
         if in_warmup(window):
             return []
         found = correction(window)
-        live = window.series("live_pos_count").values.sum(axis=0)
         corrected = (found.weight > 1.0) | (found.sampled >= 2.0)
         corrected &= found.odds / np.fmax(found.sampled, 1.0) <= self.common
-        over = corrected & (found.total >= self.much) & (live >= self.positives) & ~found.twice
+        over = corrected & self.overweight(window, found) & ~found.twice
         return self._findings(window, found, classes_of(over)) if over.any() else []
 
     def _findings(self, window: Window, found: Correction, classes: list[int]) -> Iterator[Evidence]:
@@ -126,18 +124,18 @@ class OverCorrected(Rule):
             "sigmoid_focal": (self.alpha_cause, self.alpha_remedy),
         }.get(window.kind, (self.class_cause, self.class_remedy))
         for index in classes:
-            flagged = bool(found.total[index] >= self.far and alarms[index] >= self.flagged)
+            total, alarm = float(found.total[index]), float(alarms[index])
+            flagged = self.is_far(total, alarm)
             weighted = found.weight[index] > 1.0
-            known = {"flagged_percent": 100.0 * float(alarms[index])} if np.isfinite(alarms[index]) else {}
             odds = float(found.odds[index])
             yield Evidence(
                 {
-                    "total": float(found.total[index]),
+                    "total": total,
                     "weight": float(found.weight[index]),
                     "positive_rate": odds / (1.0 + odds),
                     "pos_weight": round_to(1.0 / odds),
                     "alpha": round_to(1.0 / (1.0 + odds), 3),
-                    **known,
+                    **flagged_percent(alarm),
                 },
                 index,
                 severity="warning" if flagged else "info",

@@ -12,7 +12,7 @@ from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, in_warmup, round_to
-from imbalance_doctor.rules.weights import odds_of, positive_weight
+from imbalance_doctor.rules.weights import numbers_of, odds_of, positive_weight
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class WeightOnBothSides(Rule):
 
     def examine(self, window: Window) -> Verdict:
         """Compare the weight with the ratio of the classes."""
-        given = np.unique(np.asarray(window.config("weight") or [1.0], dtype=np.float64))
+        weights = numbers_of(window.config("weight"))
+        given = np.unique([1.0] if weights is None else weights)
         odds = odds_of(window)
         corrected = positive_weight(window, odds)
         if len(given) != 1 or in_warmup(window) or (corrected is not None and (corrected != 1.0).any()):

@@ -44,13 +44,21 @@ def pos_factor(window: Window, odds: Floats) -> Floats:
     return np.ones_like(odds) if given is None else given
 
 
-def _setting(window: Window, name: str, odds: Floats) -> Floats | None:
-    """A weight of each class, [C]; None where it is not set, or of another shape than the classes."""
-    given: Any = window.config(name)
+def numbers_of(given: Any) -> Floats | None:
+    """The weights that a setting holds, in a list; None where it is not set, or described in words."""
     if given is None or given == -1:  # -1 is focal's "no alpha"
         return None
-    weights = np.atleast_1d(np.asarray(given, dtype=np.float64))
-    if len(weights) not in (1, len(odds)):  # such as one for each place of an image
+    try:
+        weights: Floats = np.atleast_1d(np.asarray(given, dtype=np.float64))
+    except (TypeError, ValueError):
+        return None
+    return weights
+
+
+def _setting(window: Window, name: str, odds: Floats) -> Floats | None:
+    """A weight of each class, [C]; None where it is not set, or of another shape than the classes."""
+    weights = numbers_of(window.config(name))
+    if weights is None or len(weights) not in (1, len(odds)):  # such as one for each place of an image
         return None
     each: Floats = np.broadcast_to(weights, odds.shape)
     return each
@@ -77,6 +85,34 @@ class Correction:
         """Whether sampler and weights correct, each by a factor of two at least: less is a rate's error."""
         both: Bools = (self.weight >= 2.0) & (self.sampled >= 2.0)
         return both
+
+
+@dataclass(frozen=True)
+class Overweight:
+    """What the rules on positives that weigh too much share; the numbers are those of IMB015's page."""
+
+    #: Positives over negatives, by weight, from which it is worth knowing.
+    much: float = 5.0
+    #: The same from which it is a warning, and the share of negatives called positive that it takes besides.
+    far: float = 30.0
+    flagged: float = 0.25
+    #: Positives by which the rate must be known.
+    positives: float = 5.0
+
+    def overweight(self, window: Window, found: Correction) -> Bools:
+        """Classes whose positives weigh much more than their negatives, at a rate that is known, [C]."""
+        live = window.series("live_pos_count").values.sum(axis=0)
+        over: Bools = (found.total >= self.much) & (live >= self.positives)
+        return over
+
+    def is_far(self, total: float, alarms: float) -> bool:
+        """Whether that has gone far, and the default decision shows it."""
+        return total >= self.far and alarms >= self.flagged
+
+
+def flagged_percent(alarms: float) -> dict[str, float]:
+    """False alarms as evidence, where they are known."""
+    return {"flagged_percent": 100.0 * alarms} if np.isfinite(alarms) else {}
 
 
 def correction(window: Window) -> Correction:

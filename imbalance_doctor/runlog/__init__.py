@@ -10,7 +10,14 @@ What a line may hold is in `schema`, for the writer and the reader alike.
 
 from imbalance_doctor.runlog.format import HISTOGRAM_STATS, SCHEMA, LogError, log_path
 from imbalance_doctor.runlog.reader import Log, LogReader, before, read_log, records_in
-from imbalance_doctor.runlog.writer import LogWriter, encode, encode_finding, encode_note, header
+from imbalance_doctor.runlog.writer import (
+    LogWriter,
+    encode,
+    encode_failed,
+    encode_finding,
+    encode_note,
+    header,
+)
 
 __all__ = [
     "HISTOGRAM_STATS",
@@ -21,6 +28,7 @@ __all__ = [
     "LogWriter",
     "before",
     "encode",
+    "encode_failed",
     "encode_finding",
     "encode_note",
     "header",

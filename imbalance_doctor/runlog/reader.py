@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.guard import from_outside
 from imbalance_doctor.records import (
     Array,
@@ -43,6 +43,8 @@ class Log:
     records: list[Record] = field(default_factory=list)
     live_findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    #: Rules that failed in the newest session.
+    failed: list[Failed] = field(default_factory=list)
     torn_lines: int = 0
     sessions: int = 0
 
@@ -93,6 +95,7 @@ class LogReader:
         self._records = _Kept[Record]()
         self._findings = _Kept[Finding]()
         self._notes: dict[str, None] = {}
+        self._failed: list[Failed] = []
         self._sessions = 0
         self._histograms: dict[tuple[int, str], dict[str, Array]] = {}
         self._step = 0  # of the newest record line: findings follow the record that brought them
@@ -129,6 +132,7 @@ class LogReader:
             list(self._records.items),
             list(self._findings.items),
             list(self._notes),
+            list(self._failed),
             self._torn + self._unfinished + (self._torn_at is not None),
             self._sessions,
         )
@@ -201,10 +205,12 @@ class LogReader:
             self._take_header(fields)
         elif kind == "histogram":
             self._histograms[fields["step"], fields["loss"]] = fields["stats"]
+        elif "failed" in fields:
+            self._failed.append(fields["failed"])  # whoever diagnoses the run says so
         elif kind == "note":
             self._notes[fields["text"]] = None  # a resumed session says it again
         elif kind == "finding" and event != "treated":
-            self._findings.add(Finding(**fields["finding"]), self._step)
+            self._findings.add(fields["finding"], self._step)
         elif kind == "step":
             self._add(StepRecord(**self._with_histogram(fields)))
         elif kind == "eval":
@@ -221,6 +227,7 @@ class LogReader:
         self._info = RunInfo(**fields)
         self._sessions += 1
         self._histograms.clear()
+        self._failed.clear()
         self._step = start = self._info.start_step
         if resumes:
             self._records.supersede(start)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from imbalance_doctor.findings import SEVERITIES
+from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.records import MOST_STEPS
 from imbalance_doctor.runlog.layout import PER_CLASS
 from imbalance_doctor.runlog.types import (
@@ -18,6 +18,7 @@ from imbalance_doctor.runlog.types import (
     Either,
     Fields,
     ListOf,
+    Made,
     MapOf,
     Nullable,
     OneOf,
@@ -44,23 +45,8 @@ LOSS = ByName(
     {"warmup_wrapper": Fields({}, {"config": Fields({}, {"warmup_loss": INNER, "main_loss": INNER})})},
 )
 
-FINDING = Fields(
-    {
-        "code": TEXT,
-        "name": TEXT,
-        "severity": OneOf(SEVERITIES),
-        "loss": TEXT,
-        "class_index": Nullable(INDEX),
-        "class_name": Nullable(TEXT),
-        "step": STEP,
-        "last_step": STEP,
-        "status": OneOf(("open", "resolved")),
-        "symptom": TEXT,
-        "cause": TEXT,
-        "remedy": TEXT,
-    },
-    {"evidence": MapOf(REAL), "prescription": Nullable(SETTINGS), "explained_by": ListOf(TEXT)},
-)
+FINDING = Made(Finding.from_dict, "a finding")
+FAILED = Made(Failed.from_dict, "a rule that failed")
 
 #: The first line of a session.
 HEADER = Fields(
@@ -88,7 +74,8 @@ TREATED = Fields(
     {"step": STEP, "loss": LOSS, "code": TEXT, "parameter": TEXT, "before": SETTING, "after": SETTING}
 )
 FOUND = Fields({"finding": FINDING})
-NOTE = Fields({"text": TEXT})
+#: Of a rule that failed, it says so as data too.
+NOTE = Fields({"text": TEXT}, {"failed": FAILED})
 END = Fields({"step": STEP})
 
 #: By kind; by kind and event where there are several.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -31,11 +31,11 @@ class MismatchError(Exception):
     """A value is not what its place in a line takes.
 
     Args:
-        expected: What it takes.
+        expected: What it takes; without `got`, a sentence that says both.
         got: What came, in words.
     """
 
-    def __init__(self, expected: str, got: str) -> None:
+    def __init__(self, expected: str, got: str = "") -> None:
         super().__init__(expected, got)
         self.expected, self.got = expected, got
         #: The names that lead to the value, the innermost first.
@@ -49,6 +49,8 @@ class MismatchError(Exception):
     def of(self, line: str) -> str:
         """What is wrong, in words, of a kind of line."""
         what = ".".join(reversed(self.path))
+        if not self.got:
+            return f"in {what} of a {_brief.repr(line)} line, {self.expected}"
         return f"expected {what} of a {_brief.repr(line)} line to be {self.expected}; got {self.got}"
 
 
@@ -286,6 +288,21 @@ class Fields(Type):
         except MismatchError as error:
             raise error.inside(name) from None
         return found
+
+
+@dataclass(frozen=True)
+class Made(Type):
+    """What a class makes of plain data, with checks of its own."""
+
+    make: Callable[[object], Any]
+    expected: str
+
+    def read(self, value: Any) -> Any:
+        """What was made."""
+        try:
+            return self.make(value)
+        except ValueError as error:
+            raise MismatchError(str(error)) from None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 
 from imbalance_doctor import exclusive
-from imbalance_doctor.findings import Finding
+from imbalance_doctor.findings import Failed, Finding, evidence_of
 from imbalance_doctor.guard import attempt, from_outside
 from imbalance_doctor.records import (
     Array,
@@ -179,18 +179,18 @@ def _numbers(metrics: Mapping[str, float]) -> str:
 def encode_finding(finding: Finding) -> str:
     """A finding as it stood when it opened, grew graver or was resolved."""
     event = "resolved" if finding.status == "resolved" else "opened"
-    evidence = {name: attempt(_rounded, value) for name, value in finding.evidence.items()}
+    evidence = attempt(evidence_of, finding.evidence, "evidence") or {}
     return _text({"kind": "finding", "event": event, "finding": {**vars(finding), "evidence": evidence}})
-
-
-def _rounded(value: float) -> float:
-    """A number as an array would have it."""
-    return float(f"{float(value):.9g}")
 
 
 def encode_note(text: str) -> str:
     """Something that a reader of the run should know."""
     return _text({"kind": "note", "text": text})
+
+
+def encode_failed(rule: Failed) -> str:
+    """A rule that failed: a note, and what it says as data."""
+    return _text({"kind": "note", "text": str(rule), "failed": vars(rule)})
 
 
 # --- the file ---------------------------------------------------------------------------------------

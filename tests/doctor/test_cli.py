@@ -1,7 +1,10 @@
 """The command line: what it prints, what it exits with, and that it never shows a traceback."""
 
+import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -63,12 +66,7 @@ def test_html_goes_beside_the_log_or_where_it_is_told(sick_run, tmp_path, capsys
     assert capsys.readouterr().out == ""
 
 
-def test_output_goes_to_devices_pipes_and_links_as_they_are(sick_run, tmp_path, capsys):
-    (tmp_path / "real.html").write_text("old")
-    (tmp_path / "link.html").symlink_to("real.html")
-    main(["report", str(sick_run), "--format", "html", "-o", str(tmp_path / "link.html")])
-    assert (tmp_path / "link.html").is_symlink()
-    assert (tmp_path / "real.html").read_text().startswith("<!")
+def test_output_goes_to_devices_and_pipes_as_they_are(sick_run, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", str(tmp_path / "pipe")], stdout=subprocess.PIPE, text=True)
     main(["report", str(sick_run), "--format", "json", "-o", str(tmp_path / "pipe")])
@@ -76,6 +74,32 @@ def test_output_goes_to_devices_pipes_and_links_as_they_are(sick_run, tmp_path, 
     capsys.readouterr()
     main(["report", str(sick_run), "--format", "json", "-o", "-"])
     assert json.loads(capsys.readouterr().out)
+
+
+def test_a_report_never_goes_through_a_link(sick_run, tmp_path, capsys):
+    shutil.copytree(sick_run, tmp_path / "run", ignore=shutil.ignore_patterns("*.html"))
+    (tmp_path / "precious").write_text("old")
+    page = tmp_path / "run" / "report.html"
+    page.symlink_to(tmp_path / "precious")
+    main(["report", str(tmp_path / "run"), "--format", "html"])
+    assert (tmp_path / "precious").read_text() == "old"
+    assert not page.is_symlink()
+    assert page.read_text().startswith("<!")
+    page.unlink()
+    os.mkfifo(page)  # where nobody asked for a pipe there is none to wait for
+    main(["report", str(tmp_path / "run"), "--format", "html"])
+    assert page.read_text().startswith("<!")
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "file/page.html"])
+def test_a_report_that_cannot_be_written_is_one_line_on_stderr(sick_run, tmp_path, capsys, path):
+    (tmp_path / "file").write_text("")
+    assert main(["report", str(sick_run), "--format", "json", "-o", str(tmp_path / path)]) == EXIT_USAGE
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert f"{path}: cannot be written: " in captured.err
+    assert os.listdir(tmp_path) == ["file"]
 
 
 @pytest.mark.parametrize(
@@ -165,6 +189,95 @@ def test_a_pipe_gets_plain_text_and_a_reader_that_leaves_is_no_error(sick_run):
 
 
 @pytest.mark.slow
-def test_a_terminal_without_greek_letters_is_no_error(sick_run):
-    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
-    assert run_module("report", str(sick_run), env=ascii_only).returncode == EXIT_FINDINGS
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "ascii:strict"])
+def test_a_terminal_without_greek_letters_is_no_error(sick_run, encoding):
+    narrow = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
+    for arguments in (["report", str(sick_run)], ["report", str(sick_run), "--format", "markdown"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "imbalance_doctor", *arguments], capture_output=True, env=narrow
+        )
+        assert done.returncode == EXIT_FINDINGS
+        assert done.stderr == b""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("closed", "expected"), [("<&-", 1), (">&-", 2), ("2>&-", 1), (">&- 2>&-", 2)])
+def test_a_stream_that_is_closed_is_no_traceback(sick_run, closed, expected):
+    command = f"exec {sys.executable} -m imbalance_doctor report {sick_run} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert done.returncode in (EXIT_FINDINGS, expected)
+
+
+@pytest.mark.parametrize("out", [None, io.StringIO])
+@pytest.mark.parametrize("err", [None, io.StringIO])
+@pytest.mark.parametrize("command", ["report", "watch"])
+def test_streams_that_are_not_there_or_closed_end_nothing_with_a_traceback(
+    sick_run, monkeypatch, command, out, err
+):
+    for name, make in (("stdout", out), ("stderr", err)):
+        stream = make and make()
+        if stream is not None:
+            stream.close()
+        monkeypatch.setattr(sys, name, stream)
+    assert main([command, str(sick_run)]) in (EXIT_OK, EXIT_FINDINGS, EXIT_USAGE)
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_message_of_megabytes_is_shortened(monkeypatch, capsys, debug):
+    monkeypatch.setenv("IMBALANCE_DOCTOR_DEBUG", "1" if debug else "")
+
+    def fail(*_):
+        raise RuntimeError("\x1b[31m" + "x" * 10_000_000)
+
+    monkeypatch.setattr("imbalance_doctor.cli.load_run", fail)
+    assert main(["report", "run"]) == EXIT_USAGE
+    told = capsys.readouterr().err
+    assert "this is a bug: RuntimeError: xxx" in told
+    assert "IMBALANCE_DOCTOR_DEBUG" in told
+    assert ("Traceback" in told) is debug
+    assert len(told) < (60_000 if debug else 6_000)
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("where", ["follow", "find_project"])
+def test_ctrl_c_ends_watch_as_it_should(monkeypatch, sick_run, where):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    place = {"follow": "imbalance_doctor.follow.follow", "find_project": "imbalance_doctor.cli.find_project"}
+    monkeypatch.setattr(place[where], interrupt)
+    assert main(["watch", str(sick_run)]) == EXIT_OK
+    monkeypatch.setattr("imbalance_doctor.cli.load_run", interrupt)
+    assert main(["report", str(sick_run)]) == 130
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("on_terminal", [False, True])
+@pytest.mark.parametrize("name", ["run[/b]", "\x1b[31mrun[lr=0.1]"])
+def test_ctrl_c_while_waiting_for_a_log_is_0_and_the_name_is_shown(tmp_path, name, on_terminal):
+    (tmp_path / "pyproject.toml").write_text("[tool.imbalance-doctor]")  # a pipe shows its note, then waits
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    ours, theirs = os.openpty() if on_terminal else (None, subprocess.PIPE)
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "imbalance_doctor", "watch", str(tmp_path / name), "--interval", "0.1"],
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "200"},
+        start_new_session=True,
+    )
+    if on_terminal:
+        os.close(theirs)
+        shown = b""
+        while b"..." not in shown:
+            shown += os.read(ours, 10_000)
+        assert name.rpartition("m")[2].encode() in shown.replace(b"\r\n", b"")
+    else:
+        assert b"Note: rules as chosen by" in watching.stderr.readline()
+    watching.send_signal(signal.SIGINT)
+    _, told = watching.communicate(timeout=60)
+    assert watching.returncode == EXIT_OK
+    assert told == b""
+    if on_terminal:
+        os.close(ours)

@@ -140,15 +140,24 @@ def test_every_kind_of_line_is_read(tmp_path):
         (
             "finding",
             {"finding__severity": "grave"},
-            "6: expected finding.severity .* one of 'info', 'warning'",
+            "6: in finding of a 'finding' line, expected severity .* one of 'info', 'warning'",
         ),
-        ("finding", {"finding__status": None}, "6: expected finding.status"),
-        ("finding", {"finding__class_index": -1}, "6: expected finding.class_index"),
-        ("finding", {"finding__evidence": {"x": "y"}}, "6: expected finding.evidence.x"),
-        ("finding", {"finding__prescription": []}, "6: expected finding.prescription"),
-        ("finding", {"finding__explained_by": "IMB003"}, "6: expected finding.explained_by"),
+        ("finding", {"finding__status": None}, "6: in finding of a 'finding' line, expected status"),
+        ("finding", {"finding__class_index": -1}, "6: in finding of a 'finding' line, expected class_index"),
+        ("finding", {"finding__evidence": {"x": "y"}}, "6: in finding of a 'finding' line, expected x"),
+        (
+            "finding",
+            {"finding__prescription": []},
+            "6: in finding of a 'finding' line, expected presc",
+        ),
+        (
+            "finding",
+            {"finding__explained_by": "IMB003"},
+            "6: in finding of a 'finding' line, expected expl",
+        ),
         ("treated", {"parameter": None}, "7: expected parameter of a 'finding' line"),
         ("note", {"text": ["so"]}, "8: expected text"),
+        ("note", {"failed": 1}, "8: in failed of a 'note' line, expected a failed rule"),
         ("end", {"step": None}, "9: expected step"),
         ("end", {"kind": ["end"]}, "9: expected kind"),
     ],
@@ -269,24 +278,17 @@ CIRCLE.append(CIRCLE)
 )
 def test_any_value_can_be_written_and_read(tmp_path, value):
     loss = LossInfo("ap", "other", {"value": value, "good": 1})
-    finding = replace(FINDING, prescription={"to": value})
-    log = survives(
-        tmp_path,
-        *encode(WatchRecord(0, loss)),
-        *encode(TreatmentRecord(1, loss, "IMB401", "value", value, value)),
-        encode_finding(finding),
-    )
+    treatment = TreatmentRecord(1, loss, "IMB401", "value", value, value)
+    log = survives(tmp_path, *encode(WatchRecord(0, loss)), *encode(treatment))
     assert log.records[0].loss.config["good"] == 1
-    assert log.live_findings[0].code == "IMB401"
+    assert log.records[1].code == "IMB401"
     assert (tmp_path / "log.jsonl").stat().st_size < 200_000
 
 
-@pytest.mark.parametrize(
-    "number", [1e300, -1e300, float("nan"), float("inf"), np.float32(3), 10**400, None, "x"]
-)
-def test_any_evidence_can_be_written_and_read(tmp_path, number):
+@pytest.mark.parametrize("number", [1e300, np.float32(0.1), float("nan"), float("inf"), 10**400, None, "x"])
+def test_any_evidence_can_be_written_and_what_is_a_number_is_read(tmp_path, number):
     (found,) = survives(tmp_path, encode_finding(replace(FINDING, evidence={"x": number}))).live_findings
-    assert found.evidence.keys() == {"x"}
+    assert found.evidence in ({}, {"x": pytest.approx(number)})
 
 
 @pytest.mark.parametrize("text", ["x" * 10**7, "é" * 10**6, "\ud800", "a\x00b\r\n\u2028c", ""])

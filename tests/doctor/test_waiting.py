@@ -210,7 +210,7 @@ def test_a_large_batch_is_described_in_its_step_and_alike(most, monkeypatch):
     with Doctor(None, on_finding="log", every=1) as doctor:
         doctor.watch(loss_fn := nn.BCEWithLogitsLoss())
         (watcher,) = doctor._watchers
-        in_step = [isinstance(watcher._pending, dict) for _ in steps(doctor, loss_fn, 9)]
+        in_step = [isinstance(watcher._pending.main, dict) for _ in steps(doctor, loss_fn, 9)]
     assert in_step == [most == 0] * 9
     assert {"pos_grad_norm", "loss", "interval_loss"} <= doctor.run.steps()[4].stats.keys()
 

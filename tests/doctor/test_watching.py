@@ -276,7 +276,7 @@ def test_a_gradient_that_is_itself_differentiated_is_let_go():
         loss = loss_fn(logits * 1.0, torch.ones(64))
         torch.autograd.grad(loss, logits, create_graph=True)
         (watcher,) = doctor._watchers
-        assert not watcher._pending.gradient.requires_grad
+        assert not watcher._pending.main.gradient.requires_grad
         doctor.step()
     assert doctor.run.steps()[0].stats["pos_grad_norm"] > 0
 

@@ -1,4 +1,4 @@
-"""Kills at random moments: what was due two seconds before is on disk, and the next session goes on from it."""
+"""Kills at random moments: what was due two seconds before is on disk, and the next session goes on."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _next(run_dir: Path) -> int:
 
 def _session(folder: Path, number: int, loss: str, draw: random.Random) -> list[str]:
     run_dir, clock = folder / "run", folder / f"clock{number}"
-    hangs_at = draw.choice([10**6, _next(run_dir) + draw.randint(1, 60)])
+    hangs_at = draw.choice([10**6, _next(run_dir) + draw.randint(1, 40)])
     pause, lives = draw.uniform(0, 0.02), draw.uniform(0.1, 1.5)
     child = os.fork()
     if child == 0:
@@ -58,7 +58,10 @@ def _session(folder: Path, number: int, loss: str, draw: random.Random) -> list[
             _train(run_dir, clock, loss, hangs_at, pause)
         finally:
             os._exit(1)
-    time.sleep(lives if hangs_at == 10**6 else PROMISED + lives)
+    time.sleep(lives)
+    if hangs_at < 10**6:
+        _wait_for(clock, hangs_at)
+        time.sleep(PROMISED + 0.1)
     os.kill(child, signal.SIGKILL)
     killed = time.monotonic()
     os.waitpid(child, 0)
@@ -76,6 +79,14 @@ def _session(folder: Path, number: int, loss: str, draw: random.Random) -> list[
     if there and sorted(there) != list(range(max(there) + 1)):
         wrong.append(f"steps {sorted(set(range(max(there))) - there)} are missing in the middle")
     return wrong
+
+
+def _wait_for(clock: Path, step: int) -> None:
+    """Until a step is over; a minute at the most."""
+    for _ in range(600):
+        if clock.exists() and f"{step} " in clock.read_text():
+            return
+        time.sleep(0.1)
 
 
 def _run(label: str) -> list[str]:

@@ -146,6 +146,45 @@ def test_every_panel_shows_something_or_says_why_not(binary: Case, open_page: Op
     assert page.title() != "taken"
 
 
+INJECT = """() => {
+  const script = document.createElement('script');
+  script.textContent = "document.title = 'taken'";
+  document.body.append(script);
+  document.body.insertAdjacentHTML('beforeend', `<img src="data:," onerror="document.title = 'taken'">`);
+}"""
+
+
+@pytest.mark.browser
+def test_no_script_but_the_pages_own_would_run(binary: Case, chromium: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(as_page(binary.diagnosis, binary.run), encoding="utf-8")
+    for policy in (True, False):  # without the policy they do run, so that this shows something
+        context = chromium.new_context(offline=True, bypass_csp=not policy)
+        page = context.new_page()
+        page.goto(path.as_uri())
+        page.evaluate(INJECT)
+        page.wait_for_timeout(300)
+        assert (page.title() == "taken") is not policy
+        context.close()
+
+
+def twins(binary: Case) -> Case:
+    """The run with a second loss whose name looks the same."""
+    other = "pauc_at_budget\u200d"
+    again = [replace(r, loss=other) for r in binary.run.steps("pauc_at_budget")]
+    findings = tuple(replace(f, loss=other) for f in binary.diagnosis.findings if f.loss == "pauc_at_budget")
+    run = replace(binary.run, records=[*binary.run.records, *again])
+    return Case(run, replace(binary.diagnosis, findings=findings))
+
+
+@pytest.mark.browser
+def test_a_button_shows_the_panels_of_its_own_loss(binary: Case, open_page: Opener) -> None:
+    case = twins(binary)
+    page = open_page(case.diagnosis, case.run)
+    page.locator("button.show").first.click()
+    assert page.locator("#choose-loss option:checked").inner_text().startswith("pauc_at_budget (2)")
+
+
 @pytest.mark.browser
 def test_findings_and_treatments_are_marked(binary: Case, open_page: Opener) -> None:
     page = open_page(binary.diagnosis, binary.run)

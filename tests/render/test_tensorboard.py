@@ -9,15 +9,22 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from imbalance_doctor.cli import main
+from imbalance_doctor.doctor import Doctor
+from imbalance_doctor.findings import Finding
 from imbalance_doctor.records import EvalRecord, RunInfo, StepRecord, as_array
 from imbalance_doctor.render.tensorboard import FULL_RATE, MOST_CLASSES, TensorBoardPanels
 
@@ -208,4 +215,135 @@ def test_a_class_count_that_shrinks_goes_on_being_drawn(tmp_path: Path) -> None:
             "score_hist_edges": as_array(np.tile(np.arange(5.0), (classes, 1))),
         }
         panels.write(StepRecord(step, "loss", stats), RunInfo())
+    panels.close()
+
+
+def one_finding(index: int) -> Finding:
+    return Finding(
+        "IMB003",
+        "few-positives",
+        "warning",
+        f"loss {index}",
+        0,
+        None,
+        1,
+        1,
+        "open",
+        "s" * 300,
+        "cause",
+        "remedy",
+    )
+
+
+def written(losses: int, path: Path) -> int:
+    """Bytes of a run with many losses, each with a finding."""
+    stats = {"loss": as_array(0.5), "pool_pos_count": as_array([5.0]), "tau_eff": as_array([1.0])}
+    panels = TensorBoardPanels(path)
+    for step in range(2):
+        for index in range(losses):
+            panels.write(StepRecord(step, f"loss {index}", stats), RunInfo())
+    for index in range(losses):
+        panels.write_finding(one_finding(index))
+    panels.close()
+    return sum(file.stat().st_size for file in path.iterdir())
+
+
+def test_many_losses_take_as_much_more_as_they_are(tmp_path: Path) -> None:
+    few, many = written(100, tmp_path / "few"), written(400, tmp_path / "many")
+    assert many < 5 * few
+    events = read(tmp_path / "many")
+    table = texts(events, "findings/all")[-1]
+    assert "and 350 more in the report" in table
+    assert events.Scalars("findings/open")[-1].value == 400
+    layout = events.Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0]
+    assert b"loss 399: positives" in layout
+
+
+@pytest.fixture
+def breaking() -> Iterator[Callable[[], None]]:
+    """Lets files grow by no more than a few bytes from now on, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def train(tmp_path: Path, target: Any, broken: Callable[[], None]) -> list[str]:
+    """What a run is warned of whose panels break in the middle."""
+    loss_fn = nn.BCEWithLogitsLoss()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with Doctor(None, every=1, tensorboard=target, on_finding="log") as doctor:
+            doctor.watch(loss_fn)
+            for step in range(6):
+                if step == 3:
+                    broken()
+                loss_fn(torch.zeros(4, requires_grad=True), torch.ones(4)).backward()
+                doctor.step()
+            assert len(doctor.run.steps()) == 6
+    return [str(each.message) for each in told]
+
+
+def test_a_full_disk_is_one_warning(tmp_path: Path, breaking: Callable[[], None], capfd: Any) -> None:
+    [told] = train(tmp_path, tmp_path / "logs", breaking)
+    assert "TensorBoard failed (OSError: " in told
+    assert "its panels are no longer written. Training goes on." in told
+    assert capfd.readouterr().err == ""
+
+
+def test_a_folder_that_vanishes_is_one_warning(tmp_path: Path, capfd: Any) -> None:
+    [told] = train(tmp_path, tmp_path / "logs", lambda: shutil.rmtree(tmp_path / "logs"))
+    assert "TensorBoard failed (FileNotFoundError: " in told
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("method", ["add_scalar", "add_custom_scalars", "flush"])
+def test_a_writer_of_the_users_that_raises_is_one_warning(tmp_path: Path, method: str) -> None:
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            def act(*_: Any, **__: Any) -> None:
+                if name == method:
+                    raise RuntimeError("away")
+
+            return act
+
+    [told] = train(tmp_path, Failing(), lambda: None)
+    assert "TensorBoard failed (RuntimeError: away)" in told
+
+
+def test_the_command_says_what_failed_in_one_line(
+    binary: Case, tmp_path: Path, breaking: Callable[[], None], capsys: Any
+) -> None:
+    breaking()
+    assert main(["tensorboard", binary.run.source, "--logdir", str(tmp_path / "logs")]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "File too large" in told
+    assert str(tmp_path / "logs") in told
+
+
+def test_a_link_by_the_name_of_a_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
+    TensorBoardPanels(tmp_path).close()
+    [first] = tmp_path.iterdir()
+    first.unlink()
+    first.symlink_to(tmp_path / "precious")
+    TensorBoardPanels(tmp_path).close()
+    assert not (tmp_path / "precious").exists()
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+def test_a_later_session_hides_what_it_does_again(tmp_path: Path) -> None:
+    for first, values in ((0, (1.0, 2.0, 3.0)), (1, (4.0,))):
+        panels = TensorBoardPanels(tmp_path, first)
+        for step, value in enumerate(values, first):
+            panels.write(StepRecord(step, "a", {"loss": as_array(value)}), RunInfo())
+        panels.close()
+    assert [(e.step, e.value) for e in read(tmp_path).Scalars("a 1 loss/loss")] == [(0, 1.0), (1, 4.0)]
+
+
+def test_what_was_drawn_can_be_seen_while_the_run_goes_on(tmp_path: Path) -> None:
+    panels = TensorBoardPanels(tmp_path)
+    panels.write(StepRecord(0, "a", {"loss": as_array(1.0)}), RunInfo())
+    assert [e.value for e in read(tmp_path).Scalars("a 1 loss/loss")] == [1.0]
     panels.close()

@@ -150,7 +150,7 @@ def test_a_sick_window_becomes_a_finding_that_reads_well(rule: type[Rule], case:
     history = case.history()
     checkup.history = history
     window = next(iter(history.windows()))
-    found = checkup._examine(window, checkup.rules)
+    found = checkup._examine(window, checkup._all)
     assert not checkup.failed
     assert found
     for text in (found[0].symptom, found[0].cause, found[0].remedy):
@@ -191,7 +191,7 @@ def test_no_text_says_nan_whatever_statistic_is_nan(rule: type[Rule], case: Case
             checkup = Checkup(RunInfo(every=case.every, **case.run), [rule()])
             checkup.history = replace(case, stats=stats).history()
             for window in checkup.history.windows():
-                checkup._examine(window, checkup.rules)
+                checkup._examine(window, checkup._all)
             assert not checkup.failed, name
             diagnosis = checkup.diagnosis()
             said = [
