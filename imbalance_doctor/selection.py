@@ -37,11 +37,22 @@ class Choice:
 
     @staticmethod
     def of_log(rules: Mapping[str, Any]) -> Choice:
-        """The choice of a live run, as the header of its log has it."""
+        """The choice of a live run, as the header of its log has it.
+
+        Raises:
+            ValueError: It is none.
+        """
+        if not isinstance(rules, Mapping):
+            raise ValueError(f"expected the rules of a run to be a mapping; got {plain.shown(rules)}")
+        thresholds = rules.get("thresholds") or {}
+        if not isinstance(thresholds, Mapping) or not all(
+            isinstance(v, Mapping) for v in thresholds.values()
+        ):
+            raise ValueError("expected the thresholds of a run to be mappings, by code")
         return Choice(
             known_selectors(rules.get("select")),
             known_selectors(rules.get("ignore")),
-            known_thresholds(rules.get("thresholds") or {}),
+            known_thresholds(thresholds),
         )
 
     def over(self, weaker: Choice) -> Choice:
