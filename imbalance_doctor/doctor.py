@@ -595,7 +595,7 @@ class Doctor:
         if self._step is not None and not self._goes_back:
             for watcher in self._watchers:  # one may have been put under watch, or treated, off the record
                 self._take(WatchRecord(self._step, watcher.info))
-        self._watchers.arm(self._steps)
+        self._watchers.wake = 0  # whatever is due by now, the next step sees to it
 
     @guarded("the clock", "records come later than promised", lambda self: None)
     def _tick(self) -> None:
