@@ -260,7 +260,8 @@ class Doctor:
             self._settle()
         elif self._journal.waits:
             self._ticker.start()
-        self._watchers.arm(self._steps)
+        if not self._closed:  # by the handler of a signal, in the middle of this
+            self._watchers.arm(self._steps)
         self._in_a_row = 0
 
     @guarded("log_eval", "this evaluation is left out", lambda self: None, passes=(ImbalanceError,))
