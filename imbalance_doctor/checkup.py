@@ -260,6 +260,7 @@ class Checkup:
             for rule in self._all:
                 if (
                     window.kind not in rule.kinds
+                    or window.records < rule.min_records  # it begins anew with a treatment
                     or self._examined.get((rule.code, window.loss.name), "") is not None
                 ):
                     continue

@@ -8,6 +8,8 @@ import weakref
 from pathlib import Path
 from typing import IO, Protocol
 
+from imbalance_doctor.losses import interrupts
+
 with contextlib.suppress(ImportError):  # no such lock on Windows: two processes are not kept apart there
     import fcntl
 
@@ -48,12 +50,14 @@ def lock(file: IO[bytes], path: Path) -> None:
         return
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BlockingIOError(
-            f"another process writes to {path}; give each run a directory of its own"
-        ) from None
-    except OSError:  # a file system without locks, or no file of the system at all
-        return
+    except OSError as error:
+        if interrupts.from_outside(error):  # a time limit is an OSError too
+            raise
+        if isinstance(error, BlockingIOError):
+            raise BlockingIOError(
+                f"another process writes to {path}; give each run a directory of its own"
+            ) from None
+        # Otherwise a file system without locks, or no file of the system at all.
 
 
 def _let_go_after_fork() -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imbalance_doctor.diagnose import diagnose
+from imbalance_doctor.diagnose import Examination
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.records import EndRecord
-from imbalance_doctor.run import load_run
+from imbalance_doctor.run import RunReader
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import Choice
 
@@ -28,7 +29,7 @@ def follow(
 ) -> Iterator[Look]:
     """A look at a run each time its log has grown, until the run ends.
 
-    The log is read anew each time: a run of 100,000 steps takes a fraction of a second.
+    What was read and examined before is not read again, unless a new session supersedes it.
 
     Args:
         run: A run directory or a log file; it may not be there yet.
@@ -39,28 +40,39 @@ def follow(
     Raises:
         LogError: There is a log that cannot be read.
     """
-    seen: tuple[int, ...] | None = None
+    reader = RunReader(run)
+    examination = Examination(Choice(), None, project)
+    seen: object = None
     while True:
-        sizes = tuple(file.stat().st_size for file in _logs(run))
-        if sizes != seen:
-            seen = sizes
-            look = _look(run, project) if sizes else Look(None, ended=False)
+        logs = _logs(run)
+        if logs != seen:
+            seen = logs
+            look = _look(reader, examination) if logs else Look(None, ended=False)
             yield look
             if look.ended:
                 return
         sleep(interval)
 
 
-def _look(run: Path, project: Choice) -> Look:
-    loaded = load_run(run)
-    return Look(diagnose(loaded, project=project), any(isinstance(r, EndRecord) for r in loaded.records[-1:]))
+def _look(reader: RunReader, examination: Examination) -> Look:
+    run = reader.read_on()
+    return Look(examination.read_on(run), any(isinstance(r, EndRecord) for r in run.records[-1:]))
 
 
-def _logs(run: Path) -> list[Path]:
+def _logs(run: Path) -> list[tuple[Path, int, int]]:
+    """The logs of a run as they are now: which files, and how long."""
     if run.is_dir():
-        return sorted(file for file in run.glob("diagnostics-rank*.jsonl") if file.stat().st_size)
-    if run.exists() or run.suffix:
-        return [run] if run.exists() and run.stat().st_size else []
-    if not run.parent.exists():
+        files = sorted(run.glob("diagnostics-rank*.jsonl"))
+    elif run.exists() or run.suffix or run.parent.exists():
+        files = [run]
+    else:
         raise LogError(f"{run}: no such file or directory, and nor is {run.parent}; give a run directory")
-    return []
+    found = []
+    for file in files:
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            continue
+        if status.st_size or not stat.S_ISREG(status.st_mode):  # or an empty log, yet to be written
+            found.append((file, status.st_ino, status.st_size))
+    return found

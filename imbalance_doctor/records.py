@@ -7,6 +7,7 @@ so that a diagnosis made from the log is the diagnosis that was made live.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -31,7 +32,8 @@ class LossInfo:
     @property
     def gathers(self) -> bool:
         """Whether it ranks the rows of all processes, where there are several."""
-        config = self.config.get("main_loss") or self.config
+        main = self.config.get("main_loss")
+        config = main if isinstance(main, Mapping) and main else self.config
         return "queue_size" in config and config.get("gather_distributed") is not False
 
 
@@ -146,6 +148,11 @@ def whole(step: Any) -> int:
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch's tensors raise the last
         pass
     raise ValueError(f"expected the number of a step, from 0 to 2**53; got {step!r:.60}")
+
+
+def goes_on(records: Sequence[Record], earlier: Sequence[Record]) -> bool:
+    """Whether records are the earlier ones and those that came since."""
+    return len(records) >= len(earlier) and all(map(operator.is_, earlier, records))
 
 
 def as_array(values: float | Sequence[Any] | np.ndarray[Any, Any]) -> Array:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from imbalance_doctor.findings import Failed, Finding
-from imbalance_doctor.ranks import compared
+from imbalance_doctor.guard import from_outside
+from imbalance_doctor.ranks import Comparison
 from imbalance_doctor.records import (
     EvalRecord,
     LossInfo,
@@ -21,12 +22,15 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, before, read_log
+from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, LogReader, before
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RunPath: TypeAlias = "str | Path"
+
+#: The column of values while a table becomes a long one; a name that no metric has.
+_VALUE = "\0value"
 
 
 @dataclass
@@ -91,9 +95,9 @@ class Run:
         table = self.stats
         if table.empty:
             return table
-        return table.melt(id_vars=["step", "loss_name", "class"], var_name="stat").dropna(
-            subset="value", ignore_index=True
-        )
+        # A metric may be called "value", and a table that is melted may not have such a column.
+        long = table.melt(id_vars=["step", "loss_name", "class"], var_name="stat", value_name=_VALUE)
+        return long.dropna(subset=_VALUE, ignore_index=True).rename(columns={_VALUE: "value"})
 
     @property
     def evals(self) -> pd.DataFrame:
@@ -128,13 +132,14 @@ class Run:
 
 
 def _scalars(metrics: Any) -> dict[str, np.ndarray[Any, Any]]:
-    return {name: np.float32(value).reshape(()) for name, value in metrics.items()}
+    return {name: np.asarray(value, np.float64) for name, value in metrics.items()}
 
 
 def _table(rows: Iterable[tuple[dict[str, Any], Any]]) -> pd.DataFrame:
     """Wide table from per-class arrays ``[C]`` and scalars; deeper arrays are left out.
 
-    Column by column, because a run of 100,000 steps has millions of cells.
+    Column by column, because a run of 100,000 steps has millions of cells. What is called like one of the
+    first columns is left out.
     """
     import pandas as pd
 
@@ -144,10 +149,13 @@ def _table(rows: Iterable[tuple[dict[str, Any], Any]]) -> pd.DataFrame:
     classes = [max((len(v) for v in values.values() if v.ndim), default=1) for _, values in kept]
     ends = np.cumsum(classes)
     columns: dict[str, Any] = {
-        key: np.repeat(np.array([keys[key] for keys, _ in kept]), classes) for key in kept[0][0]
+        # As objects: an array of texts has room for the longest name in each row.
+        key: np.repeat(np.array([keys[key] for keys, _ in kept], object), classes)
+        for key in kept[0][0]
     }
+    columns["step"] = columns["step"].astype(np.int64)
     columns["class"] = np.arange(ends[-1]) - np.repeat(ends - classes, classes)
-    for name in dict.fromkeys(name for _, values in kept for name in values):
+    for name in dict.fromkeys(name for _, values in kept for name in values if name not in columns):
         column = np.full(ends[-1], np.nan)
         for (_, values), end, count in zip(kept, ends, classes, strict=True):
             if name in values:
@@ -159,59 +167,92 @@ def _table(rows: Iterable[tuple[dict[str, Any], Any]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+class RunReader:
+    """Reads a run, and on from where it was.
+
+    Args:
+        run: A run directory or one of its log files.
+        pipe: Whether a file may be a pipe, which can be read once.
+    """
+
+    def __init__(self, run: RunPath, *, pipe: bool = False) -> None:
+        self.path, self._pipe = Path(run), pipe
+        self._logs: dict[Path, LogReader] = {}
+        self._comparison = Comparison()
+
+    def read_on(self) -> Run:
+        """The run as it is now.
+
+        Raises:
+            LogError: There is nothing to read, or it cannot be read; the message says what and where.
+        """
+        files = self._files()
+        main = self._read(files[0])
+        main.source = str(self.path)
+        if len(files) > 1:
+            self._compare(main, files[1:])
+        return main
+
+    def _files(self) -> list[Path]:
+        path = self.path
+        try:
+            if not path.exists():
+                raise LogError(f"{path}: no such file or directory; give a run directory or a log file")
+            if not path.is_dir():
+                return [path]
+            files = sorted(path.glob("diagnostics-rank*.jsonl"), key=_rank)
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            if from_outside(error):
+                raise
+            raise LogError(f"{path}: cannot be read: {error.strerror or error}") from error
+        if not files:
+            raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")
+        return files
+
+    def _read(self, file: Path) -> Run:
+        if file not in self._logs:
+            self._logs[file] = LogReader(file, pipe=self._pipe and file == self.path)
+        log = self._logs[file].read_on()
+        notes = list(log.notes)
+        if log.torn_lines:
+            notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
+        if log.sessions > 1:
+            notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
+        return Run(log.info, log.records, log.live_findings, str(file), notes, log.failed)
+
+    def _compare(self, main: Run, files: Sequence[Path]) -> None:
+        """Hold a run against what the other ranks have of it, as far as they tell of the same sessions."""
+        notes, others = list(main.notes), []
+        for file in files:
+            rank = _rank(file)[0]
+            if rank >= main.info.world_size:
+                notes.append(f"{file.name} is of an earlier session with more processes, and was left out")
+                continue
+            try:
+                other = self._read(file)
+            except LogError as error:  # one rank's file must not hide what the others know
+                notes.append(f"rank {rank} was left out: {error}")
+                continue
+            if other.info.start_step != main.info.start_step:  # it has not come to the newest session
+                other.records = before(other.records, main.info.start_step)
+            others.append(other)
+        if others:
+            main.others = others
+            main.records = self._comparison.read_on(main.records, [other.records for other in others])
+            ranks = ", ".join(str(other.info.rank) for other in others)
+            notes.append(f"{len(others) + 1} ranks: this is rank {main.info.rank}, compared with {ranks}")
+        main.notes = notes
+
+
 def load_run(run: RunPath) -> Run:
     """Read a run: a run directory or one of its log files.
 
     Raises:
         LogError: There is nothing to read, or it cannot be read; the message says what and where.
     """
-    path = Path(run)
-    if not path.exists():
-        raise LogError(f"{path}: no such file or directory; give a run directory or a log file")
-    files = sorted(path.glob("diagnostics-rank*.jsonl"), key=_rank) if path.is_dir() else [path]
-    if not files:
-        raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")
-    main = _read(files[0])
-    main.source = str(path)
-    if len(files) > 1:
-        _compare(main, files[1:])
-    return main
-
-
-def _compare(main: Run, files: Sequence[Path]) -> None:
-    """Hold a run against what the other ranks have of it, as far as they tell of the same sessions."""
-    notes, others = list(main.notes), []
-    for file in files:
-        rank = _rank(file)[0]
-        if rank >= main.info.world_size:
-            notes.append(f"{file.name} is of an earlier session with more processes, and was left out")
-            continue
-        try:
-            other = _read(file)
-        except LogError as error:  # one rank's file must not hide what the others know
-            notes.append(f"rank {rank} was left out: {error}")
-            continue
-        if other.info.start_step != main.info.start_step:  # it has not come to the newest session
-            other.records = before(other.records, main.info.start_step)
-        others.append(other)
-    if others:
-        main.others = others
-        main.records = compared(main.records, [other.records for other in others], main.losses)
-        ranks = ", ".join(str(other.info.rank) for other in others)
-        notes.append(f"{len(others) + 1} ranks: this is rank {main.info.rank}, compared with {ranks}")
-    main.notes = notes
+    return RunReader(run, pipe=True).read_on()
 
 
 def _rank(file: Path) -> tuple[int, str]:
     digits = file.stem.removeprefix("diagnostics-rank")
-    return int(digits) if digits.isdigit() else sys.maxsize, file.name
-
-
-def _read(file: Path) -> Run:
-    log = read_log(file)
-    notes = list(log.notes)
-    if log.torn_lines:
-        notes.append(f"{log.torn_lines} line(s) torn by a crash were left out")
-    if log.sessions > 1:
-        notes.append(f"{log.sessions} sessions; the last one starts at step {log.info.start_step}")
-    return Run(log.info, log.records, log.live_findings, str(file), notes, log.failed)
+    return int(digits) if digits.isdecimal() else sys.maxsize, file.name

@@ -37,19 +37,12 @@ class Choice:
 
     @staticmethod
     def of_log(rules: Mapping[str, Any]) -> Choice:
-        """The choice of a live run, as the header of its log has it.
-
-        Raises:
-            ValueError: It is none.
-        """
-        if not isinstance(rules, Mapping):
-            raise ValueError(f"expected the rules of a run to be a mapping; got {plain.shown(rules)}")
-        thresholds = rules.get("thresholds") or {}
-        if not isinstance(thresholds, Mapping) or not all(
-            isinstance(v, Mapping) for v in thresholds.values()
-        ):
-            raise ValueError("expected the thresholds of a run to be mappings, by code")
-        return Choice(known_selectors(rules.get("select")), known_selectors(rules.get("ignore")), thresholds)
+        """The choice of a live run, as the header of its log has it."""
+        return Choice(
+            known_selectors(rules.get("select")),
+            known_selectors(rules.get("ignore")),
+            known_thresholds(rules.get("thresholds") or {}),
+        )
 
     def over(self, weaker: Choice) -> Choice:
         """What this says, and the weaker one where this says nothing; thresholds one by one."""
@@ -195,6 +188,24 @@ def known_selectors(selectors: Sequence[str] | None) -> list[str] | None:
         return None
     rules = all_rules()
     return [selector for selector in as_list(selectors) if _hits(rules, selector)]
+
+
+def known_thresholds(thresholds: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Those of a log's thresholds that a rule here has; another version may have had others."""
+    types = {rule.code: type(rule) for rule in all_rules()}
+    return {
+        code: {name: value for name, value in values.items() if _takes(types[code], name, value)}
+        for code, values in thresholds.items()
+        if code in types
+    }
+
+
+def _takes(rule: type[Rule], name: str, value: Any) -> bool:
+    try:
+        with_thresholds(rule, {name: value})
+    except ValueError:
+        return False
+    return True
 
 
 def _hits(rules: Iterable[Rule], selector: str) -> set[str]:

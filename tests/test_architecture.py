@@ -32,7 +32,17 @@ MAY_IMPORT = {
     "exclusive": set(),
     "schedule": {"checkup"},
     "run": {"findings", "ranks", "records", "runlog", "texts", "guard"},
-    "diagnose": {"admission", "checkup", "findings", "rules", "run", "selection", "texts", "guard"},
+    "diagnose": {
+        "admission",
+        "checkup",
+        "findings",
+        "records",
+        "rules",
+        "run",
+        "selection",
+        "texts",
+        "guard",
+    },
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
     "preflight": {
         "admission",

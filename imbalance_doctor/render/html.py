@@ -126,6 +126,7 @@ def _settings(run: Run) -> str:
     return f"<details><summary>Settings of the run</summary><dl>{rows}</dl></details>"
 
 
+@np.errstate(all="ignore")  # what is no number has no place in a picture
 def page_data(diagnosis: Diagnosis, run: Run) -> dict[str, Any]:
     """What the panels draw, as plain data."""
     steps = Steps()
@@ -238,16 +239,19 @@ class _Loss:
         phase = self.tracks.get("phase")
         if phase is None or phase.values.ndim != 1:
             return []
-        names = {0: "warmup", 1: "blend", 2: "main phase"}
+        names = {0.0: "warmup", 1.0: "blend", 2.0: "main phase"}
         changes = np.flatnonzero(np.diff(phase.values)) + 1
-        return [{"step": int(phase.steps[i]), "text": names.get(int(phase.values[i]), "?")} for i in changes]
+        return [
+            {"step": int(phase.steps[i]), "text": names.get(float(phase.values[i]), "?")} for i in changes
+        ]
 
     def _overview(self) -> dict[str, Any] | None:
         """All classes in one picture: how many positives each has, and how well it is ranked."""
         counts = self.tracks.get("pool_pos_count")
-        if self.count < 2 or counts is None or counts.values.ndim != 2:
+        if self.count < 2 or counts is None or counts.values.shape[1:] != (self.count,):
             return None
-        positives = np.nanmean(counts.values[-20:], axis=0)
+        recent = counts.values[-20:]
+        positives = np.nansum(recent, axis=0) / (~np.isnan(recent)).sum(axis=0)
         for track, label in (
             (self.evals.get("average_precision"), "validation average precision, newest"),
             (self.tracks.get("pool_auroc"), "AUROC of the pool, newest"),

@@ -106,6 +106,7 @@ class TensorBoardPanels:
         self._drawn_since = self._found_since = 0
         self._new_charts = False
 
+    @np.errstate(all="ignore")  # a sum beyond float32 is drawn as infinite
     def write(self, record: StepRecord | EvalRecord, info: RunInfo) -> None:
         """Draw one record."""
         if isinstance(record, EvalRecord):

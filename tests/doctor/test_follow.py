@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from imbalance_doctor import Doctor, diagnose, load_run
+from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.cli import main
 from imbalance_doctor.follow import follow
 from imbalance_doctor.runlog import LogError
@@ -40,6 +42,58 @@ def test_a_run_is_looked_at_whenever_it_has_grown_until_it_ends(tmp_path):
     assert [look.ended for look in looks] == [False, False, False, True]
     assert "IMB401" in {finding.code for finding in looks[-1].diagnosis.open}
     assert looks[-1].diagnosis.findings == diagnose(run_dir).findings
+
+
+class Counted(Checkup):
+    """A checkup that counts what all of them are fed."""
+
+    fed = 0
+
+    def feed(self, record):
+        Counted.fed += 1
+        return super().feed(record)
+
+
+def test_each_record_is_examined_once_unless_a_session_supersedes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["imbalance_doctor.diagnose"], "Checkup", Counted)
+    monkeypatch.setattr(Counted, "fed", 0)
+    run_dir, fed = tmp_path / "run", []
+
+    def session(first, looks_between):
+        loss_fn = sick_loss()
+        with Doctor(run_dir, every=2, on_finding="log") as doctor:
+            doctor.watch(loss_fn)
+            for start in range(first, first + 40, 20):
+                train(doctor, loss_fn, steps=20, first_step=start)
+                looks_between()
+
+    def look():
+        diagnosis = next(looks).diagnosis
+        assert diagnosis == replace(diagnose(run_dir), source=diagnosis.source)
+        fed.append(Counted.fed - len(load_run(run_dir).records))  # those that `diagnose` was fed
+        Counted.fed = 0
+
+    looks = follow(run_dir, Choice(), interval=0.0, sleep=lambda seconds: None)
+    session(0, look)
+    records = len(load_run(run_dir).records)
+    assert sum(fed) < records
+    session(30, look)
+    assert fed[2] > 10  # from the beginning
+    assert fed[3] < 15
+
+
+def test_a_log_that_is_replaced_is_followed_from_its_beginning(tmp_path):
+    looks = follow(tmp_path / "run", Choice(), interval=0.0, sleep=lambda seconds: None)
+    assert next(looks).diagnosis is None
+    for run, steps in (("one", 60), ("two", 30)):
+        loss_fn = sick_loss()
+        doctor = Doctor(tmp_path / run, on_finding="log")
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=steps)
+        doctor.diagnosis  # noqa: B018 - puts down what waits
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / run / "diagnostics-rank0.jsonl").rename(tmp_path / "run" / "diagnostics-rank0.jsonl")
+        assert next(looks).diagnosis.findings == diagnose(tmp_path / "run").findings
 
 
 def test_a_place_where_no_run_can_come_to_be_is_an_error(tmp_path):

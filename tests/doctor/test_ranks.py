@@ -7,9 +7,10 @@ import torch
 import torch.multiprocessing
 
 from imbalance_doctor import Doctor, diagnose, load_run
-from imbalance_doctor.ranks import compared
+from imbalance_doctor.ranks import Comparison, compared
 from imbalance_doctor.recorder import RANK_LOCAL
-from imbalance_doctor.records import LossInfo, StepRecord, as_array
+from imbalance_doctor.records import LossInfo, RunInfo, StepRecord, as_array, goes_on
+from imbalance_doctor.runlog import encode, header, log_path
 from losses import SmoothAPLoss
 from tests.doctor import ranks_loop
 from tests.doctor.loop import train
@@ -106,6 +107,42 @@ def test_losses_that_do_not_gather_may_differ_between_ranks():
     assert (
         "ranks_apart"
         not in compared([record(5, 0.5, name="bce")], [[record(5, 0.7, name="bce")]], GATHERS)[0].stats
+    )
+
+
+def test_ranks_are_compared_on_what_is_new(monkeypatch):
+    pairs = []
+
+    def apart(one, other):
+        pairs.append(one.step)
+        return one.step == 3
+
+    monkeypatch.setattr("imbalance_doctor.ranks._apart", apart)
+    own, other = [record(step, 0.5) for step in range(6)], [record(step, 0.5) for step in range(6)]
+    comparison = Comparison(GATHERS)
+    first = comparison.read_on(own[:3], [other[:2]])
+    assert pairs == [0, 1]
+    second = comparison.read_on(own[:4], [other[:3]])
+    assert pairs == [0, 1, 2]
+    assert goes_on(second, first)
+    third = comparison.read_on(own, [other])  # at step 3 the other one was late, and is apart
+    assert not goes_on(third, second)
+    assert third[3].stats["ranks_apart"] == 1.0
+    assert goes_on(comparison.read_on(own, [other]), third)
+    assert pairs == list(range(6))
+    assert [r.step for r in comparison.read_on(own[:2], [other])] == [0, 1]  # a session began anew
+
+
+def test_a_bad_value_of_one_rank_hides_nothing_of_the_others(tmp_path):
+    for rank in range(3):
+        lines = [header(RunInfo(rank=rank, world_size=3)), *encode(record(0, 0.5)), *encode(record(5, 0.5))]
+        if rank == 1:
+            lines[1] = lines[1].replace("0.5", '"x"')
+        log_path(tmp_path, rank).write_text("\n".join(lines))
+    run = load_run(tmp_path)
+    assert [other.info.rank for other in run.others] == [2]
+    assert any(
+        "rank 1 was left out" in note and "rank1.jsonl:2: expected stats.loss" in note for note in run.notes
     )
 
 

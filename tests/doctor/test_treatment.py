@@ -158,3 +158,13 @@ def test_a_doctor_treats_undoes_logs_and_reports_both(tmp_path):
     assert f"pauc_at_budget: {done}" in str(live)
     with pytest.raises(ValueError, match="closed"):
         doctor.undo(undone)
+
+
+def test_right_after_a_treatment_no_rule_is_asked_about_records_that_are_not_there(tmp_path):
+    loss_fn = PAUCAtBudgetLoss(num_classes=1, beta=0.005, queue_size=64)
+    with Doctor(tmp_path, on_finding="log") as doctor:
+        doctor.watch(loss_fn)
+        train(doctor, loss_fn, steps=100)
+        doctor.treat(next(each for each in doctor.findings if each.code == "IMB401"))
+        assert doctor.diagnosis.failed == ()
+        assert diagnose(tmp_path).failed == ()

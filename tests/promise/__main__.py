@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from tests.promise import failures, interrupts, kills
+from tests.promise import failures, interrupts, kills, mutations
 from tests.promise.trials import Tried
 
 PAGE = Path(__file__).parents[2] / "docs" / "promise.md"
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.promise", description=__doc__)
     parser.add_argument("--interrupts", type=int, default=500, help="exceptions from outside")
     parser.add_argument("--kills", type=int, default=200, help="runs of three sessions")
+    parser.add_argument("--mutations", type=int, default=5000, help="logs that are not as they were written")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=PAGE, help="the page")
     given = parser.parse_args(arguments)
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "kills": lambda: kills.trials(given.kills, given.seed),
         "interrupts": lambda: interrupts.trials(given.interrupts, given.seed),
         "failures": failures.trials,
+        "mutations": lambda: mutations.trials(given.mutations, given.seed),
     }
     results = [result for name in track(kinds, "trials") for result in kinds[name]()]
     faults = [f"- {result.kind}: `{fault[:300]}`" for result in results for fault in result.faults]
