@@ -28,12 +28,11 @@ test-fast: $(VENV)/.installed-dev  ## Run the tests that take no training and no
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 # Processors sum in different orders, and training amplifies the difference: these stand in for other machines.
-TRAINING := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser" \
-	tests/clinic tests/doctor tests/integrations
+TRAINING := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 test-arithmetic: $(VENV)/.installed-dev  ## Run the quick tests that train as other processors would calculate
-	ATEN_CPU_CAPABILITY=default $(TRAINING)
-	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2 $(TRAINING)
+	ATEN_CPU_CAPABILITY=default $(TRAINING) tests/clinic tests/doctor tests/integrations
+	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2 $(TRAINING) tests/clinic
 
 lint: $(VENV)/.installed-dev  ## Lint, format and types
 	$(BIN)/ruff check .

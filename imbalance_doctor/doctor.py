@@ -260,7 +260,8 @@ class Doctor:
             self._settle()
         elif self._journal.waits:
             self._ticker.start()
-        self._watchers.arm(self._steps)
+        if not self._closed:  # by the handler of a signal, in the middle of this
+            self._watchers.arm(self._steps)
         self._in_a_row = 0
 
     @guarded("log_eval", "this evaluation is left out", lambda self: None, passes=(ImbalanceError,))
@@ -595,7 +596,7 @@ class Doctor:
         if self._step is not None and not self._goes_back:
             for watcher in self._watchers:  # one may have been put under watch, or treated, off the record
                 self._take(WatchRecord(self._step, watcher.info))
-        self._watchers.arm(self._steps)
+        self._watchers.wake = 0  # whatever is due by now, the next step sees to it
 
     @guarded("the clock", "records come later than promised", lambda self: None)
     def _tick(self) -> None:

@@ -84,7 +84,7 @@ class Journal:
         self._told: set[tuple[object, ...]] = set()
         self._waiting: deque[Draft] = deque()
         self._since = 0.0  # when the oldest of them began to wait
-        self._settling = self._ended = False
+        self._settling = self._ended = self._closed = False
         self._newest: dict[str, int] = {}  # the step of the newest record of each loss
         self._records: list[Record] = []  # the run itself, where there is no run_dir
         self._notes: list[str] = []
@@ -277,13 +277,14 @@ class Journal:
         if os.getpid() != self.process:  # a fork has neither the lock nor the threads of its parent
             return
         self.settle()
+        self._ended = self._closed = True
         if self._log is not None:
             attempt(self._log.close)  # a full disk says so again; it has been reported
         if self._panels is not None:
             self._drawing(self._panels.close)
 
     def _write(self, *lines: str) -> None:
-        if self._log is not None:
+        if self._log is not None and not self._closed:
             self._logging(self._log.write, *lines)
 
 

@@ -148,7 +148,13 @@ def tally(findings: Sequence[Finding]) -> dict[Severity, int]:
 
 
 def verdict(diagnosis: Diagnosis) -> str:
-    """The outcome in one line."""
+    """The outcome in one line; rules that failed are a part of it, because health is not known then."""
+    if diagnosis.failed:
+        return f"{_outcome(diagnosis)}; {count(len(diagnosis.failed), 'rule')} failed, which may hide more"
+    return _outcome(diagnosis)
+
+
+def _outcome(diagnosis: Diagnosis) -> str:
     nouns = {"error": "error", "warning": "warning", "info": "note"}
     counts = [count(n, nouns[severity]) for severity, n in tally(diagnosis.open).items()]
     if counts:

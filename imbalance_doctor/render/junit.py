@@ -19,7 +19,7 @@ def as_junit(diagnosis: Diagnosis, *, floor: Severity = "warning") -> str:
     """
     diagnosis = cleaned(diagnosis)
     suite = Xml.Element("testsuite", name="imbalance-doctor")
-    failures = 0
+    failures, failed = 0, {rule.code: rule.reason for rule in diagnosis.failed}
     for group in grouping.grouped(diagnosis.open):
         case = _case(suite, group.first)
         text = "\n".join(line for finding in group.findings for line in _told(finding))
@@ -31,12 +31,16 @@ def as_junit(diagnosis: Diagnosis, *, floor: Severity = "warning") -> str:
             Xml.SubElement(case, "system-out").text = text
     for item in diagnosis.healthy:
         _case(suite, item)
-    for item in diagnosis.skipped:
+    skipped = [item for item in diagnosis.skipped if item.code not in failed]
+    for item in skipped:
         Xml.SubElement(_case(suite, item), "skipped", message=item.skipped or "")
+    for code, reason in failed.items():
+        case = Xml.SubElement(suite, "testcase", classname="rules", name=code)
+        Xml.SubElement(case, "error", message=f"the rule failed: {reason}")
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(failures))
-    suite.set("skipped", str(len(diagnosis.skipped)))
-    suite.set("errors", "0")
+    suite.set("skipped", str(len(skipped)))
+    suite.set("errors", str(len(failed)))
     if diagnosis.notes:
         Xml.SubElement(suite, "system-out").text = "\n".join(f"Note: {note}" for note in diagnosis.notes)
     Xml.indent(suite)

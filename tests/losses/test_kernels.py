@@ -374,7 +374,7 @@ def test_interpolation_keeps_its_error_bound(dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tau", [1e-3, 0.05, 10.0])
+@pytest.mark.parametrize("tau", [1e-3, 10.0])
 @pytest.mark.parametrize("name", SPREADS)
 def test_robust_in_a_large_pool(name, tau):
     check_spread(name, torch.float32, tau, M=100_000, P=150)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 
-from tests.promise import failures, interrupts, kills, mutations
+from tests.promise import failures, interrupts, kills, mutations, names
 from tests.promise.trials import Tried
 
 PAGE = Path(__file__).parents[2] / "docs" / "promise.md"
@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "kills": lambda: kills.trials(given.kills, given.seed),
         "interrupts": lambda: interrupts.trials(given.interrupts, given.seed),
         "failures": failures.trials,
+        "names": names.trials,
         "mutations": lambda: mutations.trials(given.mutations, given.seed),
     }
     results = [result for name in track(kinds, "trials") for result in kinds[name]()]
@@ -52,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}."
     text = INTRODUCTION + "\n".join(rows) + f"\n\n{where}\n"
     given.out.write_text(text + ("\n## Broken\n\n" + "\n".join(faults) + "\n" if faults else ""))
-    print(text)
-    print("\n".join(faults))
+    print(text, *faults, sep="\n")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from imbalance_doctor.findings import Diagnosis
+from imbalance_doctor.findings import Diagnosis, Examined, Failed
 from imbalance_doctor.render.github import as_github
+from imbalance_doctor.render.grouping import verdict
 from imbalance_doctor.render.junit import as_junit
 from imbalance_doctor.render.markdown import as_markdown
 from imbalance_doctor.render.sarif import as_sarif
@@ -89,3 +90,14 @@ def test_resolved_findings_fail_nothing(binary: Case) -> None:
     assert json.loads(as_sarif(diagnosis))["runs"][0]["results"] == []
     assert "::" not in as_github(diagnosis)
     assert "## Resolved" in as_markdown(diagnosis)
+
+
+def test_rules_that_failed_are_no_health_in_any_format() -> None:
+    healthy = Diagnosis(healthy=(Examined("IMB001", "nonfinite-scores", "smooth_ap"),))
+    failed = replace(healthy, failed=(Failed("IMB005", "KeyError: 'x'"),))
+    assert verdict(failed) == f"{verdict(healthy)}; 1 rule failed, which may hide more"
+    for render in (as_markdown, as_github):
+        assert "1 rule failed" in render(failed)
+    suite = Xml.fromstring(as_junit(failed))
+    assert suite.get("errors") == "1"
+    assert [case.get("name") for case in suite if case.find("error") is not None] == ["IMB005"]
