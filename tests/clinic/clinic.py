@@ -95,7 +95,6 @@ class Outcome:
     treatments: tuple[TreatmentRecord, ...]
     #: What the run's log says afterwards: the findings of `diagnosis`, or the monitor is wrong.
     afterwards: tuple[Finding, ...]
-    history: Any
 
     def codes(self, floor: Severity = "warning") -> list[str]:
         """Codes of every finding of the run, open or resolved, at or above a severity; graver first."""
@@ -220,7 +219,6 @@ def _train(run: ClinicRun, folder: Path, doctor_options: dict[str, Any]) -> Outc
         tuple(torch.stack(losses).tolist()),
         tuple(treatments),
         diagnose(log_path(folder, rank)).findings,
-        doctor._journal.checkup.history,
     )
 
 

@@ -6,7 +6,6 @@ import multiprocessing
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -50,6 +49,6 @@ def carry_out(runs: Mapping[str, ClinicRun], workers: int, what: str) -> dict[st
 def _train(name: str) -> Outcome:
     torch.set_num_threads(1)
     try:
-        return replace(train(_runs[name]), history=None)
+        return train(_runs[name])
     except Exception as error:
         raise RuntimeError(f"the run {name!r} failed") from error

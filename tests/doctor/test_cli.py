@@ -252,6 +252,11 @@ def test_ctrl_c_ends_watch_as_it_should(monkeypatch, sick_run, where):
     assert main(["report", str(sick_run)]) == 130
 
 
+def _heed_ctrl_c():
+    """What runs in the background of a shell is told to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("on_terminal", [False, True])
 @pytest.mark.parametrize("name", ["run[/b]", "\x1b[31mrun[lr=0.1]"])
@@ -266,6 +271,7 @@ def test_ctrl_c_while_waiting_for_a_log_is_0_and_the_name_is_shown(tmp_path, nam
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TERM": "xterm", "COLUMNS": "200"},
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,
     )
     if on_terminal:
         os.close(theirs)
