@@ -25,8 +25,8 @@ ROOT = Path(__file__).parents[2] / "imbalance_doctor"
 BORDER = ("guard.py", "boundary.py")
 
 
-#: What a loop calls at each step, and all that it does where nothing is due.
-FIRST = "Doctor.step"
+#: What a loop and torch call first, a few lines that only hand on.
+FIRST = ("Doctor.step", "_ForwardHook.__call__")
 
 
 def _fail(*args: Any, **kwargs: Any) -> None:
@@ -41,7 +41,7 @@ def functions_of(loss: str) -> dict[str, CodeType]:
         file = Path(frame.f_code.co_filename)
         if event == "call" and file.is_relative_to(ROOT) and file.name not in BORDER:
             name = f"{file.relative_to(ROOT)}:{frame.f_code.co_firstlineno}:{frame.f_code.co_qualname}"
-            if frame.f_code.co_qualname != FIRST:
+            if frame.f_code.co_qualname not in FIRST:
                 found[name] = frame.f_code
 
     with tempfile.TemporaryDirectory() as folder:
