@@ -13,7 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
@@ -26,8 +26,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: Seconds after which a call that finds another thread inside does without its turn. A record takes
-#: milliseconds, an evaluation of millions of rows some seconds.
-PATIENCE = 60.0
+#: milliseconds, an evaluation of millions of rows seconds, or minutes on a busy machine.
+PATIENCE = 600.0
 
 
 class Guarded(Protocol):
@@ -94,21 +94,23 @@ class Turns:
         self._frame: FrameType | None = None
         _all.add(self)
 
-    @property
-    def taken(self) -> bool:
-        """Whether a call is under way here: this one comes from within it, as from a signal's handler."""
-        return self._frame is not None and _is_running(self._frame)
-
     def take(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The result of ``work(*args, **kwargs)``, once no other thread is inside.
 
         Raises:
-            TimeoutError: Another thread has been inside for a minute.
+            TimeoutError: Another thread has been inside for ten minutes.
         """
+        return self._in_turn((), partial(work, *args, **kwargs))
+
+    def ask(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for work that may refuse, by a `TypeError` or `ValueError`, before it changes a thing."""
+        return self._in_turn((TypeError, ValueError), partial(work, *args, **kwargs))
+
+    def _in_turn(self, refusals: tuple[type[Exception], ...], work: Callable[[], T]) -> T:
         if not self._lock.acquire(timeout=PATIENCE):
             raise TimeoutError(f"another thread has been inside the monitor for {PATIENCE:.0f} s")
         try:
-            return self._next(work, *args, **kwargs)
+            return self._next(refusals, work)
         finally:
             self._lock.release()
 
@@ -117,19 +119,24 @@ class Turns:
         if not self._lock.acquire(blocking=False):
             return None
         try:
-            return self._next(work)
+            return self._next((), work)
         finally:
             self._lock.release()
 
-    def _next(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _next(self, refusals: tuple[type[Exception], ...], work: Callable[[], T]) -> T:
         if self._frame is not None:
             if _is_running(self._frame):
-                return work(*args, **kwargs)
+                return work()
             tidy = self._tidy()
             if tidy is not None:
                 tidy()
         self._frame = sys._getframe()
-        result = work(*args, **kwargs)
+        try:
+            result = work()
+        except refusals as error:
+            if not from_outside(error):
+                self._frame = None
+            raise
         self._frame = None
         return result
 

@@ -197,7 +197,7 @@ class Doctor:
             TypeError: `loss_fn` is not a module.
             ValueError: The name is taken, or the loss is watched already.
         """
-        self._turns.take(self._watch, loss_fn, name)
+        self._turns.ask(self._watch, loss_fn, name)
 
     def _watch(self, loss_fn: nn.Module, name: str | None) -> None:
         watcher = self._watchers.add(loss_fn, name, self._steps)
@@ -330,7 +330,7 @@ class Doctor:
         Raises:
             ValueError: The finding prescribes no setting, its loss is not watched, or the run is closed.
         """
-        return self._turns.take(self._treat, finding)
+        return self._turns.ask(self._treat, finding)
 
     def _treat(self, finding: Finding) -> TreatmentRecord | None:
         watcher = self._treatable(finding.code, finding.loss)
@@ -353,7 +353,7 @@ class Doctor:
             ValueError: The setting has changed since, what was done cannot be taken back, its loss is not
                 watched, or the run is closed.
         """
-        return self._turns.take(self._undo, treatment)
+        return self._turns.ask(self._undo, treatment)
 
     def _undo(self, treatment: TreatmentRecord) -> TreatmentRecord:
         watcher = self._treatable(treatment.code, treatment.loss.name)
@@ -488,7 +488,7 @@ class Doctor:
         Raises:
             LogError: The log cannot be read back.
         """
-        return self._turns.take(self._settled, lambda: self._journal.run)
+        return self._turns.ask(self._settled, lambda: self._journal.run)
 
     def failed(self, call: str, error: Exception, lost: str) -> None:
         """Say that something which the training loop called has failed: once for each kind of failure."""

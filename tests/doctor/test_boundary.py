@@ -215,6 +215,19 @@ def test_what_fails_once_costs_one_step(monkeypatch, tmp_path):
     assert any("step failed" in note for note in doctor.diagnosis.notes)
 
 
+def test_what_is_refused_leaves_everything_as_it_was(tmp_path):
+    doctor, loss_fn = Doctor(tmp_path / "run", every=1, on_finding="log"), sick_loss()
+    doctor.watch(loss_fn)
+    train(doctor, loss_fn, steps=20)
+    before = (tmp_path / "run" / "diagnostics-rank0.jsonl").read_bytes()
+    finding = next(finding for finding in doctor.findings if finding.prescription is None)
+    for refused in (lambda: doctor.treat(finding), lambda: doctor.watch(loss_fn)):
+        with pytest.raises(ValueError, match=r"by hand|already"):
+            refused()
+        assert doctor.findings
+    assert (tmp_path / "run" / "diagnostics-rank0.jsonl").read_bytes() == before
+
+
 def test_what_fails_each_time_is_left_alone(monkeypatch):
     doctor, loss_fn = Doctor(None, every=1, on_finding="log"), sick_loss()
     doctor.watch(loss_fn)
