@@ -25,24 +25,11 @@ ROUNDING = 1e-3
 _Key: TypeAlias = tuple[int, str]  # step, loss
 
 
-def compared(
-    records: Sequence[Record], others: Sequence[Sequence[Record]], losses: Mapping[str, LossInfo]
-) -> list[Record]:
-    """Rank 0's records, `ranks_apart` of gathering losses brought up to what the other ranks' logs show.
+class Comparison:
+    """Compares what ranks have recorded while their logs grow: each record once.
 
     A rank is apart at a step where its loss or the size of its pool is another one. Where a rank has no
     record of a step nothing is said of it.
-
-    Args:
-        records: Those of rank 0.
-        others: Those of each other rank.
-        losses: The losses that were watched before them, by name.
-    """
-    return Comparison(losses).read_on(records, others)
-
-
-class Comparison:
-    """Compares what ranks have recorded while their logs grow: each record once.
 
     Args:
         losses: The losses that were watched before the first record, by name.
@@ -62,7 +49,12 @@ class Comparison:
         self._elsewhere: list[dict[_Key, StepRecord]] = [{} for _ in range(others)]
 
     def read_on(self, records: Sequence[Record], others: Sequence[Sequence[Record]]) -> list[Record]:
-        """As `compared`, of records of which those that were given before are the first."""
+        """Rank 0's records, `ranks_apart` of gathering losses brought up to what the other logs show.
+
+        Args:
+            records: Those of rank 0; those that were given before are the first of them.
+            others: Those of each other rank.
+        """
         if len(others) != len(self._others) or not all(
             map(goes_on, (records, *others), (self._records, *self._others))
         ):

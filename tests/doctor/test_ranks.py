@@ -7,7 +7,7 @@ import torch
 import torch.multiprocessing
 
 from imbalance_doctor import Doctor, diagnose, load_run
-from imbalance_doctor.ranks import Comparison, compared
+from imbalance_doctor.ranks import Comparison
 from imbalance_doctor.recorder import RANK_LOCAL
 from imbalance_doctor.records import LossInfo, RunInfo, StepRecord, as_array, goes_on
 from imbalance_doctor.runlog import encode, header, log_path
@@ -99,15 +99,13 @@ GATHERS = {"ap": LossInfo("ap", "smooth_ap", {"queue_size": 8}), "bce": LossInfo
     ],
 )
 def test_logs_of_ranks_are_compared_step_by_step(other, apart):
-    (told,) = compared([record(5, 0.5)], [[other]], GATHERS)
+    (told,) = Comparison(GATHERS).read_on([record(5, 0.5)], [[other]])
     assert told.stats.get("ranks_apart") == (None if apart is None else as_array(apart))
 
 
 def test_losses_that_do_not_gather_may_differ_between_ranks():
-    assert (
-        "ranks_apart"
-        not in compared([record(5, 0.5, name="bce")], [[record(5, 0.7, name="bce")]], GATHERS)[0].stats
-    )
+    one, other = record(5, 0.5, name="bce"), record(5, 0.7, name="bce")
+    assert "ranks_apart" not in Comparison(GATHERS).read_on([one], [[other]])[0].stats
 
 
 def test_ranks_are_compared_on_what_is_new(monkeypatch):
