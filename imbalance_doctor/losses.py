@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from losses import SoftmaxFocalLoss as SoftmaxFocalLoss
     from losses import __all__ as __all__
     from losses import _checks as _checks
+    from losses import _exports as _exports
     from losses import all_gather_no_grad as all_gather_no_grad
     from losses import all_gather_with_grad as all_gather_with_grad
     from losses import catalogue as catalogue

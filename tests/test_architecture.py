@@ -131,6 +131,31 @@ def test_rules_and_what_they_stand_on_know_no_torch(part):
             assert not any(module.split(".")[0] == "torch" for module in imports_of(path)), path
 
 
+#: What reads a log and tells what is in it, and what it stands on.
+WITHOUT_TORCH = [
+    "losses",
+    "losses.catalogue",
+    "imbalance_doctor.diagnose",
+    "imbalance_doctor.follow",
+    "imbalance_doctor.rules",
+    "imbalance_doctor.cli",
+    *(
+        f"imbalance_doctor.render.{path.stem}"
+        for path in (ROOT / "imbalance_doctor" / "render").glob("*.py")
+        if path.stem != "events"  # it writes what torch's own summaries make
+    ),
+]
+
+
+def test_what_reads_a_log_knows_no_torch_nor_does_what_it_imports():
+    code = (
+        f"import importlib, sys\nfor name in {WITHOUT_TORCH}:\n    importlib.import_module(name)\n"
+        "from imbalance_doctor.rules import all_rules; all_rules()\nprint('torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize("package", ["losses", "imbalance_doctor", "imbalance_doctor.cli"])
 def test_importing_a_package_loads_nothing_heavy(package):
     code = (

@@ -290,3 +290,21 @@ def test_ctrl_c_while_waiting_for_a_log_is_0_and_the_name_is_shown(tmp_path, nam
     assert told == b""
     if on_terminal:
         os.close(ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["rules"], ["explain", "IMB003"], ["report", "RUN"]]
+)
+def test_what_needs_no_torch_starts_without_it(sick_run, tmp_path, arguments):
+    (tmp_path / "torch.py").write_text("raise ImportError('torch was asked for')")
+    given = [str(sick_run) if each == "RUN" else each for each in arguments]
+    told = subprocess.run(
+        [sys.executable, "-m", "imbalance_doctor", *given],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        cwd=tmp_path,
+    )
+    assert told.returncode in (EXIT_OK, EXIT_FINDINGS), told.stderr
+    assert "torch was asked for" not in told.stderr
