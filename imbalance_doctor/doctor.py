@@ -25,6 +25,7 @@ from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError
 from imbalance_doctor.guard import Guard, attempt, described, failures, from_outside, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
+from imbalance_doctor.losses import kinds
 from imbalance_doctor.metrics import (
     DEFAULT_BUDGET,
     IGNORED,
@@ -49,7 +50,7 @@ from imbalance_doctor.records import (
     as_array,
     whole,
 )
-from imbalance_doctor.rules.base import SOFTMAX, Rule
+from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
@@ -689,7 +690,7 @@ class Doctor:
 
         A loss of a kind that we do not know, over exclusive classes, is most likely a softmax's too.
         """
-        return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
+        return not {watcher.info.kind for watcher in self._watchers} <= kinds.SOFTMAX | {kinds.OTHER}
 
     def _budget(self) -> float:
         return float(self._setting((int, float), "quantile", "beta", default=DEFAULT_BUDGET))

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor import plain
+from imbalance_doctor.losses import kinds
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -293,7 +294,7 @@ class History:
         return min((track.records for track in tracks if track.step == newest), default=0)
 
     def _add_step(self, record: StepRecord) -> None:
-        loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))
+        loss = self._losses.setdefault(record.loss, LossInfo(record.loss))
         self._current[record.loss] = set()
         for info, stats in _routed(loss, record.stats):
             self._current[record.loss].add(info.kind)
@@ -321,7 +322,7 @@ def _settings(loss: LossInfo) -> tuple[str, Mapping[str, Any]]:
 
 def _is_wrapper(loss: LossInfo) -> bool:
     """Whether there are settings of a wrapper, which say what it wraps."""
-    return loss.kind == "warmup_wrapper" and isinstance(loss.config, Mapping)
+    return loss.kind == kinds.WARMUP and isinstance(loss.config, Mapping)
 
 
 def _part(wrapper: LossInfo, name: str) -> Mapping[str, Any]:
@@ -340,6 +341,6 @@ def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossIn
         return
     yield loss, {name: value for name, value in stats.items() if name in SCHEDULE_STATS}
     active = "warmup_loss" if stats["phase"] == WARMUP_PHASE else "main_loss"
-    inner = {"kind": "other", **_part(loss, active)}
+    inner = {"kind": kinds.OTHER, **_part(loss, active)}
     kind = str(inner.pop("kind"))
     yield LossInfo(loss.name, kind, MappingProxyType(inner)), stats

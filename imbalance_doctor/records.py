@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_doctor.losses import kinds
+
 Array: TypeAlias = NDArray[np.float32]
 
 #: The largest number of a step: beyond it readers of JSON that know floating point alone lose count.
@@ -26,7 +28,7 @@ class LossInfo:
     """A watched loss: the name it goes by in this run, its kind, and its settings."""
 
     name: str
-    kind: str
+    kind: str = kinds.OTHER
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property

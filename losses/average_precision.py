@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.distributed as dist
 from torch import Tensor
 
-from . import kernels
+from . import kernels, kinds
 from .diagnostics import Detail, Stats
 from .pool import Pool
 from .ranking import RankingLoss, Terms
@@ -43,7 +43,7 @@ class SmoothAPLoss(RankingLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "smooth_ap"
+    kind = kinds.SMOOTH_AP
 
     def __init__(
         self,

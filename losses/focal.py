@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from . import functional
+from . import functional, kinds
 from ._checks import (
     GATHERING,
     check_choice,
@@ -111,7 +111,7 @@ class SigmoidFocalLoss(FocalLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "sigmoid_focal"
+    kind = kinds.SIGMOID_FOCAL
     _REDUCTIONS = ("none", "mean", "sum")
 
     pos_weight: Tensor | None
@@ -264,7 +264,7 @@ class SoftmaxFocalLoss(FocalLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "softmax_focal"
+    kind = kinds.SOFTMAX_FOCAL
     _REDUCTIONS = ("none", "mean", "sum", "mean_positive")
 
     alpha: Tensor | None

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from . import kernels
+from . import kernels, kinds
 from ._checks import check_choice, check_integer, check_number
 from .diagnostics import ConfigValue, Detail, Stats
 from .functional import all_true, recall_at_threshold, trapezoid, trapezoid_weights
@@ -64,7 +64,7 @@ class PAUCAtBudgetLoss(RankingLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "pauc_at_budget"
+    kind = kinds.PAUC_AT_BUDGET
     _TAU_SCALES: ClassVar[tuple[str | None, ...]] = ("iqr", "band")
     _CHANGEABLE: ClassVar[tuple[str, ...]] = (*RankingLoss._CHANGEABLE, "pos_numerator")
 

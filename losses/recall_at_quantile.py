@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from . import kinds
 from ._checks import check_choice, check_number
 from .diagnostics import ConfigValue, Detail, Stats
 from .functional import all_true, recall_at_threshold
@@ -42,7 +43,7 @@ class RecallAtQuantileLoss(RankingLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "recall_at_quantile"
+    kind = kinds.RECALL_AT_QUANTILE
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from . import kinds
 from ._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
 from .diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
 from .gradients import Labels
@@ -50,7 +51,7 @@ class LossWarmupWrapper(Diagnosable):
         ValueError: If a setting is not allowed, or lengths are given both in epochs and in steps.
     """
 
-    kind = "warmup_wrapper"
+    kind = kinds.WARMUP
 
     def __init__(
         self,

@@ -9,10 +9,9 @@ from typing import Any
 from torch import nn
 
 from imbalance_doctor import declared
-from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, likelihood
+from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, kinds, likelihood
 from imbalance_doctor.metrics import METRICS
 from imbalance_doctor.records import LossInfo, RunInfo
-from imbalance_doctor.rules.base import RANKING, SOFTMAX
 
 #: Settings of the run and not of a loss.
 OF_THE_RUN = ("batch_size", "total_steps", "epochs", "world_size")
@@ -65,7 +64,7 @@ class Plan:
 
         A likelihood loss need not gather: gradients are averaged over the ranks whatever it does.
         """
-        local = loss.kind in RANKING and loss.config.get("gather_distributed") is False
+        local = loss.kind in kinds.RANKING and loss.config.get("gather_distributed") is False
         return self.batch_size * (1 if local else self.world_size)
 
     def setting(self, loss: str, parameter: str) -> Any:
@@ -132,7 +131,7 @@ def plan_of(
 def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
     if not isinstance(loss_fn, diagnostics.Diagnosable):
         kind = likelihood.kind_of(loss_fn)
-        if kind == "other":
+        if kind == kinds.OTHER:
             raise ValueError(
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
                 "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
@@ -159,7 +158,7 @@ def _rates(given: declared.Rates, losses: tuple[LossInfo, ...]) -> tuple[float, 
     one = isinstance(found, float)
     rates = (found,) if isinstance(found, float) else found
     # Of classes that exclude each other, one rate stands for two.
-    multiclass = any(loss.kind in SOFTMAX for loss in losses)
+    multiclass = any(loss.kind in kinds.SOFTMAX for loss in losses)
     classes = next((int(n) for loss in losses if (n := loss.config.get("num_classes"))), None)
     if multiclass and one and classes in (None, 2):
         rates = (1.0 - rates[0], rates[0])
