@@ -698,15 +698,13 @@ class Doctor:
     def _ignore_index(self) -> int:
         return int(self._setting((int,), "ignore_index", default=IGNORED))
 
-    def _setting(self, kinds: tuple[type, ...], *names: str, default: float) -> Any:
+    def _setting(self, types: tuple[type, ...], *names: str, default: float) -> Any:
         """The first of these settings that a watched loss has, or the main loss of a wrapper."""
         for watcher in self._watchers:
-            config = watcher.info.config
-            main = config.get("main_loss")
-            config = {**config, **(main if isinstance(main, Mapping) else {})}
             for name in names:
-                if isinstance(config.get(name), kinds):
-                    return config[name]
+                value = watcher.info.setting(name)
+                if isinstance(value, types):
+                    return value
         return default
 
     # --- copies -----------------------------------------------------------------------------------------

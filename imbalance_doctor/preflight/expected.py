@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, WINDOW
 from imbalance_doctor.losses import kinds, schedule
 from imbalance_doctor.preflight.plan import Plan
-from imbalance_doctor.records import Array, LossInfo, Record, StepRecord, WatchRecord, as_array
+from imbalance_doctor.records import WARMUP_LOSS, Array, LossInfo, Record, StepRecord, WatchRecord, as_array
 from imbalance_doctor.rules.measures import RECENT
 
 Floats = NDArray[np.float64]
@@ -67,12 +67,11 @@ def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
 
 def _phase(plan: Plan, loss: LossInfo) -> dict[str, float]:
     """Where a wrapper stands while this loss of it leads; empty without a wrapper."""
-    wrapper = next((each for each in plan.losses if each.kind == kinds.WARMUP), None)
-    if wrapper is None:
+    if plan.wrapper is None:
         return {}
-    if loss.name == "warmup_loss":
+    if loss.name == WARMUP_LOSS:
         return {"phase": WARMUP_PHASE, "main_weight": 0.0}
-    return {"phase": MAIN_PHASE, "main_weight": float(wrapper.config["final_main_weight"])}
+    return {"phase": MAIN_PHASE, "main_weight": float(plan.wrapper.config["final_main_weight"])}
 
 
 @dataclass(frozen=True)

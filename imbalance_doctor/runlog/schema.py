@@ -11,7 +11,7 @@ from typing import Any
 
 from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.losses import kinds
-from imbalance_doctor.records import MOST_STEPS
+from imbalance_doctor.records import MAIN_LOSS, MOST_STEPS, WARMUP_LOSS
 from imbalance_doctor.runlog.layout import PER_CLASS
 from imbalance_doctor.runlog.types import (
     Arrays,
@@ -43,7 +43,7 @@ INNER = Nullable(Fields({"kind": TEXT}))
 LOSS = ByName(
     Fields({"name": TEXT, "kind": TEXT}, {"config": SETTINGS}),
     "kind",
-    {kinds.WARMUP: Fields({}, {"config": Fields({}, {"warmup_loss": INNER, "main_loss": INNER})})},
+    {kinds.WARMUP: Fields({}, {"config": Fields({}, {WARMUP_LOSS: INNER, MAIN_LOSS: INNER})})},
 )
 
 FINDING = Made(Finding.from_dict, "a finding")
