@@ -140,8 +140,7 @@ def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
                 "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
             )
-        plain = {name: value for name, value in likelihood.config_of(loss_fn).items() if name != "kind"}
-        return (LossInfo(kind, kind, plain),)
+        return (LossInfo(kind, kind, likelihood.settings_of(loss_fn)),)
     loss = LossInfo(loss_fn.kind, loss_fn.kind, loss_fn.config())
     main, warmup = loss.main, loss.warmup
     if main is None or warmup is None:
