@@ -30,6 +30,7 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
+from imbalance_doctor.statistics import SCHEDULE_STATS
 
 #: Records of a statistic that rules can look back on. At the default of one record in 10 steps it is
 #: 2,000 steps: room for a trend and its noise, at a fixed and small cost.
@@ -37,9 +38,6 @@ WINDOW = 200
 
 #: Evaluations kept: some rules compare with the best or the first one, so a whole ordinary run stays.
 EVAL_WINDOW = 2_000
-
-#: Statistics of the warmup wrapper itself; all others of its records come from the loss it had active.
-SCHEDULE_STATS = frozenset({"phase", "main_weight", "temperature", "loss"})
 
 #: Values of the wrapper's `phase`.
 WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = map(int, schedule.Phase)

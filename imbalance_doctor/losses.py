@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from losses import _checks as _checks
     from losses import all_gather_no_grad as all_gather_no_grad
     from losses import all_gather_with_grad as all_gather_with_grad
+    from losses import catalogue as catalogue
     from losses import compiling as compiling
     from losses import diagnostics as diagnostics
     from losses import distributed as distributed

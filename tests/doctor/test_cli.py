@@ -230,7 +230,7 @@ def test_a_message_of_megabytes_is_shortened(monkeypatch, capsys, debug):
     def fail(*_):
         raise RuntimeError("\x1b[31m" + "x" * 10_000_000)
 
-    monkeypatch.setattr("imbalance_doctor.cli.load_run", fail)
+    monkeypatch.setattr("imbalance_doctor.cli.commands.report.load_run", fail)
     assert main(["report", "run"]) == EXIT_USAGE
     told = capsys.readouterr().err
     assert "this is a bug: RuntimeError: xxx" in told
@@ -245,10 +245,13 @@ def test_ctrl_c_ends_watch_as_it_should(monkeypatch, sick_run, where):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    place = {"follow": "imbalance_doctor.follow.follow", "find_project": "imbalance_doctor.cli.find_project"}
+    place = {
+        "follow": "imbalance_doctor.follow.follow",
+        "find_project": "imbalance_doctor.cli.commands.rules.find_project",
+    }
     monkeypatch.setattr(place[where], interrupt)
     assert main(["watch", str(sick_run)]) == EXIT_OK
-    monkeypatch.setattr("imbalance_doctor.cli.load_run", interrupt)
+    monkeypatch.setattr("imbalance_doctor.cli.commands.report.load_run", interrupt)
     assert main(["report", str(sick_run)]) == 130
 
 
