@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from losses import grad_mode as grad_mode
     from losses import gradients as gradients
     from losses import interrupts as interrupts
+    from losses import kinds as kinds
     from losses import likelihood as likelihood
     from losses import likelihood_statistics as likelihood_statistics
     from losses import pool as pool

@@ -105,7 +105,7 @@ class Listener:
 class Diagnosable(nn.Module, ABC):
     """A loss that can be listened to. Base of every loss of this package."""
 
-    #: Stable name of the loss in logs and findings, such as ``"smooth_ap"``.
+    #: Stable name of the loss in logs and findings, see `losses.kinds`.
     kind: ClassVar[str]
 
     def __init__(self) -> None:
