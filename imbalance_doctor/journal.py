@@ -18,7 +18,7 @@ from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.guard import Guard, attempt, failures, warn
 from imbalance_doctor.records import EndRecord, EvalRecord, Record, RunInfo, StartRecord, StepRecord
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.run import Run, RunReader
 from imbalance_doctor.runlog import (
     LogWriter,
     before,
@@ -110,7 +110,7 @@ class Journal:
         if self._log is None:
             failed = [Failed(*each) for each in self.checkup.failed.items()]
             return Run(self.info, list(self._records), notes=list(self._notes), failed=failed)
-        return load_run(self._log.path)
+        return RunReader(self._log.path).read_on()
 
     def begin(self, step: int, resumed: Sequence[Finding]) -> None:
         """The first step of a session is known: read what came before it, and write the header.

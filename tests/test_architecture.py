@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "schedule": {"checkup"},
     "run": {"findings", "ranks", "records", "runlog", "statistics", "texts", "guard"},
     "diagnose": {
+        "loading",
         "admission",
         "checkup",
         "findings",
@@ -44,6 +45,8 @@ MAY_IMPORT = {
         "texts",
         "guard",
     },
+    "foreign": {"metrics", "records", "run", "runlog", "statistics"},
+    "loading": {"foreign", "run"},
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
     "preflight": {
         "admission",
