@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from imbalance_doctor.boundary import Turns, guarded
 from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError
 from imbalance_doctor.guard import Guard, attempt, described, failures, from_outside, warn
-from imbalance_doctor.journal import Journal, TensorBoardTarget
+from imbalance_doctor.journal import Journal
 from imbalance_doctor.metrics import (
     DEFAULT_BUDGET,
     IGNORED,
@@ -53,9 +54,15 @@ from imbalance_doctor.rules.base import SOFTMAX, Rule
 from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
+from imbalance_doctor.sinks import Sink, checked
 from imbalance_doctor.ticker import Ticker
 from imbalance_doctor.treatment import apply, revert
 from imbalance_doctor.watchers import Watchers
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
 
 #: Version of `Doctor.state_dict`. 1: the first one.
 STATE = 1
@@ -92,13 +99,14 @@ class Doctor:
             ``imbalance_doctor``), ``"raise"`` (an `ImbalanceError` for errors), or a callable that is given
             each `Finding`.
         tensorboard: True to write TensorBoard files into `run_dir`, a directory, or a ``SummaryWriter``.
+        sinks: Where records and findings go besides; each has the methods of `imbalance_doctor.sinks.Sink`.
         rules: Rules with thresholds of your own; each replaces the one of the same code.
         optimizer: Where given, its learning rate (that of its first group) is recorded as ``lr``.
         target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`,
             such as ``"average_precision"``; some rules ask whether the loss serves it.
 
     Raises:
-        TypeError: One of `rules` is no rule.
+        TypeError: One of `rules` is no rule, or one of `sinks` no sink.
         ValueError: An argument is out of range, or `select` or `ignore` names no rule.
 
     Example:
@@ -123,6 +131,7 @@ class Doctor:
         ignore: str | Sequence[str] | None = None,
         on_finding: OnFinding = "warn",
         tensorboard: TensorBoardTarget = None,
+        sinks: Sequence[Sink] = (),
         rules: Sequence[Rule] | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         target_metric: str | None = None,
@@ -159,7 +168,8 @@ class Doctor:
                 "thresholds": changed_thresholds(chosen),
             },
         )
-        self._journal = Journal(info, chosen, self.run_dir, tensorboard)
+        places = [*_panels(tensorboard, self.run_dir), *checked(sinks)]
+        self._journal = Journal(info, chosen, self.run_dir, places)
         self._watchers = Watchers(every, total_steps, self._journal.note, self.run_dir)
         self._optimizer = optimizer
         self._turns = Turns(self._tidy)
@@ -387,6 +397,7 @@ class Doctor:
             complete: Whether the run ended in good order.
         """
         self._turns.take(self._end, complete)
+        self._journal.join()
         self._say()
 
     def _end(self, complete: bool) -> None:
@@ -573,12 +584,10 @@ class Doctor:
 
     def _begin(self, step: int) -> None:
         """The first step of a session is known: open the journal, and put on record what came before it."""
+        self._journal.begin(step, self._resumed)
         if self._goes_back:
-            self._journal.begin_again(step, self._resumed)
             for watcher in self._watchers:
                 watcher.schedule.restart(self._steps)
-        else:
-            self._journal.begin(step, self._resumed)
         for watcher in self._watchers:
             self._tell_later(self._put_on_record(watcher, step))
         while self._early:
@@ -736,6 +745,21 @@ def _let_go(handles: Sequence[Sequence[Handle]], journal: Journal, turns: Turns,
     for handle in chain(*handles):
         handle.remove()
     turns.take(journal.close)
+    journal.join()
+
+
+def _panels(target: TensorBoardTarget, run_dir: Path | None) -> list[Sink]:
+    """What draws for TensorBoard; nothing where nobody has asked for it."""
+    if target is None or target is False:
+        return []
+    from imbalance_doctor.render.tensorboard import TensorBoardPanels
+
+    # Not by the thread that draws: a process forked in the middle of an import waits for its end for ever.
+    # What fails here fails there again, and is told.
+    attempt(import_module, "imbalance_doctor.render.events")
+    place = run_dir if isinstance(target, bool) else target
+    assert place is not None  # or it had been refused
+    return [TensorBoardPanels(place)]
 
 
 def _resolved(path: Path) -> Path:

@@ -44,6 +44,8 @@ MAY_IMPORT = {
         "guard",
     },
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
+    "sinks": {"findings", "records"},
+    "delivery": {"findings", "guard", "records", "render", "sinks"},
     "preflight": {
         "admission",
         "guard",
@@ -116,7 +118,7 @@ def test_frameworks_are_known_to_the_integrations_alone_and_those_to_nobody():
             assert not any(name.startswith("imbalance_doctor.integrations") for name in names), path
 
 
-@pytest.mark.parametrize("part", ["records", "findings", "history", "rules", "checkup", "metrics"])
+@pytest.mark.parametrize("part", ["records", "findings", "history", "rules", "checkup", "metrics", "sinks"])
 def test_rules_and_what_they_stand_on_know_no_torch(part):
     for name, path in parts():
         if name == part:
