@@ -42,12 +42,14 @@ class Draft:
     Attributes:
         step: Its step.
         loss: Of whom it is.
-        make: Makes it; None where it cannot be made.
+        make: Reads it, and changes nothing; None where it cannot be made.
+        follow: Draws from it what later steps are to leave. Twice is as good as once.
     """
 
     step: int
     loss: str
     make: Callable[[], StepRecord | None]
+    follow: Callable[[StepRecord], None]
 
 
 class Journal:
@@ -187,6 +189,7 @@ class Journal:
             draft = self._waiting[0]
             record = None if self._newest.get(draft.loss) == draft.step else draft.make()
             if record is not None:
+                draft.follow(record)
                 changed += self._put_down(record)
             self._waiting.popleft()
         self._settling = False

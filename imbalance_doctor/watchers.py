@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -155,27 +155,26 @@ class Watchers:
             else:
                 watcher.schedule.recorded(step)
                 watcher.since = step
-                make = partial(self._record, watcher, heard, step, number, values)
-                drafts.append(Draft(number, watcher.name, make))
+                make = partial(self._record, watcher, heard, number, values)
+                drafts.append(Draft(number, watcher.name, make, partial(self._follow, watcher, step)))
                 may_wait &= heard.may_wait
         now = time.monotonic()
         gap, self._last = now - self._last, now
         return drafts, may_wait and gap <= SHORT_GAP
 
     def _record(
-        self, watcher: Watcher, heard: Heard, step: int, number: int, metrics: dict[str, float]
+        self, watcher: Watcher, heard: Heard, number: int, metrics: dict[str, float]
     ) -> StepRecord | None:
         found = watcher.read(heard)
         stats = self._transfer(to_host, found) if found else None
-        if not stats:
-            return None
-        stats = _without_empty_losses(stats)
-        watcher.follow_phase(step, stats)
-        self._widen(watcher, stats)
-        self._tell_of_the_loss_alone(watcher)
-        return StepRecord(number, watcher.name, stats, metrics)
+        return StepRecord(number, watcher.name, _without_empty_losses(stats), metrics) if stats else None
 
-    def _widen(self, watcher: Watcher, stats: dict[str, Array]) -> None:
+    def _follow(self, watcher: Watcher, step: int, record: StepRecord) -> None:
+        watcher.follow_phase(step, record.stats)
+        self._widen(watcher, record.stats)
+        self._tell_of_the_loss_alone(watcher)
+
+    def _widen(self, watcher: Watcher, stats: Mapping[str, Array]) -> None:
         """Make the records of a loss with many classes rarer."""
         if "pool_pos_count" not in stats or watcher.schedule.every != self.every:
             return
