@@ -72,8 +72,7 @@ class Journal:
         self.info, self.run_dir = info, run_dir
         self.checkup = Checkup(info, rules)
         self._deliveries = [Delivery(sink) for sink in sinks]
-        #: The process that writes.
-        self.process = os.getpid()
+        self._process = os.getpid()  # the one that writes
         self._begun = False
         #: Findings that came with a checkpoint, and no records with them.
         self._resumed: Sequence[Finding] = ()
@@ -85,6 +84,7 @@ class Journal:
         self._newest: dict[str, int] = {}  # the step of the newest record of each loss
         self._records: list[Record] = []  # the run itself, where there is no run_dir
         self._notes: list[str] = []
+        self._remarked: set[str] = set()
         self._failed_rules: set[str] = set()
         self._log: LogWriter | None = None
         self._logging = Guard("the run log", "what was written stays, nothing more is logged")
@@ -107,6 +107,15 @@ class Journal:
             failed = [Failed(*each) for each in self.checkup.failed.items()]
             return Run(self.info, list(self._records), notes=list(self._notes), failed=failed)
         return load_run(self._log.path)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process is the one that writes: a fork of it is not."""
+        return os.getpid() == self._process
+
+    def move_here(self) -> None:
+        """From now on it is this process that writes."""
+        self._process = os.getpid()
 
     def begin(self, step: int, resumed: Sequence[Finding]) -> None:
         """The first step of a session is known: read what came before it, and write the header.
@@ -179,7 +188,7 @@ class Journal:
             Findings that it opened, made graver or resolved.
         """
         changed: list[Finding] = []
-        if not self._is_ours:
+        if not self.is_ours:
             self._waiting.clear()
         if self._settling:  # the handler of a signal asks, in the middle of it
             return []
@@ -204,7 +213,7 @@ class Journal:
         return self.settle() + self._put_down(record)
 
     def _put_down(self, record: Record) -> list[Finding]:
-        if self._ended or not self._is_ours:
+        if self._ended or not self.is_ours:
             return []
         if self.run_dir is None:
             self._records.append(record)
@@ -266,9 +275,17 @@ class Journal:
         self._notes.append(text)
         self._write(encode_note(text))
 
+    def remark(self, kind: str, text: str, *, aloud: bool = True) -> None:
+        """Note something once for its kind, and warn of it: what comes later is alike."""
+        if kind not in self._remarked:
+            self._remarked.add(kind)
+            self.note(text)
+            if aloud:
+                warn(f"imbalance-doctor: {text}.")
+
     def close(self) -> None:
         """Put down what waits, and end the log and the sinks; a second call does nothing."""
-        if not self._is_ours:  # a fork has neither the lock nor the threads of its parent
+        if not self.is_ours:  # a fork has neither the lock nor the threads of its parent
             return
         self.settle()
         self._ended = self._closed = True
@@ -285,11 +302,6 @@ class Journal:
         until = time.monotonic() + PATIENCE
         for delivery in self._deliveries:
             delivery.join(until)
-
-    @property
-    def _is_ours(self) -> bool:
-        """Whether this process is the one that writes."""
-        return os.getpid() == self.process
 
     def _write(self, *lines: str) -> None:
         if self._log is not None and not self._closed:

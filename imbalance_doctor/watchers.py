@@ -6,12 +6,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.guard import Guard, attempt, warn
 from imbalance_doctor.journal import Draft
 from imbalance_doctor.loss_info import name_of
 from imbalance_doctor.losses import likelihood
@@ -55,8 +56,6 @@ class Watchers:
         self._run_dir = run_dir
         #: What ends the listening, of each loss.
         self.handles: list[list[Handle]] = []
-        #: The first step after which there is something to do again: to arm a loss, or to take its record.
-        self.wake = 0
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
         self._by_name: dict[str, Watcher] = {}
         self._half: Watcher | None = None  # the one that is being added
@@ -123,11 +122,30 @@ class Watchers:
             if _listening.get(key := (self._run_dir, id(watcher.module))) is watcher:
                 del _listening[key]
 
-    def arm(self, step: int) -> None:
-        """A step is about to begin: what it is to leave, and when the next look is due."""
+    def let_go(self) -> None:
+        """Stop listening, whatever fails in it."""
+        for handle in chain(*self.handles):
+            attempt(handle.remove)
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether this rank tells of a loss: what all of them see alike is rank 0's to tell."""
+        watcher = self.get(name)
+        return watcher is None or not watcher.rank_local
+
+    def restart(self, step: int) -> None:
+        """All losses are others from this step on, as where a run goes back to a checkpoint."""
+        for watcher in self:
+            watcher.restart(step)
+
+    def arm(self, step: int) -> int:
+        """A step is about to begin, which is to leave what is due.
+
+        Returns:
+            The first step after which there is something to do again: to arm a loss, or to take its record.
+        """
         for watcher in self:
             watcher.next_step(step)
-        self.wake = min((watcher.schedule.due for watcher in self), default=0)
+        return min((watcher.schedule.due for watcher in self), default=0)
 
     def take(
         self, step: int, number: int, metrics: Callable[[], dict[str, float]]

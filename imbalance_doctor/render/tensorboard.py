@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from imbalance_doctor.texts import Names
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+#: A log directory, or the user's own writer.
+Target: TypeAlias = "str | Path | SummaryWriter"
 
 #: Classes that get lines of their own: TensorBoard draws a chart for each statistic and class.
 MOST_CLASSES = 8
@@ -95,7 +98,7 @@ class TensorBoardPanels:
 
     name = "TensorBoard"
 
-    def __init__(self, target: str | Path | SummaryWriter) -> None:
+    def __init__(self, target: Target) -> None:
         self._target, self._owned = target, isinstance(target, (str, Path))
         self._writer: Any = None
 
@@ -311,7 +314,7 @@ def _segment(name: str) -> str:
     return name.replace("/", "_")
 
 
-def _opened(target: str | Path | SummaryWriter, first_step: int) -> Any:
+def _opened(target: Target, first_step: int) -> Any:
     """A file of our own, or torch's writer for a place that only TensorBoard's file system reaches."""
     if not isinstance(target, (str, Path)):
         return target
