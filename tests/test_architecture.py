@@ -48,6 +48,8 @@ MAY_IMPORT = {
     "foreign": {"metrics", "records", "run", "runlog", "statistics"},
     "loading": {"foreign", "run"},
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
+    "sinks": {"findings", "records"},
+    "delivery": {"findings", "guard", "records", "render", "sinks"},
     "preflight": {
         "admission",
         "guard",
@@ -126,7 +128,7 @@ def test_frameworks_are_known_to_the_integrations_alone_and_those_to_nobody():
 
 
 @pytest.mark.parametrize(
-    "part", ["records", "findings", "statistics", "history", "rules", "checkup", "metrics"]
+    "part", ["records", "findings", "statistics", "history", "rules", "checkup", "metrics", "sinks"]
 )
 def test_rules_and_what_they_stand_on_know_no_torch(part):
     for name, path in parts():
