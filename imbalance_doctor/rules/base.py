@@ -1,9 +1,10 @@
 """The contract of a rule: a window of records in, evidence or nothing out.
 
 A rule is a frozen dataclass. Its fields are its thresholds, each with the reason for its default beside
-it; its class attributes are what users read at run time; its docstring is its page in the catalogue, with
-the sections `Symptom`, `Cause`, `Remedy`, `Evidence`, `Known problems` and `References`. A new rule is
-one module in this folder and its cases in the tests; nothing else lists it.
+it, and nothing else in it is annotated: the attributes of the class, which `Rule` declares, are what users
+read at run time. Its docstring is its page in the catalogue, with the sections `Symptom`, `Cause`, `Remedy`,
+`Evidence`, `Known problems` and `References`. A new rule is one module in this folder and its cases in the
+tests; nothing else lists it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class UnknownNumberError(ArithmeticError):
 class Evidence:
     """What a rule saw on one class (or on the loss as a whole), in the units of the problem."""
 
-    #: Filled into the rule's texts by name; every number that a text quotes is here.
+    #: Filled into the rule's texts by name; every number that a text quotes is here. They may be numbers of
+    #: Python or NumPy: where evidence is admitted, they become floats.
     values: Mapping[str, float]
     class_index: int | None = None
     #: Overrides of the rule's own, for rules that tell apart several degrees or directions of a fault.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent
@@ -63,47 +61,45 @@ class ClassNeverImproves(Rule):
     (chance is the positive rate).
     """
 
-    code: ClassVar[str] = "IMB702"
-    name: ClassVar[str] = "class-never-improves"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = ANY
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc", "positive_rate", "positives")
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = (
+    code = "IMB702"
+    name = "class-never-improves"
+    severity = "warning"
+    kinds = ANY
+    requires = ("live_pos_count",)
+    requires_eval = ("average_precision", "auroc", "positive_rate", "positives")
+    min_records = 10
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB004", "IMB005", "IMB010", "IMB011", "IMB016", "IMB020", "IMB201",
         "IMB202", "IMB305", "IMB401", "IMB402", "IMB403", "IMB506", "IMB509", "IMB701", "IMB703", "IMB704",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{class_label} has been trained on for {steps:.0f} steps, with about {seen:,.0f} positives, and its "
         "average precision is {precision:.2g} where chance is {chance:.2g} (AUROC {auroc:.2f})."
     )
-    cause: ClassVar[str] = (
-        "its gradient is starved, its labels are noise, or the features do not tell it apart."
-    )
-    remedy: ClassVar[str] = (
+    cause = "its gradient is starved, its labels are noise, or the features do not tell it apart."
+    remedy = (
         "see the other findings on the class; where there is none, check its labels, then features and "
         "capacity."
     )
 
-    ranked_cause: ClassVar[str] = (
+    ranked_cause = (
         "the features do tell it apart in training (AUROC {pool_auroc:.2f} there): its rows are memorised, a "
         "feature knows the label in training only, or validation rows have other labels or another "
         "preprocessing."
     )
-    ranked_remedy: ClassVar[str] = (
+    ranked_remedy = (
         "score training rows as you score validation rows: if they come out as badly, labels or "
         "preprocessing differ there; if not, look for leaks, then regularise or find more positives."
     )
-    untrained_symptom: ClassVar[str] = (
+    untrained_symptom = (
         "{class_label} has about {seen:,.0f} positives in {steps:.0f} steps, none of which carries any "
         "gradient, and no row is given to it."
     )
-    untrained_cause: ClassVar[str] = (
+    untrained_cause = (
         "its positives weigh 0: a class weight, alpha or pos_weight of 0, or a mask that leaves them out."
     )
-    untrained_remedy: ClassVar[str] = "give the class a weight above 0, or leave it out of the problem."
+    untrained_remedy = "give the class a weight above 0, or leave it out of the problem."
 
     #: Steps before which a class may be at chance: in healthy runs it was until step 300.
     steps: int = 400
@@ -153,11 +149,11 @@ class ClassNeverImproves(Rule):
         without &= live.sum(axis=0) >= self.looked_at
         if not (norms > 0.0).any():  # nothing is trained at all, which is not the fault of a class
             return
-        trained = float(window.step - window.run.start_step)
+        trained = window.step - window.run.start_step
         seen = self._trained_on(window)
         for index in classes_of(without):
             yield Evidence(
-                {"steps": trained, "seen": float(seen[index])},
+                {"steps": trained, "seen": seen[index]},
                 index,
                 severity="error",
                 symptom=self.untrained_symptom,
@@ -181,7 +177,7 @@ class ClassNeverImproves(Rule):
         stuck &= mean(whole[-self.evaluations :]) < self.rise * mean(whole[: self.evaluations])
         seen = self._trained_on(window)
         stuck &= seen >= self.positives
-        return self._findings(window, float(trained), seen, classes_of(stuck))
+        return self._findings(window, trained, seen, classes_of(stuck))
 
     def _random_in_training(self, window: Window, shape: tuple[int, ...]) -> Bools:
         """Classes whose training rows are ranked no better than by chance, in the newer half of the run."""
@@ -208,13 +204,13 @@ class ClassNeverImproves(Rule):
         for index in classes:
             values = {
                 "steps": trained,
-                "seen": float(seen[index]),
-                "precision": float(precision[index]),
-                "chance": float(rates[index]),
-                "auroc": float(areas[index]),
+                "seen": seen[index],
+                "precision": precision[index],
+                "chance": rates[index],
+                "auroc": areas[index],
             }
             if pool[index] >= self.ranked:
-                values["pool_auroc"] = float(pool[index])
+                values["pool_auroc"] = pool[index]
                 yield Evidence(values, index, cause=self.ranked_cause, remedy=self.ranked_remedy)
             else:
                 yield Evidence(values, index)

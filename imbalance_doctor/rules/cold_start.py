@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import round_to
@@ -67,26 +65,26 @@ class ColdStart(Rule):
     Narasimhan & Agarwal, *SVM pAUC tight*, KDD 2013.
     """
 
-    code: ClassVar[str] = "IMB507"
-    name: ClassVar[str] = "cold-start"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision",)
-    explained_by: ClassVar[tuple[str, ...]] = (
+    code = "IMB507"
+    name = "cold-start"
+    severity = "warning"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    requires_eval = ("average_precision",)
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB202", "IMB305", "IMB402", "IMB403", "IMB505", "IMB509", "IMB703",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision was {before:.2f} at step {before_step:.0f}, the ranking loss took over at step "
         "{switch:.0f}, and it has been {now:.2f} over the last {evaluations:.0f} evaluations, up to step "
         "{step:.0f}."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the ranking loss alone does not keep the order that the warmup loss had brought: from scores this "
         "uniform, or at this temperature, its gradient reaches few rows."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "keep the warmup loss beside it (final_main_weight={weight:.2g}), a temperature that fits the "
         "scores, or a longer warmup with a blend."
     )
@@ -110,8 +108,8 @@ class ColdStart(Rule):
         if len(precision) <= self.evaluations:
             return []
         latest = precision.values[-self.evaluations :]
-        best = float(latest.max())
-        if best >= precision.values.max() - self._matters(float(precision.values.max())):
+        best = latest.max()
+        if best >= precision.values.max() - self._matters(precision.values.max()):
             return []
         switch = switch_step(window)
         if switch is None or precision.steps[-self.evaluations] < switch:
@@ -127,11 +125,11 @@ class ColdStart(Rule):
         prescription = {"parameter": "final_main_weight", "from": weight, "to": wanted}
         values = {
             "before": before,
-            "before_step": float(at),
-            "switch": float(switch),
-            "now": float(latest.mean()),
-            "evaluations": float(self.evaluations),
-            "step": float(precision.steps[-1]),
+            "before_step": at,
+            "switch": switch,
+            "now": latest.mean(),
+            "evaluations": self.evaluations,
+            "step": precision.steps[-1],
             "weight": wanted,
         }
         return [Evidence(values, prescription=prescription)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import (
@@ -56,35 +55,35 @@ class DeadRecallGradient(Rule):
     Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
     """
 
-    code: ClassVar[str] = "IMB305"
-    name: ClassVar[str] = "dead-recall-gradient"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB305"
+    name = "dead-recall-gradient"
+    severity = "error"
+    kinds = frozenset({"recall_at_quantile"})
+    requires = (
         "live_pos_count", "grad_pos_count", "pool_pos_count", "above_threshold_count",
         "tau_eff", "threshold", "pos_score_quantiles",
     )  # fmt: skip
     #: 100 steps at the default: a model that has just begun may have no positive near the threshold yet.
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB202", "IMB301", "IMB304")
+    min_records = 10
+    explained_by = ("IMB001", "IMB002", "IMB202", "IMB301", "IMB304")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{missed_percent:.0f} % of the positives of {class_label} are below the threshold, and of "
         "{live_positives:.0f} live ones {carrying:.0f} carried gradient: nothing is learnt from them."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "no missed positive is within a few temperatures of the threshold; the middle one is {distance:,.0f} "
         "temperatures of {tau:.2g} below it."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "a temperature of about {tau_wanted:.2g} brings the missed positives within reach; so does a "
         "warmup with BCE or cross-entropy, which brings them near the threshold."
     )
-    unmeasured_cause: ClassVar[str] = (
+    unmeasured_cause = (
         "the slope reaches some 6 temperatures of {tau:.2g} from the threshold, and no missed positive is "
         "there."
     )
-    unmeasured_remedy: ClassVar[str] = (
+    unmeasured_remedy = (
         'a larger temperature, tau_scale="iqr", or a warmup with BCE or cross-entropy, which brings the '
         "missed positives near the threshold."
     )
@@ -135,17 +134,17 @@ class DeadRecallGradient(Rule):
         for index in classes:
             # The quantiles of few positives, far apart, may put the middle one above the threshold.
             measured = bool(distance[index] > self.reach)
-            wanted = round_to(temperature * float(distance[index]) / self.reach, 1)
+            wanted = round_to(temperature * distance[index] / self.reach, 1)
             prescription: dict[str, Any] | None = None
             if measured and wanted > temperature:
                 prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
             yield Evidence(
                 {
-                    "missed_percent": 100.0 * float(missed[index]),
-                    "live_positives": float(live[index]),
-                    "carrying": float(carrying[index] * live[index]),
-                    "tau": float(taus[index]),
-                    **({"distance": float(distance[index]), "tau_wanted": wanted} if measured else {}),
+                    "missed_percent": 100.0 * missed[index],
+                    "live_positives": live[index],
+                    "carrying": carrying[index] * live[index],
+                    "tau": taus[index],
+                    **({"distance": distance[index], "tau_wanted": wanted} if measured else {}),
                 },
                 index,
                 cause=None if measured else self.unmeasured_cause,

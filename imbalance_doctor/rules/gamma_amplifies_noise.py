@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
 from imbalance_doctor.rules.suspected_label_noise import SuspectedLabelNoise
@@ -52,24 +51,22 @@ class GammaAmplifiesNoise(Rule):
     Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017, section 5 (gamma 2 was best, 5 worse).
     """
 
-    code: ClassVar[str] = "IMB102"
-    name: ClassVar[str] = "gamma-amplifies-noise"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = FOCAL
-    requires: ClassVar[tuple[str, ...]] = ("loss",)
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
-    foreseeable: ClassVar[bool] = True
-    new_run: ClassVar[tuple[str, str] | None] = ("gamma", "wanted")
+    code = "IMB102"
+    name = "gamma-amplifies-noise"
+    severity = "info"
+    kinds = FOCAL
+    requires = ("loss",)
+    explained_by = ("IMB001",)
+    foreseeable = True
+    new_run = ("gamma", "wanted")
 
-    symptom: ClassVar[str] = "gamma is {gamma:.3g}."
-    noisy_symptom: ClassVar[str] = (
+    symptom = "gamma is {gamma:.3g}."
+    noisy_symptom = (
         "gamma is {gamma:.3g}, and about {noise_percent:.0f} % of the positives of {class_label} score like "
         "negatives."
     )
-    cause: ClassVar[str] = (
-        "so high an exponent leaves the loss to the hardest rows, and a mislabelled row looks like one."
-    )
-    remedy: ClassVar[str] = "gamma = {wanted:.3g}, and a look at the lowest-scored positives."
+    cause = "so high an exponent leaves the loss to the hardest rows, and a mislabelled row looks like one."
+    remedy = "gamma = {wanted:.3g}, and a look at the lowest-scored positives."
 
     #: gamma above which it is worth knowing. See Evidence; 2 is the published optimum.
     gamma: float = 3.0

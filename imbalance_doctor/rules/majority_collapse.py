@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean
@@ -89,57 +88,57 @@ class MajorityCollapse(Rule):
     He & Garcia, *Learning from Imbalanced Data*, TKDE 2009.
     """
 
-    code: ClassVar[str] = "IMB009"
-    name: ClassVar[str] = "majority-collapse"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB009"
+    name = "majority-collapse"
+    severity = "error"
+    kinds = LIKELIHOOD
+    requires = (
         "live_pos_count", "live_neg_count", "predicted_pos_count", "true_pos_count",
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = (
+    explained_by = (
         "IMB001", "IMB002", "IMB010", "IMB011", "IMB016", "IMB020", "IMB703", "IMB005", "IMB106", "IMB701",
         "IMB704",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the default decision found {found:.0f} of the last {positives:.0f} positives of {class_label} in "
         "training, while {accuracy_percent:.2f} % of its decisions on the same batches were right."
     )
-    validated_symptom: ClassVar[str] = (
+    validated_symptom = (
         "the default decision found {found:.0f} of the {positives:.0f} positives of {class_label} in "
         "validation, while {accuracy_percent:.2f} % of its decisions there were right."
     )
-    counted_symptom: ClassVar[str] = (
+    counted_symptom = (
         "the default decision found {found:.0f} of the {positives:.0f} positives of {class_label} in "
         "validation."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "at a positive rate of {positive_rate:.2g}, a likelihood loss is lowest where nearly everything is "
         "predicted negative."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "weigh the positives (about {weight:.0f} to 1), use a focal loss with a fitting alpha, or a "
         "ranking loss; judge by recall, precision and average precision instead of accuracy."
     )
-    ranked_cause: ClassVar[str] = (
+    ranked_cause = (
         "the scores do rank the class (AUROC {auroc:.2f}), but at a positive rate of {positive_rate:.2g} "
         "hardly any of them reaches p = 0.5, the threshold of the default decision."
     )
-    ranked_remedy: ClassVar[str] = (
+    ranked_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; or weigh "
         "the positives (about {weight:.0f} to 1). Judge by average precision instead of accuracy."
     )
-    settled_cause: ClassVar[str] = (
+    settled_cause = (
         "the scores rank the class (AUROC {auroc:.2f}, average precision {precision:.2g}, {best:.2g} at its "
         "best), and probabilities are not too low (a mean of {mean_probability:.2g} at a rate of "
         "{judged_rate:.2g}): where classes overlap, hardly any row is more likely positive than not."
     )
-    settled_remedy: ClassVar[str] = (
+    settled_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; weights "
         "would move the probabilities and hardly the ranking. Judge by average precision."
     )
-    weighted_remedy: ClassVar[str] = (
+    weighted_remedy = (
         "positives weigh {weight_now:.3g} to 1 already, so it is not the weights: look at the learning rate, "
         "at weight decay, and at what the loader delivers; overfit one batch."
     )
@@ -381,8 +380,8 @@ class MajorityCollapse(Rule):
         settled = self._settled(window, len(rates)) & ranked
         weights = positive_weight(window, odds_of(window))
         for index in classes:
-            weight = float((1.0 - rates[index]) / rates[index].clip(1e-9))
-            now = 1.0 if weights is None else float(weights[index])
+            weight = (1.0 - rates[index]) / rates[index].clip(1e-9)
+            now = 1.0 if weights is None else weights[index]
             cause, remedy = (self.ranked_cause, self.ranked_remedy) if ranked[index] else (None, None)
             well = settled[index] and now < self.weighted * weight
             if now >= self.weighted * weight:
@@ -403,12 +402,12 @@ class MajorityCollapse(Rule):
                 symptom = self.counted_symptom
             yield Evidence(
                 {
-                    "found": float(seen.found[index]),
-                    "positives": float(seen.positives[index]),
-                    "positive_rate": float(rates[index]),
+                    "found": seen.found[index],
+                    "positives": seen.positives[index],
+                    "positive_rate": rates[index],
                     "weight": weight,
                     "weight_now": now,
-                    **{name: float(value) for name, value in known.items() if np.isfinite(value)},
+                    **{name: value for name, value in known.items() if np.isfinite(value)},
                 },
                 index,
                 severity="info" if early or rising[index] or well else "warning" if ranked[index] else None,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
@@ -48,21 +46,19 @@ class MultimodalNegatives(Rule):
     CVPR 2016.
     """
 
-    code: ClassVar[str] = "IMB008"
-    name: ClassVar[str] = "multimodal-negatives"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("neg_score_hist", "score_hist_edges")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB006", "IMB402")
+    code = "IMB008"
+    name = "multimodal-negatives"
+    severity = "info"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("neg_score_hist", "score_hist_edges")
+    explained_by = ("IMB001", "IMB006", "IMB402")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the scores of {class_label}'s negatives fall into two clusters: {lower_percent:.0f} % below "
         "{valley:.3g}, the rest above, and few between."
     )
-    cause: ClassVar[str] = "negatives of different kinds, such as easy and hard ones."
-    remedy: ClassVar[str] = (
-        "none is needed; look at a few rows of each cluster, and draw fewer of a trivial one."
-    )
+    cause = "negatives of different kinds, such as easy and hard ones."
+    remedy = "none is needed; look at a few rows of each cluster, and draw fewer of a trivial one."
 
     #: Rows in the valley, over those in the lower of the two hills; and by how many standard errors of a
     #: Poisson count the hill must be higher. See Evidence.
@@ -108,5 +104,5 @@ class MultimodalNegatives(Rule):
         for index in classes:
             bins = np.flatnonzero(deep[index]) + 1
             middle = int(bins[len(bins) // 2])
-            lower = float(counts[index, : middle + 1].sum() / counts[index].sum())
-            yield Evidence({"lower_percent": 100.0 * lower, "valley": float(edges[index, middle])}, index)
+            lower = counts[index, : middle + 1].sum() / counts[index].sum()
+            yield Evidence({"lower_percent": 100.0 * lower, "valley": edges[index, middle]}, index)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean
@@ -53,30 +52,30 @@ class NoSeparation(Rule):
     Hanley & McNeil, *The meaning and use of the area under a ROC curve*, Radiology 1982 (its error).
     """
 
-    code: ClassVar[str] = "IMB005"
-    name: ClassVar[str] = "no-separation"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB005"
+    name = "no-separation"
+    severity = "warning"
+    kinds = RANKING | LIKELIHOOD
+    requires = (
         "pool_auroc", "live_pos_count", "live_neg_count", "pool_pos_count", "pool_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = (
+    explained_by = (
         "IMB001", "IMB002", "IMB010", "IMB011", "IMB016", "IMB020", "IMB201", "IMB202", "IMB305", "IMB402",
         "IMB509", "IMB703",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}), no "
         "better than a random order's."
     )
-    confirmed_symptom: ClassVar[str] = (
+    confirmed_symptom = (
         "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}) and that "
         "of validation {judged:.2f} (± {judged_error:.2f}), no better than a random order's."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the inputs do not tell the label, or the model cannot learn it at this capacity and learning rate."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "check that rows and labels belong together, and that the model can overfit one batch; then look at "
         "features, capacity and learning rate. No loss mends this."
     )
@@ -147,7 +146,7 @@ class NoSeparation(Rule):
         self, steps: int, auroc: Floats, error: Floats, judged: Floats, confirmed: Bools, classes: list[int]
     ) -> Iterator[Evidence]:
         for index in classes:
-            values = {"steps": float(steps), "auroc": float(auroc[index]), "error": float(error[index])}
+            values = {"steps": steps, "auroc": auroc[index], "error": error[index]}
             if confirmed[index]:
-                values |= {"judged": float(judged[0, index]), "judged_error": float(judged[1, index])}
+                values |= {"judged": judged[0, index], "judged_error": judged[1, index]}
             yield Evidence(values, index, symptom=self.confirmed_symptom if confirmed[index] else None)

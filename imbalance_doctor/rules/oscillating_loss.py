@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
@@ -85,33 +84,33 @@ class OscillatingLoss(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020, section 5.
     """
 
-    code: ClassVar[str] = "IMB203"
-    name: ClassVar[str] = "oscillating-loss"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB203"
+    name = "oscillating-loss"
+    severity = "info"
+    kinds = RANKING
+    requires = (
         "per_class_loss", "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 15
-    explained_by: ClassVar[tuple[str, ...]] = (
+    min_records = 15
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB010", "IMB202", "IMB204", "IMB402",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the loss of {class_label} moves by ±{deviation:.2f} around its trend, {excess:.1f} times the "
         "standard error of an estimate from {positives:.0f} positives."
     )
-    cause: ClassVar[str] = "the pool is a small sample: what moves is the estimate, not the model."
-    remedy: ClassVar[str] = (
+    cause = "the pool is a small sample: what moves is the estimate, not the model."
+    remedy = (
         "read its mean over records; queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}) would bring "
         "the standard error to {wanted_error:.2g}."
     )
-    moving_symptom: ClassVar[str] = (
+    moving_symptom = (
         "average precision of the last {evaluations:.0f} evaluations was between {lowest:.2f} and "
         "{highest:.2f}, with falls and rises far outside its standard error of {error:.2g}."
     )
-    steps_cause: ClassVar[str] = "the model itself moves: its steps are too large, and ranks flip."
-    steps_remedy: ClassVar[str] = 'lower the learning rate, or use tau_scale="iqr".'
+    steps_cause = "the model itself moves: its steps are too large, and ranks flip."
+    steps_remedy = 'lower the learning rate, or use tau_scale="iqr".'
 
     #: Standard deviation of the loss around its trend that reads as wild. 0.02 to 0.09 in ordinary pools.
     deviation: float = 0.12
@@ -153,7 +152,7 @@ class OscillatingLoss(Rule):
         precision = validation(window).since(window.since).last(self.evaluations).values
         if len(precision) < 3:
             return None
-        error = standard_error(window, float(np.median(precision)))
+        error = standard_error(window, np.median(precision))
         changes = np.diff(precision)
         large = changes[np.abs(changes) > max(self.swing, self.swing_errors * error)]
         falls = np.flatnonzero(large < 0.0)
@@ -163,9 +162,9 @@ class OscillatingLoss(Rule):
             return None
         return Evidence(
             {
-                "evaluations": float(len(precision)),
-                "lowest": float(precision.min()),
-                "highest": float(precision.max()),
+                "evaluations": len(precision),
+                "lowest": precision.min(),
+                "highest": precision.max(),
                 "error": error,
             },
             0 if window.classes == 1 else None,
@@ -184,7 +183,7 @@ class OscillatingLoss(Rule):
         error = np.sqrt(variance / np.maximum(positives, 1.0))
         wanted = variance / self.wanted_error**2
         for index in classes:
-            rows = float(wanted[index] / max(positives[index], 0.1)) * now.size
+            rows = wanted[index] / max(positives[index], 0.1) * now.size
             sampled = deviation[index] < self.excess * error[index]
             # A queue does not help where a cap leaves few of its rows: that is IMB204.
             to = larger_queue(rows, now) if now.cap is None else None
@@ -193,11 +192,11 @@ class OscillatingLoss(Rule):
             prescription: dict[str, Any] = {"parameter": "queue_size", "from": now.queue_size, "to": to}
             yield Evidence(
                 {
-                    "deviation": float(deviation[index]),
-                    "excess": float(deviation[index] / error[index]),
-                    "positives": float(positives[index]),
-                    "queue_size": float(to or now.queue_size),
-                    "queue_size_now": float(now.queue_size),
+                    "deviation": deviation[index],
+                    "excess": deviation[index] / error[index],
+                    "positives": positives[index],
+                    "queue_size": to or now.queue_size,
+                    "queue_size_now": now.queue_size,
                     "wanted_error": self.wanted_error,
                 },
                 index,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, recent
@@ -69,34 +67,34 @@ class Overfitting(Rule):
     Prechelt, *Early Stopping - But When?*, 1998.
     """
 
-    code: ClassVar[str] = "IMB704"
-    name: ClassVar[str] = "overfitting"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = ANY
-    requires: ClassVar[tuple[str, ...]] = ("pool_auroc",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB701", "IMB703")
+    code = "IMB704"
+    name = "overfitting"
+    severity = "warning"
+    kinds = ANY
+    requires = ("pool_auroc",)
+    requires_eval = ("average_precision", "auroc")
+    explained_by = ("IMB001", "IMB701", "IMB703")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision on validation data was {best:.2f} at step {best_step:.0f} and is {now:.2f} at "
         "step {step:.0f}; AUROC is {pool_auroc:.3f} in training and {auroc:.3f} in validation."
     )
-    cause: ClassVar[str] = "the model memorises training rows instead of learning what sets positives apart."
-    remedy: ClassVar[str] = (
+    cause = "the model memorises training rows instead of learning what sets positives apart."
+    remedy = (
         "stop at step {best_step:.0f} or take its weights; fewer epochs, more regularisation, or more "
         "positives."
     )
 
-    gap_symptom: ClassVar[str] = (
+    gap_symptom = (
         "training rows are ranked with an AUROC of {pool_auroc:.3f} and validation rows with {auroc:.3f}, "
         "the best of the last {evaluations:.0f} evaluations, up to step {step:.0f} (average precision "
         "{now:.2f})."
     )
-    gap_cause: ClassVar[str] = (
+    gap_cause = (
         "the model has memorised training rows or reads something that only they have; or validation rows "
         "have other labels, class ids or preprocessing."
     )
-    gap_remedy: ClassVar[str] = (
+    gap_remedy = (
         "score training rows as you score validation rows: if they come out as badly, labels or "
         "preprocessing differ there; if not, look for leaks, then regularise, augment, or find more "
         "positives."
@@ -139,9 +137,9 @@ class Overfitting(Rule):
             return []
         smooth = np.convolve(values, np.full(self.smooth, 1.0 / self.smooth), "valid")
         best = int(smooth.argmax())
-        fall = float(smooth[best] - smooth[-1])
+        fall = smooth[best] - smooth[-1]
         # The second difference of independent errors has the root of 6 times their deviation.
-        jitter = 1.48 * float(np.median(np.abs(np.diff(values, 2)))) / math.sqrt(6.0)
+        jitter = 1.48 * np.median(np.abs(np.diff(values, 2))) / math.sqrt(6.0)
         if fall < max(self.fall, self.noise * jitter):
             return []
         ranked = class_mean(recent(window, "pool_auroc"))
@@ -149,17 +147,17 @@ class Overfitting(Rule):
         known = ranked[np.isfinite(ranked)]
         if not len(known) or not len(auroc):
             return []
-        inside, outside = 1.0 - float(known.mean()), 1.0 - float(auroc.mean())
+        inside, outside = 1.0 - known.mean(), 1.0 - auroc.mean()
         gap = max(self.gap, self.errors * standard_error(window, 1.0 - outside))
         if outside < max(inside + gap, self.misordered * inside):
             return []
         return [
             Evidence(
                 {
-                    "best": float(smooth[best]),
-                    "best_step": float(precision.steps[best + self.smooth // 2]),
-                    "now": float(smooth[-1]),
-                    "step": float(precision.steps[-1]),
+                    "best": smooth[best],
+                    "best_step": precision.steps[best + self.smooth // 2],
+                    "now": smooth[-1],
+                    "step": precision.steps[-1],
                     "pool_auroc": 1.0 - inside,
                     "auroc": 1.0 - outside,
                 }
@@ -184,15 +182,15 @@ class Overfitting(Rule):
         found = classes_of(behind)
         # Of one class, or of most: it is the loss as a whole that is behind.
         groups: list[int | None] = [None] if 2 * len(found) > len(behind) else [*found]
-        step = float(window.eval_series("auroc").steps[-1])
+        step = window.eval_series("auroc").steps[-1]
 
         def told(index: int | None) -> Evidence:
             of = found if index is None else [index]
             values = {
-                "pool_auroc": float(inside[of].mean()),
-                "auroc": float(judged[of].mean()),
-                "now": float(precision[-1, of].mean()),
-                "evaluations": float(self.standing),
+                "pool_auroc": inside[of].mean(),
+                "auroc": judged[of].mean(),
+                "now": precision[-1, of].mean(),
+                "evaluations": self.standing,
                 "step": step,
             }
             return Evidence(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, pool, queue_for, recent
@@ -71,27 +69,27 @@ class QueueDilutesGradient(Rule):
     Kingma & Ba, *Adam*, ICLR 2015 (steps that do not depend on the gradient's scale).
     """
 
-    code: ClassVar[str] = "IMB404"
-    name: ClassVar[str] = "queue-dilutes-gradient"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB404"
+    name = "queue-dilutes-gradient"
+    severity = "info"
+    kinds = RANKING
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    foreseeable: ClassVar[bool] = True
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB403")
+    min_records = 10
+    foreseeable = True
+    explained_by = ("IMB001", "IMB002", "IMB403")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{live_positives:.2g} live positives of {class_label} carry gradient, and it is divided by the "
         "{pool_positives:,.0f} of the pool: it is {dilution:.0f} times smaller than that of the batch alone."
     )
-    cause: ClassVar[str] = "the loss averages over queued positives too, which are detached."
-    remedy: ClassVar[str] = (
+    cause = "the loss averages over queued positives too, which are detached."
+    remedy = (
         'pos_numerator="live"; or a larger learning rate, up to {dilution:.0f} times with plain SGD. '
         "Adam makes up for most of it."
     )
-    queue_remedy: ClassVar[str] = (
+    queue_remedy = (
         "a smaller queue (queue_size of about {enough:,.0f} holds {wanted_positives:.0f} positives); or "
         "a larger learning rate, up to {dilution:.0f} times with plain SGD. Adam makes up for most of it."
     )
@@ -129,7 +127,7 @@ class QueueDilutesGradient(Rule):
         beyond = window.config("quantile" if window.kind == "recall_at_quantile" else "beta")
         least = self.wanted_beyond / float(beyond) if beyond else 0.0
         # One queue serves all classes: the rarest decides.
-        rows = max(self.wanted_positives * now.size * records / float(pooled[pooled > 0].min()), least)
+        rows = max(self.wanted_positives * now.size * records / pooled[pooled > 0].min(), least)
         queue = queue_for(rows, now)
         if not numerator and queue > self.smaller * now.queue_size:
             return
@@ -137,10 +135,10 @@ class QueueDilutesGradient(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "live_positives": float(live[index]) / records,
-                    "pool_positives": float(pooled[index]) / records,
-                    "dilution": float(pooled[index] / live[index]),
-                    "enough": float(queue),
+                    "live_positives": live[index] / records,
+                    "pool_positives": pooled[index] / records,
+                    "dilution": pooled[index] / live[index],
+                    "enough": queue,
                     "wanted_positives": self.wanted_positives,
                 },
                 index,

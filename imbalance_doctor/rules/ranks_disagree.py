@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 
@@ -48,21 +46,21 @@ class RanksDisagree(Rule):
     (replicas stay equal as long as each step is).
     """
 
-    code: ClassVar[str] = "IMB602"
-    name: ClassVar[str] = "ranks-disagree"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = ("ranks_apart",)
-    min_records: ClassVar[int] = 1
+    code = "IMB602"
+    name = "ranks-disagree"
+    severity = "warning"
+    kinds = RANKING
+    requires = ("ranks_apart",)
+    min_records = 1
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "at step {step:.0f} {apart:.0f} of the other {others:.0f} processes held another queue or other "
         "settings than this one, though all rank the same gathered batch."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the loss was built, reset, changed or loaded on some processes only, or they count different steps."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "the same settings on every process, and reset_queue, reconfigure and load_state_dict on all of "
         "them or none; reset_queue on all of them makes the queues equal again."
     )
@@ -78,8 +76,8 @@ class RanksDisagree(Rule):
         if not len(differed):
             return []
         values = {
-            "apart": float(newest.values[differed[-1]]),
-            "others": float(max(window.run.world_size - 1, 1)),
-            "step": float(newest.steps[differed[-1]]),
+            "apart": newest.values[differed[-1]],
+            "others": max(window.run.world_size - 1, 1),
+            "step": newest.steps[differed[-1]],
         }
         return [Evidence(values)]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 
@@ -38,21 +36,21 @@ class RawLogitTemperature(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020 (a temperature of 0.01 for raw cosine scores).
     """
 
-    code: ClassVar[str] = "IMB406"
-    name: ClassVar[str] = "raw-logit-temperature"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
-    requires: ClassVar[tuple[str, ...]] = ("loss",)
-    foreseeable: ClassVar[bool] = True
+    code = "IMB406"
+    name = "raw-logit-temperature"
+    severity = "info"
+    kinds = frozenset({"pauc_at_budget"})
+    requires = ("loss",)
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the temperature is {temperature:.3g} times the spread of the negatives' scores: only positives "
         "very close to a threshold are moved."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "a value that is usual for losses in raw logits; here the temperature multiplies the scores' spread."
     )
-    remedy: ClassVar[str] = "temperature={wanted:.2g}."
+    remedy = "temperature={wanted:.2g}."
 
     #: At or below this the temperature is reported. See Evidence.
     small: float = 0.02

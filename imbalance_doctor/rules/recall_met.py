@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, recent
@@ -40,19 +38,19 @@ class RecallMet(Rule):
     Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
     """
 
-    code: ClassVar[str] = "IMB302"
-    name: ClassVar[str] = "recall-met"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
-    requires: ClassVar[tuple[str, ...]] = ("per_class_loss", "pool_pos_count", "above_threshold_count")
-    min_records: ClassVar[int] = 10
+    code = "IMB302"
+    name = "recall-met"
+    severity = "info"
+    kinds = frozenset({"recall_at_quantile"})
+    requires = ("per_class_loss", "pool_pos_count", "above_threshold_count")
+    min_records = 10
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{above_percent:.1f} % of the {positives:.0f} pooled positives of {class_label} are above the "
         "threshold; the loss is {class_loss:.3f}."
     )
-    cause: ClassVar[str] = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
-    remedy: ClassVar[str] = (
+    cause = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
+    remedy = (
         "none needed. Check that the quantile is the one you mean; a smaller one, down to the positive "
         "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
     )
@@ -84,11 +82,11 @@ class RecallMet(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "above_percent": 100.0 * float(share[index]),
-                    "positives": float(positives[index]),
-                    "class_loss": float(recent(window, "per_class_loss", 1)[0, index]),
-                    "quantile": float(window.config("quantile", 1.0)),
-                    "positive_rate": float(positives[index] / rows[index]),
+                    "above_percent": 100.0 * share[index],
+                    "positives": positives[index],
+                    "class_loss": recent(window, "per_class_loss", 1)[0, index],
+                    "quantile": window.config("quantile", 1.0),
+                    "positive_rate": positives[index] / rows[index],
                 },
                 index,
             )

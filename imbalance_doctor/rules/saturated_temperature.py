@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import (
@@ -72,32 +71,28 @@ class SaturatedTemperature(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020, section 5 (choice of the temperature).
     """
 
-    code: ClassVar[str] = "IMB202"
-    name: ClassVar[str] = "saturated-temperature"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB202"
+    name = "saturated-temperature"
+    severity = "warning"
+    kinds = RANKING
+    requires = (
         "per_class_loss", "live_pos_count", "grad_pos_count", "tau_eff", "score_iqr", "score_std",
     )  # fmt: skip
     #: 100 steps at the default: a model that has just begun may have no positive near the threshold yet.
-    min_records: ClassVar[int] = 10
+    min_records = 10
     #: IMB406: partial AUC with a temperature that was copied from a loss in raw logits.
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB406")
+    explained_by = ("IMB001", "IMB002", "IMB406")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{carrying_percent:.1f} % of the live positives of {class_label} carry gradient, while the loss is "
         "{class_loss:.2f}: the scores are spread over {spread_ratio:,.0f} temperatures."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "a temperature of {tau:.2g} for scores whose interquartile range is {spread:.2g}: most "
         "comparisons are hard 0 or 1, with no slope."
     )
-    remedy: ClassVar[str] = (
-        'raise the temperature to about {tau_wanted:.2g}, normalise the logits, or use tau_scale="iqr".'
-    )
-    scaled_remedy: ClassVar[str] = (
-        "raise the temperature (a multiple of the scores' spread) to about {tau_wanted:.2g}."
-    )
+    remedy = 'raise the temperature to about {tau_wanted:.2g}, normalise the logits, or use tau_scale="iqr".'
+    scaled_remedy = "raise the temperature (a multiple of the scores' spread) to about {tau_wanted:.2g}."
 
     #: Spread over temperature from which Smooth-AP is warned of: at 4,500 to 8,400 AP fell from .95 to .46
     #: and .50, at 200 to 300 it fell in some runs and not in others.
@@ -148,17 +143,17 @@ class SaturatedTemperature(Rule):
         taus = mean(recent(window, "tau_eff"))
         temperature = float(window.config("temperature") or 0.0)
         for index in classes:
-            spread = float(ratio[index] * taus[index])
-            wanted = round_to(temperature * float(ratio[index]) / self.wanted_ratio, 1)
+            spread = ratio[index] * taus[index]
+            wanted = round_to(temperature * ratio[index] / self.wanted_ratio, 1)
             scaled = window.config("tau_scale") is not None
             prescription: dict[str, Any] = {"parameter": "temperature", "from": temperature, "to": wanted}
             yield Evidence(
                 {
-                    "carrying_percent": 100.0 * float(carrying[index]),
-                    "class_loss": float(losses[index]),
-                    "spread_ratio": float(ratio[index]),
+                    "carrying_percent": 100.0 * carrying[index],
+                    "class_loss": losses[index],
+                    "spread_ratio": ratio[index],
                     "spread": spread,
-                    "tau": float(taus[index]),
+                    "tau": taus[index],
                     "tau_wanted": wanted,
                 },
                 index,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, median
@@ -54,22 +52,22 @@ class ScoreOutliers(Rule):
     Huber & Ronchetti, *Robust Statistics*, 2009.
     """
 
-    code: ClassVar[str] = "IMB007"
-    name: ClassVar[str] = "score-outliers"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("neg_score_quantiles",)
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB006", "IMB402", "IMB703")
+    code = "IMB007"
+    name = "score-outliers"
+    severity = "info"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("neg_score_quantiles",)
+    explained_by = ("IMB001", "IMB006", "IMB402", "IMB703")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the most extreme negative of {class_label} scores {extreme:.3g}, {distance:,.0f} interquartile "
         "ranges beyond 95 % of the negatives (median {middle:.3g})."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "rows with extreme inputs (a unit, a fill value, a corrupt row), which the model answers with "
         "extreme scores."
     )
-    remedy: ClassVar[str] = "look at the inputs of the rows with extreme scores; clip or standardise them."
+    remedy = "look at the inputs of the rows with extreme scores; clip or standardise them."
 
     #: Interquartile ranges beyond the central 90 %. See Evidence.
     distance: float = 20.0
@@ -109,9 +107,9 @@ class ScoreOutliers(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "distance": float(distance[index]),
-                    "extreme": float(extreme[index]),
-                    "middle": float(middle[index]),
+                    "distance": distance[index],
+                    "extreme": extreme[index],
+                    "middle": middle[index],
                 },
                 index,
                 severity="warning" if likelihood and distance[index] > self.harmful else "info",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
@@ -53,35 +52,33 @@ class SingleClassPool(Rule):
     Bottou, *Stochastic Gradient Descent Tricks*, 2012 (shuffle the examples).
     """
 
-    code: ClassVar[str] = "IMB010"
-    name: ClassVar[str] = "single-class-pool"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
-    min_records: ClassVar[int] = 3
+    code = "IMB010"
+    name = "single-class-pool"
+    severity = "error"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("live_pos_count", "live_neg_count")
+    explained_by = ("IMB001",)
+    min_records = 3
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "every one of the {pool_positives:,.0f} pooled rows is a positive of {class_label}, in "
         "{empty_percent:.0f} % of recent records: there is nothing to rank them against."
     )
-    cause: ClassVar[str] = (
-        "the loader delivers one class at a time (sorted or filtered), or all labels are 1."
-    )
-    remedy: ClassVar[str] = "shuffle the training data, and look at the labels of one batch."
+    cause = "the loader delivers one class at a time (sorted or filtered), or all labels are 1."
+    remedy = "shuffle the training data, and look at the labels of one batch."
 
-    all_symptom: ClassVar[str] = (
+    all_symptom = (
         "every one of the {rows:,.0f} rows in {records:.0f} recorded batches is a positive of {class_label}."
     )
-    order_symptom: ClassVar[str] = (
+    order_symptom = (
         "{alone:.0f} of {records:.0f} recorded batches hold nothing but positives of {class_label}, which is "
         "{rate_percent:.2g} % of the rows."
     )
-    many_symptom: ClassVar[str] = (
+    many_symptom = (
         "{alone:.0f} of {records:.0f} recorded batches hold one class alone, out of {classes:.0f} of which "
         "this is seen."
     )
-    order_cause: ClassVar[str] = (
+    order_cause = (
         "the order of the data: the loader delivers one class at a time (sorted by label or by source), and "
         "each stretch unlearns what the one before has taught."
     )
@@ -112,17 +109,17 @@ class SingleClassPool(Rule):
     def _of_pools(self, positives: Floats, share: Floats, classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
             yield Evidence(
-                {"pool_positives": float(positives[index]), "empty_percent": 100.0 * float(share[index])},
+                {"pool_positives": positives[index], "empty_percent": 100.0 * share[index]},
                 index,
             )
 
     def _of_batches(self, window: Window) -> Iterator[Evidence]:
         positives, negatives = (window.series(f"live_{kind}_count").values for kind in ("pos", "neg"))
-        rows, records = positives + negatives, float(len(positives))
+        rows, records = positives + negatives, len(positives)
         seen = rows.sum(axis=0)
         rate = positives.sum(axis=0) / np.maximum(seen, 1.0)
         for index in classes_of((negatives.sum(axis=0) == 0) & (seen >= self.rows)):
-            yield Evidence({"rows": float(seen[index]), "records": records}, index, symptom=self.all_symptom)
+            yield Evidence({"rows": seen[index], "records": records}, index, symptom=self.all_symptom)
         alone = ((negatives == 0) & (positives > 0)).sum(axis=0)
         chance = np.where(rows > 0, rate**rows, 0.0).sum(axis=0)
         mixed = ((negatives > 0) & (positives > 0)).sum(axis=0)
@@ -132,10 +129,10 @@ class SingleClassPool(Rule):
         if not found:
             return
         values = {
-            "alone": float(alone[found].sum()),
+            "alone": alone[found].sum(),
             "records": records,
-            "classes": float(len(found)),
-            "rate_percent": 100.0 * float(rate[found[0]]),
+            "classes": len(found),
+            "rate_percent": 100.0 * rate[found[0]],
         }
         only = len(found) == 1
         yield Evidence(

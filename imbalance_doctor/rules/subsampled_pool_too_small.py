@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -60,30 +59,30 @@ class SubsampledPoolTooSmall(Rule):
     None: the cap is this library's.
     """
 
-    code: ClassVar[str] = "IMB204"
-    name: ClassVar[str] = "subsampled-pool-too-small"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB204"
+    name = "subsampled-pool-too-small"
+    severity = "warning"
+    kinds = RANKING
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "queue_fill",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
-    foreseeable: ClassVar[bool] = True
+    explained_by = ("IMB001",)
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {positives:.2g} of the about {held:,.0f} "
         "positives that batch and queue hold."
     )
-    classes_symptom: ClassVar[str] = (
+    classes_symptom = (
         "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {positives:.2g} positives of class "
         "{poorest:.0f} of about {held:,.0f} that batch and queue hold."
     )
-    resolved_symptom: ClassVar[str] = (
+    resolved_symptom = (
         "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {resolved:.2g} of about "
         "{resolvable:,.0f} in the band or above the quantile that sets the threshold."
     )
-    cause: ClassVar[str] = "the cap is too small for what this loss estimates from the pool."
-    remedy: ClassVar[str] = UNCAP
+    cause = "the cap is too small for what this loss estimates from the pool."
+    remedy = UNCAP
 
     #: Fewer positives of a class than these, where there were more. See Evidence.
     few: float = 20.0
@@ -108,7 +107,7 @@ class SubsampledPoolTooSmall(Rule):
         held = live / np.maximum(live + others, 1.0) * whole
         few = positives < self.few
         few &= (held > self.lost * positives) & (held - positives > 1.0)
-        poorest = min(classes_of(few) or range(len(held)), key=lambda index: float(positives[index]))
+        poorest = min(classes_of(few) or range(len(held)), key=lambda index: positives[index])
         resolved, resolvable = self._resolved(window, now, whole, poorest)
         blind = resolved < self.few_resolved and resolvable > self.lost * max(resolved, 1.0)
         if not few.any() and not blind:
@@ -117,12 +116,12 @@ class SubsampledPoolTooSmall(Rule):
         if blind:
             wanted = max(wanted, self.wanted_resolved * now.size / max(resolved, 1e-9))
         values = {
-            "rows": float(recent(window, "pool_size", 1)[0]),
+            "rows": recent(window, "pool_size", 1)[0],
             "whole": whole,
-            "positives": float(positives[poorest]),
-            "held": float(held[poorest]),
-            "poorest": float(poorest),
-            "cap_wanted": float(cap_for(wanted, now)),
+            "positives": positives[poorest],
+            "held": held[poorest],
+            "poorest": poorest,
+            "cap_wanted": cap_for(wanted, now),
         }
         severity: Severity = "info"
         if few.any():

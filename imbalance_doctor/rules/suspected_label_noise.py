@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Series, Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
@@ -80,25 +79,25 @@ class SuspectedLabelNoise(Rule):
     Northcutt, Jiang & Chuang, *Confident Learning*, JAIR 2021.
     """
 
-    code: ClassVar[str] = "IMB004"
-    name: ClassVar[str] = "suspected-label-noise"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB004"
+    name = "suspected-label-noise"
+    severity = "warning"
+    kinds = RANKING | LIKELIHOOD
+    requires = (
         "pos_score_quantiles", "neg_score_quantiles", "pool_auroc", "live_pos_count", "pool_pos_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB006")
+    min_records = 10
+    explained_by = ("IMB001", "IMB006")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{deep_percent:.1f} % of the positives of {class_label} score below the median negative, while "
         "{above_percent:.0f} % score above 95 % of the negatives."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "about {noise_percent:.0f} % (± {error_percent:.0f} %) of its positives score like negatives: "
         "mislabelled rows, or a kind of positive that the model cannot see."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "look at the lowest-scored positives, by a model that has not seen them; correct the labels, or "
         "drop the rows."
     )
@@ -197,13 +196,13 @@ class SuspectedLabelNoise(Rule):
 
     def _findings(self, deep: Floats, error: Floats, above: Floats, classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
-            share = 100.0 * float(deep[index])
+            share = 100.0 * deep[index]
             yield Evidence(
                 {
                     "deep_percent": share,
                     "noise_percent": 2.0 * share,
-                    "error_percent": 200.0 * float(error[index]),
-                    "above_percent": 100.0 * float(above[index]),
+                    "error_percent": 200.0 * error[index],
+                    "above_percent": 100.0 * above[index],
                 },
                 index,
                 severity="warning" if deep[index] >= self.harmful else "info",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup
@@ -49,20 +47,20 @@ class UncalibratedProbabilities(Rule):
     al., *On Focal Loss for Class-Posterior Probability Estimation*, CVPR 2021.
     """
 
-    code: ClassVar[str] = "IMB104"
-    name: ClassVar[str] = "uncalibrated-probabilities"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = FOCAL
-    requires: ClassVar[tuple[str, ...]] = ()
-    requires_eval: ClassVar[tuple[str, ...]] = _METRICS
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703")
+    code = "IMB104"
+    name = "uncalibrated-probabilities"
+    severity = "info"
+    kinds = FOCAL
+    requires = ()
+    requires_eval = _METRICS
+    explained_by = ("IMB001", "IMB703")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the mean validation probability of {class_label} is {mean_probability:.2g} at a positive rate of "
         "{positive_rate:.2g}; the calibration error is {calibration_error:.2g}."
     )
-    cause: ClassVar[str] = "the minimum of a focal loss is not at the true probabilities."
-    remedy: ClassVar[str] = (
+    cause = "the minimum of a focal loss is not at the true probabilities."
+    remedy = (
         "none where only the order counts; calibrate on held-out data (Platt, isotonic) before using the "
         "numbers as probabilities."
     )
@@ -94,4 +92,4 @@ class UncalibratedProbabilities(Rule):
     @staticmethod
     def _findings(values: list[Floats], classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
-            yield Evidence({name: float(v[index]) for name, v in zip(_METRICS, values, strict=True)}, index)
+            yield Evidence({name: v[index] for name, v in zip(_METRICS, values, strict=True)}, index)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
@@ -80,27 +79,27 @@ class UninformativePlateau(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020, section 5 (choice of the temperature).
     """
 
-    code: ClassVar[str] = "IMB201"
-    name: ClassVar[str] = "uninformative-plateau"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB201"
+    name = "uninformative-plateau"
+    severity = "warning"
+    kinds = RANKING
+    requires = (
         "per_class_loss", "pool_pos_count", "pool_neg_count", "tau_eff", "score_iqr", "score_std",
         "pos_score_quantiles", "neg_score_quantiles", "pool_auroc",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB020", "IMB402")
+    min_records = 10
+    explained_by = ("IMB001", "IMB002", "IMB020", "IMB402")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the loss of {class_label} is {class_loss:.3f}, and would be {uninformative:.3f} if all its scores "
         "were equal; they are spread over {spread_ratio:.2g} temperatures, and a perfect order of them would "
         "have {perfect:.3f}."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "a temperature of {tau:.2g} is large for scores with a spread of {spread:.2g}: every comparison is "
         "near one half, or the many negatives outweigh the few positives."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         'a temperature of about {tau_wanted:.2g}, tau_scale="iqr", or a warmup with BCE or cross-entropy.'
     )
 
@@ -157,18 +156,18 @@ class UninformativePlateau(Rule):
         fitted = np.maximum(ratio, width / _RANGE_IN_IQR)
         temperature = float(window.config("temperature") or 0.0)
         for index in classes:
-            wanted = round_to(temperature * float(fitted[index]) / self.wanted_ratio, 1)
+            wanted = round_to(temperature * fitted[index] / self.wanted_ratio, 1)
             prescription: dict[str, Any] | None = None
             if 0.0 < wanted < temperature:
                 prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
             yield Evidence(
                 {
-                    "class_loss": float(losses[index]),
-                    "uninformative": float(levels[index]),
-                    "perfect": float(perfect[index]),
-                    "spread_ratio": float(ratio[index]),
-                    "spread": float(ratio[index] * taus[index]),
-                    "tau": float(taus[index]),
+                    "class_loss": losses[index],
+                    "uninformative": levels[index],
+                    "perfect": perfect[index],
+                    "spread_ratio": ratio[index],
+                    "spread": ratio[index] * taus[index],
+                    "tau": taus[index],
                     "tau_wanted": wanted,
                 },
                 index,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import round_up
@@ -64,27 +62,25 @@ class WarmupTooShort(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020 (trained from pretrained features).
     """
 
-    code: ClassVar[str] = "IMB501"
-    name: ClassVar[str] = "warmup-too-short"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "positive_rate")
-    min_records: ClassVar[int] = 2
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    code = "IMB501"
+    name = "warmup-too-short"
+    severity = "info"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    requires_eval = ("average_precision", "positive_rate")
+    min_records = 2
+    explained_by = ("IMB001",)
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision was {at_switch:.2f} at step {evaluated:.0f}, before the warmup ended at step "
         "{switch:.0f}; the best since is {best:.2f}, and chance is {chance:.2g}."
     )
-    cause: ClassVar[str] = (
-        "the warmup loss had not brought up the order of the scores when the ranking loss took over."
-    )
-    remedy: ClassVar[str] = (
+    cause = "the warmup loss had not brought up the order of the scores when the ranking loss took over."
+    remedy = (
         "weight the positives in the warmup loss (pos_weight of about {weight:,.0f}), or begin with "
         "Smooth-AP at once; a longer warmup of the same kind helps less."
     )
-    thresholded_remedy: ClassVar[str] = (
+    thresholded_remedy = (
         "weight the positives in the warmup loss (pos_weight of about {weight:,.0f}), and keep it beside "
         "{main_loss} (final_main_weight below 1), which needs an order to begin with."
     )
@@ -126,10 +122,10 @@ class WarmupTooShort(Rule):
         return [
             Evidence(
                 {
-                    "at_switch": float(precision.values[before]),
-                    "evaluated": float(precision.steps[before]),
-                    "switch": float(switch),
-                    "best": float(precision.values[before:].max()),
+                    "at_switch": precision.values[before],
+                    "evaluated": precision.steps[before],
+                    "switch": switch,
+                    "best": precision.values[before:].max(),
                     "chance": rate,
                     "weight": round_up(1.0 / max(rate, 1e-6)),
                 },
