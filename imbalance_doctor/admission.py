@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor import plain
-from imbalance_doctor.findings import SEVERITIES, Severity, Skipped, numbers_of, prescription_of
+from imbalance_doctor.findings import SEVERITIES, Severity, Skipped, numbers_of
 from imbalance_doctor.guard import attempt
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import plain_prescription
 from imbalance_doctor.rules.base import Evidence, Rule, TooFew, UnknownNumberError
 
 #: Pieces of evidence that a rule may give beside one for each class: some tell a fault of the loss from those
@@ -170,5 +171,5 @@ def _checked(given: object, classes: range) -> Evidence:
         symptom=None if given.symptom is None else plain.text(given.symptom, "symptom"),
         cause=None if given.cause is None else plain.text(given.cause, "cause"),
         remedy=None if given.remedy is None else plain.text(given.remedy, "remedy"),
-        prescription=prescription_of(given.prescription, "prescription"),
+        prescription=plain_prescription(given.prescription, "prescription"),
     )

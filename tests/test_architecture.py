@@ -18,11 +18,12 @@ MAY_IMPORT = {
     "loss_info": {"records", "texts", "guard"},
     "own_gradient": set(),
     "plain_losses": set(),
-    "findings": {"plain", "render", "texts"},  # inside methods, when a diagnosis is shown
+    "prescriptions": {"plain"},
+    "findings": {"plain", "prescriptions", "render", "texts"},  # inside methods, when a diagnosis is shown
     "metrics": {"records"},
     "history": {"plain", "records", "texts"},
-    "rules": {"findings", "history", "records", "rules"},
-    "admission": {"findings", "guard", "history", "plain", "rules"},
+    "rules": {"findings", "history", "prescriptions", "records", "rules"},
+    "admission": {"findings", "guard", "history", "plain", "prescriptions", "rules"},
     "checkup": {"admission", "findings", "history", "records", "plain", "rules", "texts", "guard"},
     "selection": {"admission", "plain", "rules"},
     "files": set(),
@@ -51,12 +52,13 @@ MAY_IMPORT = {
         "findings",
         "history",
         "metrics",
+        "prescriptions",
         "recorder",
         "records",
         "rules",
         "selection",
     },
-    "render": {"findings", "history", "metrics", "records", "run", "render", "texts"},
+    "render": {"findings", "history", "metrics", "prescriptions", "records", "run", "render", "texts"},
     "integrations": {"boundary", "doctor", "evaluation", "findings", "guard"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}

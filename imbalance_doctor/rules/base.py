@@ -12,13 +12,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Prescription
 
 Bools: TypeAlias = NDArray[np.bool_]
 
@@ -51,7 +52,7 @@ class Evidence:
     symptom: str | None = None
     cause: str | None = None
     remedy: str | None = None
-    prescription: Mapping[str, Any] | None = None
+    prescription: Prescription | None = None
 
 
 @dataclass(frozen=True)

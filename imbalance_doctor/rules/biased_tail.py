@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     UNCAP,
@@ -110,5 +111,5 @@ class BiasedTail(Rule):
             to = larger_queue(rows, now)
             if to is not None:
                 values["queue_size"] = to
-                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                prescription = Change("queue_size", now.queue_size, to)
                 yield Evidence(values, index, prescription=prescription)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Series, Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import round_to
 from imbalance_doctor.rules.phases import standard_error, switch_step, validation
@@ -122,7 +123,7 @@ class ColdStart(Rule):
             return []  # or it is on its way back
         weight = float(window.config("final_main_weight", 1.0))
         wanted = self.weight if weight > self.weight else round_to(weight / 2.0)
-        prescription = {"parameter": "final_main_weight", "from": weight, "to": wanted}
+        prescription = Change("final_main_weight", weight, wanted)
         values = {
             "before": before,
             "before_step": at,

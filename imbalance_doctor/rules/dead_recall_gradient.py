@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import (
     Bools,
@@ -135,9 +135,9 @@ class DeadRecallGradient(Rule):
             # The quantiles of few positives, far apart, may put the middle one above the threshold.
             measured = bool(distance[index] > self.reach)
             wanted = round_to(temperature * distance[index] / self.reach, 1)
-            prescription: dict[str, Any] | None = None
+            prescription = None
             if measured and wanted > temperature:
-                prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
+                prescription = Change("temperature", temperature, wanted)
             yield Evidence(
                 {
                     "missed_percent": 100.0 * missed[index],

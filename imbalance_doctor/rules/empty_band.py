@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     UNCAP,
@@ -139,7 +139,7 @@ class EmptyBand(Rule):
             to = larger_queue(rows, now)
             fpr_band = width * negatives[index]
             cause = remedy = None
-            prescription: Mapping[str, Any] | None = None
+            prescription = None
             if population and fpr_band >= self.few:
                 cause, remedy = self.population_cause, self.population_remedy
             elif now.cap:
@@ -148,7 +148,7 @@ class EmptyBand(Rule):
                 continue
             else:
                 remedy = self.live_remedy if now.batch * width < self.live else None
-                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                prescription = Change("queue_size", now.queue_size, to)
             yield Evidence(
                 {
                     "alpha": alpha,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     UNCAP,
@@ -138,9 +138,9 @@ class FewPositivesInPool(Rule):
             wanted = self.wanted_positives / max(rate, 1e-9)
             to = larger_queue(wanted, now)
             cause = remedy = None
-            prescription: Mapping[str, Any] | None = None
+            prescription = None
             if to is not None:
-                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                prescription = Change("queue_size", now.queue_size, to)
             elif now.cap:
                 cause, remedy, prescription = self.cap_cause, self.cap_remedy, wider_cap(wanted, now)
             else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
 from imbalance_doctor.rules.suspected_label_noise import SuspectedLabelNoise
 
@@ -85,7 +86,7 @@ class GammaAmplifiesNoise(Rule):
 
     def _evidence(self, gamma: float, index: int | None, noise: float | None) -> Evidence:
         values = {"gamma": gamma, "wanted": self.wanted}
-        prescription = {"parameter": "gamma", "from": gamma, "to": self.wanted}
+        prescription = Change("gamma", gamma, self.wanted)
         if noise is None:
             return Evidence(values, index, prescription=prescription)
         return Evidence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 
 
@@ -55,5 +56,5 @@ class LocalRanking(Rule):
         """Compare the configuration with the number of processes."""
         if window.run.world_size <= 1 or window.config("gather_distributed") is not False:
             return []
-        prescription = {"parameter": "gather_distributed", "from": False, "to": True}
+        prescription = Change("gather_distributed", False, True)
         return [Evidence({"world_size": window.run.world_size}, prescription=prescription)]

@@ -9,6 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     Pool,
@@ -198,9 +199,7 @@ class NoPositivesInPool(Rule):
                 index,
                 cause=cause,
                 remedy=remedy,
-                prescription=None
-                if to is None
-                else {"parameter": "queue_size", "from": now.queue_size, "to": to},
+                prescription=None if to is None else Change("queue_size", now.queue_size, to),
             )
 
     def _of_batches(self, window: Window) -> Iterator[Evidence]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     RECENT,
@@ -189,7 +189,7 @@ class OscillatingLoss(Rule):
             to = larger_queue(rows, now) if now.cap is None else None
             if sampled and (to is None or error[index] < self.error):
                 continue
-            prescription: dict[str, Any] = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+            prescription = Change("queue_size", now.queue_size, to)
             yield Evidence(
                 {
                     "deviation": deviation[index],

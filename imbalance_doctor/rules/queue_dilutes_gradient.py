@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Floats, classes_of, pool, queue_for, recent
 
@@ -131,7 +132,7 @@ class QueueDilutesGradient(Rule):
         queue = queue_for(rows, now)
         if not numerator and queue > self.smaller * now.queue_size:
             return
-        live_numerator = {"parameter": "pos_numerator", "from": "pool", "to": "live"}
+        live_numerator = Change("pos_numerator", "pool", "live")
         for index in classes:
             yield Evidence(
                 {

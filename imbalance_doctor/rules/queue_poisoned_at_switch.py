@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imbalance_doctor.findings import RESET_QUEUE
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.prescriptions import ResetQueue
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 
@@ -115,7 +115,7 @@ class QueuePoisonedAtSwitch(Rule):
                 "live_median": now[index, _MIDDLE],
                 "steps": forgets,
             }
-            yield Evidence(values, index, prescription=RESET_QUEUE)
+            yield Evidence(values, index, prescription=ResetQueue())
 
 
 def _takeover(steps: np.ndarray[tuple[int], np.dtype[np.int64]], every: int) -> tuple[int, int]:

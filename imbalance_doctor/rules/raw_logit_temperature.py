@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 
 
@@ -62,6 +63,6 @@ class RawLogitTemperature(Rule):
         temperature = float(window.config("temperature", self.wanted))
         if temperature > self.small:
             return []
-        prescription = {"parameter": "temperature", "from": temperature, "to": self.wanted}
+        prescription = Change("temperature", temperature, self.wanted)
         values = {"temperature": temperature, "wanted": self.wanted}
         return [Evidence(values, 0 if window.classes == 1 else None, prescription=prescription)]

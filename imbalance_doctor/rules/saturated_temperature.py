@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, TooFew, Verdict
 from imbalance_doctor.rules.measures import (
     Bools,
@@ -146,7 +146,7 @@ class SaturatedTemperature(Rule):
             spread = ratio[index] * taus[index]
             wanted = round_to(temperature * ratio[index] / self.wanted_ratio, 1)
             scaled = window.config("tau_scale") is not None
-            prescription: dict[str, Any] = {"parameter": "temperature", "from": temperature, "to": wanted}
+            prescription = Change("temperature", temperature, wanted)
             yield Evidence(
                 {
                     "carrying_percent": 100.0 * carrying[index],

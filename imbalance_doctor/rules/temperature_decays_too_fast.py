@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import round_to, round_up
 from imbalance_doctor.rules.phases import switch_step
@@ -96,5 +97,5 @@ class TemperatureDecaysTooFast(Rule):
             "wanted": to,
             "wanted_percent": 100.0 * self.wanted,
         }
-        prescription = {"parameter": "temp_decay_steps", "from": decay, "to": to}
+        prescription = Change("temp_decay_steps", decay, to)
         return [Evidence(values, prescription=prescription)]

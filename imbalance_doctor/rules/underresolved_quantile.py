@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import UNCAP, cap_for, larger_queue, pool, wider_cap, without_positives
 
@@ -98,5 +97,5 @@ class UnderresolvedQuantile(Rule):
         if to is None:
             return []
         values["queue_size"] = to
-        prescription: Mapping[str, Any] = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+        prescription = Change("queue_size", now.queue_size, to)
         return [Evidence(values, only, severity=severity, prescription=prescription)]

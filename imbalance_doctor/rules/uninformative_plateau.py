@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     RECENT,
@@ -157,9 +157,9 @@ class UninformativePlateau(Rule):
         temperature = float(window.config("temperature") or 0.0)
         for index in classes:
             wanted = round_to(temperature * fitted[index] / self.wanted_ratio, 1)
-            prescription: dict[str, Any] | None = None
+            prescription = None
             if 0.0 < wanted < temperature:
-                prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
+                prescription = Change("temperature", temperature, wanted)
             yield Evidence(
                 {
                     "class_loss": losses[index],
