@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor import plain
-from imbalance_doctor.findings import SEVERITIES, Severity, Skipped, numbers_of
+from imbalance_doctor.findings import CAUSES, SEVERITIES, Severity, Skipped, numbers_of
 from imbalance_doctor.guard import attempt
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import plain_prescription
@@ -25,7 +25,7 @@ from imbalance_doctor.rules.base import Evidence, Rule, TooFew, UnknownNumberErr
 MORE_THAN_CLASSES = 100
 
 #: Why a rule was skipped whose texts would say "nan".
-NOT_KNOWN = "a number that it needs is not known"
+NOT_KNOWN = Skipped("a number that it needs is not known", "unknown")
 _NO_NUMBER = re.compile(r"\b(nan|inf)\b")
 
 _MISSING = object()
@@ -61,11 +61,10 @@ class Admitted:
             with np.errstate(all="ignore"):  # 0 / 0 is nan, and what would say so is not told
                 verdict: object = self.rule.examine(window)
                 if isinstance(verdict, Skipped):
-                    reason = plain.text(verdict.reason, "the reason to skip")
-                    return Skipped(NOT_KNOWN if _NO_NUMBER.search(reason) else reason)
+                    return _told(verdict)
                 given = _all_of(verdict, window)
         except UnknownNumberError:
-            return Skipped(NOT_KNOWN)
+            return NOT_KNOWN
         if not given:
             return []
         classes = range(window.widest)
@@ -143,6 +142,14 @@ def _new_run(value: object, name: str) -> tuple[str, str] | None:
     if len(names) != 2:
         raise ValueError(f"expected {name} to be a setting and the name of evidence; got {len(names)} texts")
     return names[0], names[1]
+
+
+def _told(skipped: Skipped) -> Skipped:
+    """Why a rule says that it cannot be examined, in plain data."""
+    reason = plain.text(skipped.reason, "the reason to skip")
+    if _NO_NUMBER.search(reason):
+        return NOT_KNOWN
+    return Skipped(reason, plain.choice(skipped.cause, "the cause to skip", CAUSES))
 
 
 def _all_of(verdict: object, window: Window) -> list[object]:

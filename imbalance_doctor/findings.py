@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from imbalance_doctor import plain
 from imbalance_doctor.prescriptions import Prescription, plain_prescription, prescription_of
@@ -18,10 +18,16 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 
 Status: TypeAlias = Literal["open", "resolved"]
 
+#: Why a rule was not examined: it is for other kinds of loss, has too few records yet, lacks a statistic or
+#: a validation metric, would have to say a number that is not known, has failed, needs a run (which a
+#: preflight has not), or has a reason of its own.
+Cause: TypeAlias = Literal["kind", "records", "statistic", "evaluation", "unknown", "failed", "run", "rule"]
+
 #: Severities from mild to grave.
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 #: What may become of a finding.
 STATUSES: tuple[Status, ...] = ("open", "resolved")
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 #: Numbers of classes: those that an int32 holds.
 CLASSES = range(2**31)
@@ -183,7 +189,9 @@ _OPTIONAL = {"evidence", "prescription", "explained_by"}
 class Skipped:
     """A rule that could not be examined, which is not the same as healthy."""
 
+    #: For people. What follows from it is decided by the cause.
     reason: str
+    cause: Cause = "rule"
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,9 @@ class Examined:
     code: str
     name: str
     loss: str
+    #: Why it was not examined, for people and as data; None where it was.
     skipped: str | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True)

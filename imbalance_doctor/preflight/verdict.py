@@ -16,6 +16,7 @@ from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.records import EndRecord
 from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.rules.gate import unready
 from imbalance_doctor.rules.measures import round_up
 
 #: Why a rule is not examined on a plan.
@@ -63,7 +64,7 @@ class Judge:
         trial = _Trial(plan)
         findings = tuple(self._prescribed(trial, finding) for finding in seen.findings)
         waiting = tuple(
-            Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN)
+            Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN, "run")
             for loss in plan.losses
             for rule in self._by_code.values()
             if not rule.foreseeable and loss.kind in rule.kinds
@@ -154,10 +155,9 @@ def _sick(plan: Plan, rule: Admitted) -> set[tuple[str, int | None]]:
     for record in records(plan):
         history.add(record)
     for window in history.windows():
-        if window.kind in rule.kinds and all(window.has(name) for name in rule.requires):
-            verdict = rule.examine(window)
-            if not isinstance(verdict, Skipped):
-                sick |= {(window.loss.name, evidence.class_index) for evidence in verdict}
+        verdict = unready(rule, window) or rule.examine(window)
+        if not isinstance(verdict, Skipped):
+            sick |= {(window.loss.name, evidence.class_index) for evidence in verdict}
     return sick
 
 
@@ -179,19 +179,19 @@ def _examined(plan: Plan, rules: Sequence[Rule], known: Mapping[str, Admitted]) 
     return replace(
         seen,
         findings=tuple(replace(f, step=NO_STEP, last_step=NO_STEP) for f in seen.findings if belongs(f)),
-        skipped=tuple(replace(item, skipped=_reason(item)) for item in seen.skipped if belongs(item)),
+        skipped=tuple(_in_terms_of_a_plan(item) for item in seen.skipped if belongs(item)),
         healthy=tuple(item for item in seen.healthy if belongs(item)),
         last_step=None,
     )
 
 
-def _reason(item: Examined) -> str | None:
-    """Why a rule was not examined, in terms of a plan."""
-    if item.skipped and item.skipped.endswith("not recorded"):
-        return NEEDS_LENGTH
-    if item.skipped and item.skipped.startswith("no validation"):
-        return NEEDS_A_RUN
-    return item.skipped
+def _in_terms_of_a_plan(item: Examined) -> Examined:
+    """A rule that was not examined, with the reason as it is before a run."""
+    if item.cause == "statistic":
+        return replace(item, skipped=NEEDS_LENGTH)
+    if item.cause == "evaluation":
+        return replace(item, skipped=NEEDS_A_RUN, cause="run")
+    return item
 
 
 def _first_cure(plan: Plan, rule: Admitted, finding: Finding) -> Cure | None:

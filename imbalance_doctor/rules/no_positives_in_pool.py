@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import (
     Pool,
     classes_of,
@@ -156,8 +157,9 @@ class NoPositivesInPool(Rule):
         """Count the records without positives: of the pool, or of the batch where there is no pool."""
         if window.kind in LIKELIHOOD:
             return self._of_batches(window)
-        if not (window.has("pool_pos_count") and window.has("pool_size")):
-            return Skipped("the counts of the pool are not recorded")
+        missing = unrecorded(window, ("pool_pos_count", "pool_size"))
+        if missing:
+            return missing
         now = pool(window)
         absent = without_positives(window, now)
         return self._of_pools(window, now, classes_of(absent)) if absent.any() else []

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
 
 
@@ -98,8 +98,9 @@ class SingleClassPool(Rule):
         """Count the records that hold positives and no negatives."""
         if window.kind in LIKELIHOOD:
             return self._of_batches(window)
-        if not (window.has("pool_pos_count") and window.has("pool_neg_count")):
-            return Skipped("the counts of the pool are not recorded")
+        missing = unrecorded(window, ("pool_pos_count", "pool_neg_count"))
+        if missing:
+            return missing
         positives, negatives = recent(window, "pool_pos_count"), recent(window, "pool_neg_count")
         alone = (negatives == 0) & (positives > 0)
         share = alone.sum(axis=0) / len(alone)

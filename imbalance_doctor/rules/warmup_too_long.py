@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import WARMUP_PHASE, Window
 from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.gate import unvalidated
 from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, validation
 
@@ -93,8 +93,9 @@ class WarmupTooLong(Rule):
                     remedy=self.endless_remedy,
                 )
             ]
-        if not len(window.eval_series("average_precision")) or not len(window.eval_series("positive_rate")):
-            return Skipped("no validation average_precision, positive_rate; call doctor.log_eval")
+        missing = unvalidated(window, ("average_precision", "positive_rate"))
+        if missing:
+            return missing
         precision = validation(window)
         if len(precision) <= self.evaluations or window.series("phase").values[-1] != WARMUP_PHASE:
             return []
