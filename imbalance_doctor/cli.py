@@ -25,8 +25,9 @@ from imbalance_doctor.rules import find_rule, rule_page
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, load_run
 from imbalance_doctor.runlog import LogError
-from imbalance_doctor.selection import Choice, thresholds_of
+from imbalance_doctor.selection import Choice, said_thresholds
 from imbalance_doctor.texts import clean, shortened
+from imbalance_doctor.tuning import thresholds_of
 
 if TYPE_CHECKING:
     from imbalance_doctor.follow import Look
@@ -120,6 +121,13 @@ _select = click.option(
     help="Only these rules: codes, names or prefixes, e.g. IMB4,few-positives-in-pool.",
 )
 _ignore = click.option("--ignore", metavar="CODES", help="Leave these rules out.")
+_threshold = click.option(
+    "--threshold",
+    "thresholds",
+    metavar="RULE.NAME=VALUE",
+    multiple=True,
+    help="Change a threshold, e.g. IMB003.poor=3; may be given again. `explain RULE` lists them.",
+)
 
 FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {
     "text": _text,
@@ -145,8 +153,15 @@ FORMATS: dict[str, Callable[[Diagnosis, Run], str]] = {
 @_fail_on
 @_select
 @_ignore
+@_threshold
 def report(
-    run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None
+    run: Path,
+    form: str,
+    output: Path | None,
+    fail_on: str,
+    select: str | None,
+    ignore: str | None,
+    thresholds: Sequence[str],
 ) -> int:
     """Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
 
@@ -162,9 +177,12 @@ def report(
     Rules are chosen by the options here, then by what the run itself chose, then by
     [tool.imbalance-doctor] of the nearest pyproject.toml.
     """  # noqa: D301
+    said = _thresholds(thresholds)
     loaded = load_run(run)
     project = find_project()
-    diagnosis = diagnose(loaded, select=_codes(select), ignore=_codes(ignore), project=project.choice)
+    diagnosis = diagnose(
+        loaded, select=_codes(select), ignore=_codes(ignore), thresholds=said, project=project.choice
+    )
     diagnosis = project.noted(diagnosis)
     if form == "html" and output is None:
         page = (run if run.is_dir() else run.parent) / "report.html"
@@ -278,6 +296,7 @@ def _loss_settings(command: Callable[..., int]) -> Callable[..., int]:
 @_fail_on
 @_select
 @_ignore
+@_threshold
 @_loss_settings
 def preflight(
     loss: str,
@@ -291,6 +310,7 @@ def preflight(
     fail_on: str,
     select: str | None,
     ignore: str | None,
+    thresholds: Sequence[str],
     **given: str | None,
 ) -> int:
     """Judge a configuration before the run: what will go wrong, and values that pass.
@@ -306,7 +326,8 @@ def preflight(
     rates = _rates(positive_rate)
     settings = {name: text for name, text in given.items() if text is not None}
     project = find_project()
-    choice = Choice(_codes(select), _codes(ignore)).over(project.choice)
+    said = said_thresholds(_thresholds(thresholds))
+    choice = Choice(_codes(select), _codes(ignore), said).over(project.choice)
     diagnosis = judge(
         options.build(loss, settings, classes=len(rates)),
         batch_size=batch_size,
@@ -317,7 +338,7 @@ def preflight(
         target_metric=target_metric,
         select=choice.select,
         ignore=choice.ignore,
-        rules=choice.tuned(),
+        thresholds=choice.thresholds,
     )
     diagnosis = project.noted(diagnosis)
     if form == "json":
@@ -353,6 +374,8 @@ def rules(form: str, select: str | None, ignore: str | None) -> int:
             "losses": sorted(rule.kinds),
             "summary": _summary(type(rule)),
             "thresholds": thresholds_of(rule),
+            "defaults": {each.name: each.default for each in rule.thresholds()},
+            "reasons": {each.name: each.why for each in rule.thresholds()},
         }
         for rule in chosen
     ]
@@ -377,7 +400,10 @@ def rules(form: str, select: str | None, ignore: str | None) -> int:
 @cli.command(context_settings=CONTEXT, short_help="Explain a rule.")
 @click.argument("rule")
 def explain(rule: str) -> int:
-    """Explain a rule, by code (IMB401) or name (empty-band): symptom, cause, remedy, evidence, limits."""
+    """Explain a rule, by code (IMB401) or name (empty-band).
+
+    Symptom, cause, remedy, evidence, limits, and its thresholds with the reason for each.
+    """
     found = find_rule(rule)
     click.echo(f"{found.code} {found.name} ({found.severity})\n")
     click.echo(rule_page(found))
@@ -410,6 +436,17 @@ def _rates(text: str) -> list[float]:
         raise click.UsageError(
             f"--positive-rate: expected a number, or numbers with commas between; got {text!r}"
         ) from None
+
+
+def _thresholds(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        rule, _, threshold = name.rpartition(".")
+        if not (rule and threshold and value):
+            raise click.UsageError(f"--threshold: expected RULE.NAME=VALUE, as IMB003.poor=3; got {text!r}")
+        found.setdefault(rule, {})[threshold] = options.value_of(value)
+    return found
 
 
 def _codes(text: str | None) -> list[str] | None:

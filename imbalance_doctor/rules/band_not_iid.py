@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of
 
 
@@ -76,11 +76,16 @@ class BandNotIid(Rule):
     )
     remedy = 'pass iid_mask with the rows that were drawn fairly, or use budget_basis="fpr".'
 
-    #: Multiple of the population's rate from which the mix was changed and not drawn.
-    ratio: float = 2.0
-    #: Positives that the batches (and validation data, where its rate is used) must hold, for the ratio to be
-    #: no chance: its standard error is 20 % then.
-    positives: float = 25.0
+    ratio: float = threshold(
+        2.0,
+        "Times the population's rate, above which a sampler must have changed the mix: twice is far outside "
+        "the error of a rate that 25 positives tell, which is 20 %.",
+    )
+    positives: float = threshold(
+        25.0,
+        "Positives that the batches, and the validation data where its rate is used, must hold: the "
+        "standard error of the rate is 20 % then.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the batches' positive rates with the population's."""

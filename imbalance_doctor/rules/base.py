@@ -1,18 +1,18 @@
 """The contract of a rule: a window of records in, evidence or nothing out.
 
-A rule is a frozen dataclass. Its fields are its thresholds, each with the reason for its default beside
-it, and nothing else in it is annotated: the attributes of the class, which `Rule` declares, are what users
-read at run time. Its docstring is its page in the catalogue, with the sections `Symptom`, `Cause`, `Remedy`,
-`Evidence`, `Known problems` and `References`. A new rule is one module in this folder and its cases in the
-tests; nothing else lists it.
+A rule is a frozen dataclass. Its fields are its thresholds, each made by `threshold` with the reason for its
+default, and nothing else in it is annotated: the attributes of the class, which `Rule` declares, are what
+users read at run time. Its docstring is its page in the catalogue, with the sections `Symptom`, `Cause`,
+`Remedy`, `Evidence`, `Known problems` and `References`. A new rule is one module in this folder and its cases
+in the tests; nothing else lists it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,28 @@ LIKELIHOOD = FOCAL | {"bce", "cross_entropy"}
 #: Of these, the ones whose classes exclude each other: a logit says something beside those of its row alone.
 SOFTMAX = frozenset({"cross_entropy", "softmax_focal"})
 ANY = RANKING | LIKELIHOOD | {"other"}
+
+
+T = TypeVar("T")
+
+
+def threshold(default: T, why: str) -> T:
+    """A field of a rule: a number that decides, with what it is and why it is this one.
+
+    The reason names the runs, or gives the argument. Whoever reads the rule's page sees it.
+    """
+    return field(default=default, metadata={"why": why})
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold of a rule, as its page shows it."""
+
+    name: str
+    #: ``"float"``, ``"int"``, ``"str"`` or ``"bool"``.
+    type: str
+    default: Any
+    why: str
 
 
 class UnknownNumberError(ArithmeticError):
@@ -101,6 +123,12 @@ class Rule(ABC):
     symptom: ClassVar[str]
     cause: ClassVar[str]
     remedy: ClassVar[str]
+
+    @classmethod
+    def thresholds(cls) -> tuple[Threshold, ...]:
+        """Its thresholds, with their defaults and the reasons for them."""
+        found = ((each, each.metadata.get("why")) for each in fields(cls))
+        return tuple(Threshold(f.name, str(f.type), f.default, why) for f, why in found if why is not None)
 
     @abstractmethod
     def examine(self, window: Window) -> Verdict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, TooFew, Verdict
+from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, TooFew, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent
 from imbalance_doctor.rules.phases import CHANCE_AUROC, at_chance, imprecise
 from imbalance_doctor.rules.scores import auroc_error, fresh_rows, weighted
@@ -101,24 +101,38 @@ class ClassNeverImproves(Rule):
     )
     untrained_remedy = "give the class a weight above 0, or leave it out of the problem."
 
-    #: Steps before which a class may be at chance: in healthy runs it was until step 300.
-    steps: int = 400
-    #: Positives that must have been trained on.
-    positives: float = 300.0
-    #: Evaluations in a row at chance.
-    evaluations: int = 4
-    #: Multiple of average precision in the first evaluations from which the class is on its way: a slow run
-    #: (sequences at 2 %) was at chance within its error until step 600, at twice what it began with.
-    rise: float = 1.5
-    #: Multiple of the positive rate that average precision may lie above it where training rows are ranked as
-    #: by chance: .11 to .16 at a rate of .1.
-    random: float = 1.0
-    #: AUROC of the pool from which training rows of the class are ranked well.
-    ranked: float = 0.8
-    #: Looks in a row without gradient, and the positives that must have been in them: a gradient underflows
-    #: where the probability is 1 to the last bit, and then the class is predicted.
-    looks: int = 4
-    looked_at: float = 10.0
+    steps: int = threshold(
+        400, "Steps before which a class may be at chance: in healthy runs one was until step 340."
+    )
+    positives: float = threshold(
+        300.0, "Positives that must have been trained on: with fewer, more of them may be all that it takes."
+    )
+    evaluations: int = threshold(
+        4, "Evaluations in a row at chance: fewer may be the noise of validation data with few positives."
+    )
+    rise: float = threshold(
+        1.5,
+        "Times the average precision of the first evaluations, from which the class is on its way: a slow "
+        "run (sequences at 2 %) was at chance within its error until step 600, at twice what it began with.",
+    )
+    random: float = threshold(
+        1.0,
+        "Multiple of the positive rate that average precision may lie above it where training rows are "
+        "ranked as by chance: it was .11 to .16 at a rate of .1 where labels were random.",
+    )
+    ranked: float = threshold(
+        0.8,
+        "AUROC of the pool from which training rows of the class are ranked well: classes with random "
+        "labels were at .47 there.",
+    )
+    looks: int = threshold(
+        4,
+        "Looks in a row without any gradient: it underflows where a probability is 1 to the last bit, and "
+        "then the class is predicted.",
+    )
+    looked_at: float = threshold(
+        10.0, "Positives that those looks must have held: of fewer, all may have been at 1 to the last bit."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for classes without gradient, and compare average precision with chance, class by class."""

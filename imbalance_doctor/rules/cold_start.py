@@ -8,7 +8,7 @@ import numpy as np
 
 from imbalance_doctor.history import Series, Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import round_to
 from imbalance_doctor.rules.phases import standard_error, switch_step, validation
 
@@ -90,18 +90,32 @@ class ColdStart(Rule):
         "scores, or a longer warmup with a blend."
     )
 
-    #: Fall of average precision that matters, and the share of it that does where that is less.
-    fall: float = 0.05
-    share: float = 1.0 / 3.0
-    #: Standard errors of the validation data that it must be as well. The rows are the same each time, so
-    #: that most of the error cancels; with 3 a table that fell from .83 to .76 was not found.
-    errors: float = 2.0
-    #: Evaluations in a row that it must last.
-    evaluations: int = 4
-    #: Steps since the switch in which it may have dipped: Smooth-AP came back from .68 to .86 in 60.
-    settle_steps: int = 100
-    #: Weight of the main loss that the remedy aims at; half of the present one where that is lower.
-    weight: float = 0.5
+    fall: float = threshold(
+        0.05,
+        "Fall of average precision that matters: more than twice the noise of one evaluation, which is "
+        "about 0.02.",
+    )
+    share: float = threshold(
+        1.0 / 3.0,
+        "Share of average precision whose loss matters where that is less than `fall`: a class that is hard "
+        "to rank has little to lose, as digits with noise, which fell from .12 to .07.",
+    )
+    errors: float = threshold(
+        2.0,
+        "Standard errors of the validation data that the fall must be as well. The rows are the same each "
+        "time, so that most of the error cancels; with 3 a table that fell from .83 to .76 was not found.",
+    )
+    evaluations: int = threshold(
+        4, "Evaluations in a row that must be lower, so that noise, or a dip on the way back, is not told."
+    )
+    settle_steps: int = threshold(
+        100, "Steps since the switch in which it may have dipped: Smooth-AP came back from .68 to .86 in 60."
+    )
+    weight: float = threshold(
+        0.5,
+        "Weight of the main loss that is prescribed, half of the present one where that is lower: beside "
+        "half of BCE none of 12 runs fell.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare average precision before the switch with the newest evaluations."""

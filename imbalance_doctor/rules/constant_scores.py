@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, held
 from imbalance_doctor.rules.scores import LEAST, MOST
 
@@ -95,17 +95,31 @@ class ConstantScores(Rule):
         "units) or look at the running statistics of the batch norms and at the validation input."
     )
 
-    #: Looks and evaluations, together, that are constant in a row.
-    readings: int = 3
-    #: Steps before the first verdict, and the share of a known length where that is less: a head of zeros has
-    #: moved by then, and a run of 20 steps gets its verdict before its end.
-    settle_steps: int = 50
-    settle_share: float = 0.5
-    #: Range of log-odds, absolute and relative, that is rounding: float32 resolves 1.2e-7, and sums lose a
-    #: digit.
-    rounding: float = 1e-6
-    #: Rows of a batch that differ from each other by chance, too, if the model lets them.
-    rows: float = 8.0
+    readings: int = threshold(
+        3,
+        "Looks and evaluations, together, that are constant in a row: all of 10 dead networks were found "
+        "with 3, and none of 30 others.",
+    )
+    settle_steps: int = threshold(
+        50,
+        "Steps before the first verdict: a head of zeros, with the slowest start that was tried, had a "
+        "range of 3e-5 at step 20, above `rounding`.",
+    )
+    settle_share: float = threshold(
+        0.5,
+        "Share of a run of known length that takes the place of `settle_steps` where it is shorter: a run "
+        "of 20 steps gets its verdict before its end.",
+    )
+    rounding: float = threshold(
+        1e-6,
+        "Range of log-odds, absolute and relative, that is rounding: float32 resolves 1.2e-7, and sums lose "
+        "a digit.",
+    )
+    rows: float = threshold(
+        8.0,
+        "Rows of a batch that differ from each other, if the model lets them: of fewer, all may be the same "
+        "by chance.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count constant looks and evaluations from the newest back."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     Bools,
     Floats,
@@ -88,20 +88,37 @@ class DeadRecallGradient(Rule):
         "missed positives near the threshold."
     )
 
-    #: Live positives that must have come by.
-    positives: float = 20.0
-    #: Share of them that may carry gradient; runs with 3 % lost nothing.
-    carrying: float = 0.01
-    #: The same where the scores are spread over more temperatures than `wide`. There only the row that is the
-    #: threshold is near it, and if it is a live positive it counts as carrying: 3 of 98 in one of 9 such
-    #: runs, which ended with an AP of .35.
-    carrying_alone: float = 0.05
-    wide: float = 1000.0
-    #: Share of the pooled positives that must be below the threshold: where fewer are, recall is all but met.
-    missed: float = 0.1
-    #: Temperatures from the threshold to the middle missed positive that the remedy aims at: there a sigmoid
-    #: has 18 % of its largest slope.
-    reach: float = 3.0
+    positives: float = threshold(
+        20.0,
+        "Live positives that must have come by: of 20, one that carries gradient is 5 %, far above "
+        "`carrying`.",
+    )
+    carrying: float = threshold(
+        0.01,
+        "Share of them that may carry gradient: runs with none of them ended with an AP of .04 to .53, "
+        "those with 3 % lost nothing.",
+    )
+    carrying_alone: float = threshold(
+        0.05,
+        "The same where the scores are wider than `wide`. There only the row that is the threshold is near "
+        "it, and if it is a live positive it counts as carrying: 3 of 98 in one of 9 such runs, which ended "
+        "with an AP of .35.",
+    )
+    wide: float = threshold(
+        1000.0,
+        "Spread of the scores, in temperatures, from which `carrying_alone` holds: ordinary runs are at 10, "
+        "those without gradient were at 400 to 7,000.",
+    )
+    missed: float = threshold(
+        0.1,
+        "Share of the pooled positives that must be below the threshold: where fewer are, recall is all but "
+        "met.",
+    )
+    reach: float = threshold(
+        3.0,
+        "Temperatures from the threshold to the middle missed positive that the remedy aims at: there a "
+        "sigmoid has 18 % of its largest slope.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Find classes that miss positives and learn from none."""

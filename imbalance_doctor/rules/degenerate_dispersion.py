@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import RECENT, Bools, Floats, classes_of, held, mean
 
 
@@ -69,10 +69,16 @@ class DegenerateDispersion(Rule):
         "begin with a warmup on BCE or cross-entropy."
     )
 
-    #: Share of recent records in which the class is invalid for this reason.
-    share: float = 0.5
-    #: Relative differences up to this are rounding: float32 resolves 1.2e-7, and sums lose a digit.
-    rounding: float = 1e-6
+    share: float = threshold(
+        0.5,
+        "Share of recent records in which the class is invalid for this reason: it held at every record in "
+        "runs with dead units, so that half leaves room for a fault that began in the window.",
+    )
+    rounding: float = threshold(
+        1e-6,
+        "Relative difference of scores up to which they are equal: float32 resolves 1.2e-7, and sums lose a "
+        "digit.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the records in which a class is invalid without lack of rows."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, held
 from imbalance_doctor.rules.scores import LEAST, MOST, Q05, Q95
 from imbalance_doctor.rules.weights import odds_of, positive_weight
@@ -94,22 +94,42 @@ class DoubleActivation(Rule):
         "use nn.NLLLoss."
     )
 
-    #: Looks that must agree, and steps and rows before the first verdict: a head of zeros and a model that
-    #: has just been initialised have left the range by then, or moved inside it.
-    looks: int = 3
-    #: Looks of which half must reach an end to within `extreme`: of logits whose extremes are near an end,
-    #: those of some batch lie beyond it.
-    more_looks: int = 6
-    settle_steps: int = 50
-    rows: float = 100.0
-    #: Share of the range that counts as one of its ends, for 5 % of the rows and for the extremes.
-    end: float = 0.05
-    extreme: float = 0.005
-    #: Factor between the weighted odds of a class and an end of the range from which a model that knows the
-    #: rate alone lies outside; room for the error of the odds.
-    beyond: float = 1.5
-    #: Rounding of log-odds of a softmax in bfloat16: its probabilities are rounded by 0.4 % each.
-    rounding: float = 0.01
+    looks: int = threshold(
+        3, "Looks at the scores that must agree: the range of one batch may lie inside by luck."
+    )
+    more_looks: int = threshold(
+        6,
+        "Looks of which half must come within `extreme` of an end: logits whose extremes are near an end "
+        "lie beyond it in some batch.",
+    )
+    settle_steps: int = threshold(
+        50,
+        "Steps before the first verdict: a head of zeros and a model that has just been initialised have "
+        "left the range by then, or moved inside it.",
+    )
+    rows: float = threshold(
+        100.0,
+        "Rows that must have been seen before the first verdict: the scores of a few may all lie in the "
+        "range.",
+    )
+    end: float = threshold(
+        0.05,
+        "Share of the range that counts as one of its ends, for 5 % of the rows: probabilities of a rare "
+        "class crowd there.",
+    )
+    extreme: float = threshold(
+        0.005,
+        "The same for the smallest and the largest score: extremes of 128 logits with that range differ by "
+        "7 % of it from batch to batch, those of probabilities touch the end.",
+    )
+    beyond: float = threshold(
+        1.5,
+        "Factor between the weighted odds of a class and an end of the range, from which a model that knows "
+        "the rate alone lies outside: room for the error of the odds.",
+    )
+    rounding: float = threshold(
+        0.01, "Rounding of log-odds of a softmax in bfloat16: its probabilities are rounded by 0.4 % each."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the scores with the range that a probability has."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
@@ -107,16 +107,29 @@ class EmptyBand(Rule):
         "iid_mask with the rows that were drawn fairly. A larger queue changes nothing."
     )
 
-    #: Fewer than these is a warning: the relative error of a quantile is one over the root, 32 % at 10.
-    few: float = 10.0
-    #: This many or fewer is an error: edges that include their own row hold one negative at the least.
-    empty: float = 1.5
-    #: Negatives that the prescribed queue puts into the band.
-    wanted_negatives: float = 20.0
-    #: Live negatives in the band below which a queue is not the remedy, and those of the recommended band:
-    #: AP rose up to about one, and hardly beyond three. See Evidence.
-    live: float = 1.0
-    wanted_live: float = 2.0
+    few: float = threshold(
+        10.0,
+        "Negatives in the band, below which it is a warning: the relative error of a quantile is one over "
+        "the root of their number, 32 % at 10.",
+    )
+    empty: float = threshold(
+        1.5,
+        "Negatives in the band up to which it is an error: edges that include their own row hold one at the "
+        "least.",
+    )
+    wanted_negatives: float = threshold(
+        20.0, "Negatives that the prescribed queue puts into the band: the relative error is 22 % at 20."
+    )
+    live: float = threshold(
+        1.0,
+        "Live negatives in the band, below which a queue is not the remedy: AP rose with them up to about "
+        "one, from .20 to .35 on sequences, whatever the queue held.",
+    )
+    wanted_live: float = threshold(
+        2.0,
+        "Live negatives in the band that is recommended: above one AP still rose a little, and hardly "
+        "beyond three.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the band's negatives with what its edges need."""

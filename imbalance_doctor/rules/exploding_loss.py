@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.constant import constant_loss
 from imbalance_doctor.rules.measures import Floats
 
@@ -84,17 +84,29 @@ class ExplodingLoss(Rule):
         "rate up; see that inputs are scaled, and that reduction and weights do not multiply the step."
     )
 
-    #: Growth over the level at the beginning of the window, where nothing else is known. See Evidence.
-    growth: float = 10.0
-    #: Multiple of the constant's loss: an untrained model at a rate of 5 % has 3.5, and falls.
-    above: float = 2.0
-    #: Growth over a level before: medians of 5 records of a slow run vary by up to 1.3.
-    rise: float = 1.5
-    #: Records since a spike from which its consequence is known.
-    after: int = 10
-    #: Multiple of the constant's loss below which a median of 5 records shows that something is learnt: the
-    #: constant is that of the rows at hand, so that those of dead units stayed between 0.97 and 1.2.
-    learnt: float = 0.9
+    growth: float = threshold(
+        10.0,
+        "Growth over the first records, of a spike or where the loss of a constant is not known: far beyond "
+        "the 1.3 times by which medians of slow runs vary.",
+    )
+    above: float = threshold(
+        2.0,
+        "Times what a constant gets, from which the loss is too high: an untrained model at a rate of 5 % "
+        "has 3.5, and falls; in 38 ordinary runs no median above 1.2 had risen.",
+    )
+    rise: float = threshold(
+        1.5, "Growth over a level before: medians of 5 records of a slow run vary by up to 1.3."
+    )
+    after: int = threshold(
+        10,
+        "Records since a spike from which its consequence is known: units that had died were at 140 times "
+        "the constant at step 20, and at 0.98 to 1.2 times from step 110 on.",
+    )
+    learnt: float = threshold(
+        0.9,
+        "Times what a constant gets, below which a median of 5 records shows that something is learnt: the "
+        "constant is that of the rows at hand, so that those of dead units stayed between 0.97 and 1.2.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the newest records with a constant's loss and with lower levels before."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
@@ -109,13 +109,19 @@ class FewPositivesInPool(Rule):
     )
     loader_remedy = "shuffle the loader, and check labels and ignore_index, or the declared rate."
 
-    #: Fewer than these are worth knowing of: AP was 0 to 6 % lower. A hundred balanced classes in the
-    #: default queue have 10 to 11 each, and lose nothing that could be measured.
-    few: float = 10.0
-    #: Fewer than these are a warning: AP was 0 to 40 % lower, by the size of the steps. See Evidence.
-    poor: float = 5.0
-    #: Positives that the prescribed queue is expected to hold: more gained nothing (21 against 42).
-    wanted_positives: float = 20.0
+    few: float = threshold(
+        10.0,
+        "Positives in the pool, below which it is worth knowing: AP was 0 to 6 % lower. A hundred balanced "
+        "classes in the default queue have 10 to 11 each, and lose nothing that could be measured.",
+    )
+    poor: float = threshold(
+        5.0,
+        "Positives in the pool, below which it is a warning: AP was 0 to 40 % lower, by the size of the "
+        "steps.",
+    )
+    wanted_positives: float = threshold(
+        20.0, "Positives that the prescribed queue is expected to hold: more gained nothing (21 against 42)."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the pool's positives with what an estimate needs."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict, threshold
+from imbalance_doctor.rules.gate import unready
 from imbalance_doctor.rules.suspected_label_noise import SuspectedLabelNoise
 
 
@@ -69,10 +69,12 @@ class GammaAmplifiesNoise(Rule):
     cause = "so high an exponent leaves the loss to the hardest rows, and a mislabelled row looks like one."
     remedy = "gamma = {wanted:.3g}, and a look at the lowest-scored positives."
 
-    #: gamma above which it is worth knowing. See Evidence; 2 is the published optimum.
-    gamma: float = 3.0
-    #: gamma that the remedy names.
-    wanted: float = 2.0
+    gamma: float = threshold(
+        3.0,
+        "gamma above which it is worth knowing: 2 is the published optimum, and at 5 the calibration error "
+        "was 1.2 to 4 times that at 2.",
+    )
+    wanted: float = threshold(2.0, "gamma that the remedy names: the published optimum.")
 
     def examine(self, window: Window) -> Verdict:
         """Look at gamma, and at the labels if it is high."""
@@ -100,8 +102,6 @@ class GammaAmplifiesNoise(Rule):
     @staticmethod
     def _noisy(window: Window) -> list[Evidence]:
         rule = SuspectedLabelNoise()
-        if not all(window.has(name) for name in rule.requires) or window.records < rule.min_records:
-            return []
-        verdict: Iterable[Evidence] | Skipped = rule.examine(window)
+        verdict = unready(rule, window) or rule.examine(window)
         found = [] if isinstance(verdict, Skipped) else verdict
         return [item for item in found if item.severity == "warning"]

@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.constant import constant_loss
 from imbalance_doctor.rules.measures import Floats, mean
 
@@ -75,23 +75,44 @@ class HeadDoesNotMove(Rule):
         "and detach(), and print the learning rate; raise it 10 times or more if the rest is right."
     )
 
-    #: Steps before the first verdict, and share of a run of known length: a warmup of the learning rate over
-    #: a fifth of the run is over by then. Steps where the length is unknown.
-    settle_steps: int = 300
-    settle_share: float = 0.5
-    unknown_steps: int = 500
-    #: Looks at the scores through which a line has an error that is known to a third.
-    looks: int = 5
-    #: Multiple of the constant's loss from which nothing is learnt: constants on small batches vary by less.
-    unlearnt: float = 0.95
-    #: Standard error, in spreads, below which a movement is too small to matter whatever its error: twice it
-    #: over half of a run is 0.04 by its end.
-    smallest: float = 0.01
-    #: What a movement must be known to be less than, in spreads. Healthy slow runs had moved by 1 or more.
-    known: float = 0.4
-    #: How far the mean square of C classes' movements, in standard errors, may be above 1, times sqrt(C): 3
-    #: errors of one class. At 2.2 of them, through 9 looks, frozen heads seemed to move in 8 of 20 runs.
-    chance: float = 8.0
+    settle_steps: int = threshold(
+        300,
+        "Steps before the first verdict, however short the run: slow starts and warmups of the learning "
+        "rate are over by then.",
+    )
+    settle_share: float = threshold(
+        0.5,
+        "Share of a run of known length before the first verdict, where that is more: a warmup of the "
+        "learning rate over a fifth of the run is over by then.",
+    )
+    unknown_steps: int = threshold(
+        500,
+        "Steps before the first verdict where the length of the run is unknown: a longer run warms up "
+        "longer.",
+    )
+    looks: int = threshold(
+        5, "Looks at the scores that a straight line must go through: with 5 its error is known to a third."
+    )
+    unlearnt: float = threshold(
+        0.95,
+        "Times what a constant gets, from which nothing is learnt: constants on small batches vary by less.",
+    )
+    smallest: float = threshold(
+        0.01,
+        "Standard error, in spreads, below which a movement is too small to matter: twice it over half of a "
+        "run is 0.04 by its end.",
+    )
+    known: float = threshold(
+        0.4,
+        "Movement, in spreads, that the scores must be known to have stayed below: healthy slow runs had "
+        "moved by 1 or more.",
+    )
+    chance: float = threshold(
+        8.0,
+        "How far the mean square of C classes' movements, in standard errors, may be above 1, times "
+        "sqrt(C): 8 is 3 errors of one class. At 2.2 of them, through 9 looks, frozen heads seemed to move "
+        "in 8 of 20 runs.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for a movement of the scores since the start."""

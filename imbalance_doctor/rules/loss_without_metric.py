@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent, uninformative_loss
 from imbalance_doctor.rules.phases import at_chance
 
@@ -91,15 +91,23 @@ class LossWithoutMetric(Rule):
     )
     easy_remedy = "a stricter objective: a smaller quantile or budget, or Smooth-AP."
 
-    #: Share of the way from the uninformative loss to 0, or what the mean probability of positives is above
-    #: that of negatives, from which training has succeeded.
-    reached: float = 0.7
-    #: Evaluations in a row at chance.
-    evaluations: int = 3
-    #: AUROC of the pool from which training rows are ranked well.
-    ranked: float = 0.8
-    #: Share of positives without gradient from which the temperature is to blame.
-    dead: float = 0.9
+    reached: float = threshold(
+        0.7,
+        "Share of the way from the uninformative loss to 0, or what the mean probability of positives is "
+        "above that of negatives, from which training has succeeded: sick runs on random labels came there "
+        "at step 150 to 630.",
+    )
+    evaluations: int = threshold(
+        3, "Evaluations in a row at chance: fewer may be the noise of validation data with few positives."
+    )
+    ranked: float = threshold(
+        0.8, "AUROC of the pool from which training rows are ranked well: memorised rows had 1.000 (IMB704)."
+    )
+    dead: float = threshold(
+        0.9,
+        "Share of positives without gradient from which the temperature is to blame: an ordinary run has 70 "
+        "%, because they are solved.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for classes at chance, then for those whose loss is low all the same."""

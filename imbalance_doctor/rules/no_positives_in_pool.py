@@ -10,7 +10,7 @@ import numpy as np
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import (
     Pool,
@@ -142,16 +142,26 @@ class NoPositivesInPool(Rule):
         "No setting of the loss helps where there are no positives."
     )
 
-    #: Positives that the prescribed queue is expected to hold: then a pool holds none once in 22,000.
-    wanted_positives: float = 10.0
-    #: With this many expected and none found, it is the loader: exp(-10) = 5e-5.
-    surely_expected: float = 10.0
-    #: Rows of a likelihood loss without any positive that count with no rate known: at 0.1 % they hold none
-    #: with a chance of exp(-5) = 0.7 %.
-    unknown_rows: float = 5000.0
-    #: Rows from which the rate of validation data is believed, which were enriched 20 times, say, for the
-    #: sake of the metrics: at a true rate of 0.3 % a thousand rows have none once in 20 times.
-    validated_rows: float = 1000.0
+    wanted_positives: float = threshold(
+        10.0,
+        "Positives that the prescribed queue is expected to hold: a pool with 10 holds none once in 22,000 "
+        "times.",
+    )
+    surely_expected: float = threshold(
+        10.0,
+        "Positives to be expected where none was found, from which the loader is to blame: none of 10 has a "
+        "chance of 5e-5.",
+    )
+    unknown_rows: float = threshold(
+        5000.0,
+        "Rows of a likelihood loss without any positive that count with no rate known: at 0.1 % they hold "
+        "none with a chance of exp(-5) = 0.7 %.",
+    )
+    validated_rows: float = threshold(
+        1000.0,
+        "Rows from which the rate of validation data is believed, which may have been enriched 20 times for "
+        "the sake of the metrics: at a true rate of 0.3 % a thousand rows have none once in 20 times.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the records without positives: of the pool, or of the batch where there is no pool."""

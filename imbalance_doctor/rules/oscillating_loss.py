@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     RECENT,
     Floats,
@@ -112,28 +112,53 @@ class OscillatingLoss(Rule):
     steps_cause = "the model itself moves: its steps are too large, and ranks flip."
     steps_remedy = 'lower the learning rate, or use tau_scale="iqr".'
 
-    #: Standard deviation of the loss around its trend that reads as wild. 0.02 to 0.09 in ordinary pools.
-    deviation: float = 0.12
-    #: Records over which it must be that; over the newest 20 three quarters of it do, so that a finding near
-    #: the border does not come and go (it did twice in 3,000 steps).
-    records: int = 60
-    lasting: float = 0.75
-    #: Standard error from which the sample is worth a word: 25 positives at a loss of 0.5.
-    error: float = 0.1
-    #: Evaluations that tell how the model moves,
-    evaluations: int = 8
-    #: and the fall or rise of average precision that is one: this, and these standard errors. The rows are
-    #: the same each time, so that their errors largely cancel.
-    swing: float = 0.05
-    swing_errors: float = 2.0
-    #: One fall must be as deep as this and these.
-    deep: float = 0.1
-    deep_errors: float = 3.0
-    #: Ratio to the standard error from which the sample does not explain it: 0.3 to 2.2 in all runs of the
-    #: table, and above 2.5 in 4 of 148 ordinary ones, whose loss was falling fast.
-    excess: float = 4.0
-    #: Standard error that the prescribed queue would have.
-    wanted_error: float = 0.05
+    deviation: float = threshold(
+        0.12,
+        "Standard deviation of the loss around its trend that reads as wild: 0.02 to 0.09 in ordinary pools.",
+    )
+    records: int = threshold(
+        60,
+        "Records over which it must be that, so that a finding near the border does not come and go: it did "
+        "twice in 3,000 steps with the newest 20 alone.",
+    )
+    lasting: float = threshold(
+        0.75,
+        "Share of that deviation that the newest 20 records must still have, so that what is over is not "
+        "told.",
+    )
+    error: float = threshold(
+        0.1,
+        "Standard error of the estimate, from which the sample is worth a word: 25 positives at a loss of "
+        "0.5.",
+    )
+    evaluations: int = threshold(
+        8, "Newest evaluations that tell how the model moves: enough for a fall and the rise after it."
+    )
+    swing: float = threshold(
+        0.05,
+        "Fall or rise of average precision that is one: a model with too large steps went .57, .07, .02, "
+        ".28.",
+    )
+    swing_errors: float = threshold(
+        2.0,
+        "Standard errors that it must be as well. The rows are the same each time, so that their errors "
+        "largely cancel.",
+    )
+    deep: float = threshold(
+        0.1, "Depth of at least one of the falls: without it a healthy table (.68, .60, .69) was found."
+    )
+    deep_errors: float = threshold(
+        3.0,
+        "Standard errors that the deep fall must be as well: 3, because the worst of several is looked at.",
+    )
+    excess: float = threshold(
+        4.0,
+        "Deviation over its standard error, from which the sample does not explain it: 0.3 to 2.2 in all "
+        "measured runs, and above 2.5 in 4 of 148 ordinary ones, whose loss was falling fast.",
+    )
+    wanted_error: float = threshold(
+        0.05, "Standard error with the prescribed queue: half of `error`, which is four times the positives."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Measure the movement, of validation first, and compare that of the loss with its sampling error."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import classes_of, in_warmup, round_to
 from imbalance_doctor.rules.weights import (
+    CORRECTS,
     Correction,
     Overweight,
     correction,
@@ -101,16 +102,19 @@ class OverCorrected(Overweight, Rule):
     sampler_cause = "the batches hold far more positives than negatives."
     sampler_remedy = "have the sampler draw as many positives as negatives, at the most."
 
-    #: Odds of the class in the population, or in the batches where that is unknown, up to which it is one to
-    #: be corrected for, with room for a balanced sampler's luck. Weights that favour a majority are IMB106's.
-    common: float = 2.0
+    common: float = threshold(
+        2.0,
+        "Odds of the class in the population, or in the batches where that is unknown, up to which it is "
+        "one to be corrected for: 1 is balance, with room for a balanced sampler's luck. Weights that "
+        "favour a majority are IMB106's.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compute what the weights make of the observed rates, and look what became of the negatives."""
         if in_warmup(window):
             return []
         found = correction(window)
-        corrected = (found.weight > 1.0) | (found.sampled >= 2.0)
+        corrected = (found.weight > 1.0) | (found.sampled >= CORRECTS)
         corrected &= found.odds / np.fmax(found.sampled, 1.0) <= self.common
         over = corrected & self.overweight(window, found) & ~found.twice
         return self._findings(window, found, classes_of(over)) if over.any() else []

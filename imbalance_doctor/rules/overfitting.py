@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, recent
 from imbalance_doctor.rules.phases import CHANCE_AUROC, class_mean, standard_error, validation
 from imbalance_doctor.rules.scores import fresh_rows, weighted
@@ -100,31 +100,55 @@ class Overfitting(Rule):
         "positives."
     )
 
-    #: Fall of average precision from its best that matters.
-    fall: float = 0.05
-    #: The same in standard deviations of one evaluation; the difference of two means of five has 0.63.
-    noise: float = 1.5
-    #: Evaluations that are averaged, for the best and for now.
-    smooth: int = 5
-    #: Evaluations that there must be.
-    evaluations: int = 10
-    #: How far the pool's AUROC is above that of the validation data, at the least.
-    gap: float = 0.02
-    #: The same in standard errors of the validation data's: with 8 positives it may be off by 0.1.
-    errors: float = 2.0
-    #: Pairs that validation data misorders for each that the pool does, at the least.
-    misordered: float = 2.0
-    #: AUROC of the pool from which training rows are ranked well.
-    ranked: float = 0.8
-    #: How far validation is below the pool where nothing fell. Healthy networks on finite data that they rank
-    #: without an error came to .966 to .995.
-    standing_gap: float = 0.1
-    #: The same in standard errors of both.
-    standing_errors: float = 3.0
-    #: Evaluations that must all be that far below.
-    standing: int = 3
-    #: Looks at the pool, up to the newest of them, that are averaged: those of 20 records.
-    looks: int = 4
+    fall: float = threshold(
+        0.05,
+        "Fall of average precision from its best that matters: runs that overfit fell by .21 to .34 on "
+        "Gaussian data.",
+    )
+    noise: float = threshold(
+        1.5,
+        "The same in standard deviations of one evaluation: the difference of two means of five has 0.63.",
+    )
+    smooth: int = threshold(
+        5,
+        "Evaluations that are averaged, for the best and for now: single ones wandered from .86 to .50 on 8 "
+        "positives.",
+    )
+    evaluations: int = threshold(
+        10, "Evaluations that there must be: a mean of five at the best, and another one now."
+    )
+    gap: float = threshold(
+        0.02,
+        "How far the pool's AUROC is above that of the validation data, at the least: on fresh rows the two "
+        "agree.",
+    )
+    errors: float = threshold(
+        2.0, "The same in standard errors of the validation data's: with 8 positives it may be off by 0.1."
+    )
+    misordered: float = threshold(
+        2.0,
+        "Pairs that validation data misorders for each that the pool does, at the least: a gap of 0.02 at "
+        "an AUROC of .7 is none.",
+    )
+    ranked: float = threshold(
+        0.8, "AUROC of the pool from which training rows are ranked well: memorised rows had 1.000."
+    )
+    standing_gap: float = threshold(
+        0.1,
+        "How far validation is below the pool where nothing fell: healthy networks on finite data that they "
+        "rank without an error came to .966 to .995.",
+    )
+    standing_errors: float = threshold(
+        3.0, "The same in standard errors of both: 3 is a chance of one in 700."
+    )
+    standing: int = threshold(
+        3,
+        "Evaluations that must all be that far below: one or two of them are luck where validation has few "
+        "positives.",
+    )
+    looks: int = threshold(
+        4, "Looks at the pool, up to the newest evaluation, that are averaged: those of 20 records."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for a fall of validation, and else for classes that it ranks far worse than the pool."""

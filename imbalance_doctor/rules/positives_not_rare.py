@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, positive_rates
 
 
@@ -65,10 +65,10 @@ class PositivesNotRare(Rule):
     cause = "the class is not rare, or a sampler makes it common."
     remedy = "none is needed; BCE, cross-entropy or a focal loss would order the scores as well for less."
 
-    #: Share of positives from which Smooth-AP gained nothing over BCE. See Evidence.
-    common: float = 0.2
-    #: Standard errors above it: one look in 700 at a rate that is exactly that.
-    errors: float = 3.0
+    common: float = threshold(0.2, "Share of positives from which Smooth-AP gained nothing over BCE.")
+    errors: float = threshold(
+        3.0, "Standard errors above it: one look in 700 is, at a rate that is exactly that."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the positives with the rows."""

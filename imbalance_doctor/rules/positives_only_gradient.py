@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, held
 
 
@@ -93,20 +93,28 @@ class PositivesOnlyGradient(Rule):
         "(LossWarmupWrapper with final_main_weight below 1)."
     )
 
-    #: Mean AUROC of the pool, below which the order is not being learnt. See Evidence; 0.7 raised two false
-    #: alarms in 116 healthy runs, 0.6 none.
-    auroc: float = 0.6
-    #: Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100.
-    settle_steps: int = 150
-    #: Fall of the pool's AUROC below its first looks that is a decay: 0.12 to 0.3 in runs that decayed, 0.02
-    #: where a likelihood loss with half of the weight held it.
-    fall: float = 0.1
-    #: AUROC of the pool from which a fall is information: a binary run at .88 went on to learn.
-    good: float = 0.85
-    #: Looks at the scores that are the beginning: 40 steps of a loss that begins the run.
-    first: int = 3
-    #: Records back from the newest whose looks are "now": 2 looks or 1, and never those of the beginning.
-    latest: int = 10
+    auroc: float = threshold(
+        0.6,
+        "Mean AUROC of the pool, below which the order is not being learnt: 0.7 raised two false alarms in "
+        "116 healthy runs, 0.6 none.",
+    )
+    settle_steps: int = threshold(
+        150, "Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100."
+    )
+    fall: float = threshold(
+        0.1,
+        "Fall of the pool's AUROC below its first looks that is a decay: 0.12 to 0.3 in runs that decayed, "
+        "0.02 where a likelihood loss with half of the weight held it.",
+    )
+    good: float = threshold(
+        0.85, "AUROC of the pool from which a fall is information: a binary run at .88 went on to learn."
+    )
+    first: int = threshold(
+        3, "Looks at the scores that are the beginning: 40 steps of a loss that begins the run."
+    )
+    latest: int = threshold(
+        10, 'Newest records whose looks are "now": 2 looks or 1, and never those of the beginning.'
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at how the order of the scores develops under this loss."""

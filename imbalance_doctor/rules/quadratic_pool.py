@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import recent
 
 
@@ -61,10 +61,14 @@ class QuadraticPool(Rule):
         "leave max_pool_size out."
     )
 
-    #: Size of the matrix from which it is told, in GiB: with autograd's copies, what a small GPU can spare.
-    gib: float = 1.0
-    #: Seconds for loss and gradient of a row, at most. See Evidence.
-    seconds: float = 4e-7
+    gib: float = threshold(
+        1.0,
+        "Size of the matrix from which it is told, in GiB: with autograd's copies, what a small GPU can "
+        "spare.",
+    )
+    seconds: float = threshold(
+        4e-7, "Seconds for loss and gradient of a row, at most, as measured on one core."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Multiply rows and positives of the newest pool."""

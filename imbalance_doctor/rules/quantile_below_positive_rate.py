@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, positive_rates, recent, round_to
 
 
@@ -84,15 +84,24 @@ class QuantileBelowPositiveRate(Rule):
         "the positives."
     )
 
-    #: Recall that a perfect model could reach, below which the cap is reported: 1 with room for the
-    #: sampling error of the rate.
-    cap: float = 0.9
-    #: Below this it is a warning: AP was 10 to 60 % lower than with the quantile at the rate.
-    low: float = 0.5
-    #: The quantile that is recommended, in positive rates: it gained a further 2 to 11 % over the rate.
-    wanted: float = 2.0
-    #: Multiple of the declared rate from which a sampler made the pool's.
-    sampled: float = 2.0
+    cap: float = threshold(
+        0.9,
+        "Recall that a perfect model could reach, below which the cap is told: 1, with room for the "
+        "sampling error of the rate.",
+    )
+    low: float = threshold(
+        0.5,
+        "Recall that a perfect model could reach, below which it is a warning: AP was 10 to 60 % lower than "
+        "with the quantile at the rate.",
+    )
+    wanted: float = threshold(
+        2.0, "Quantile that is recommended, in positive rates: it gained a further 2 to 11 % over the rate."
+    )
+    sampled: float = threshold(
+        2.0,
+        "Times the declared rate, above which a sampler made that of the pool: less is a declared rate that "
+        "is off.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the quantile with the positive rate."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, pool, queue_for, recent
 
 
@@ -95,18 +95,28 @@ class QueueDilutesGradient(Rule):
         "a larger learning rate, up to {dilution:.0f} times with plain SGD. Adam makes up for most of it."
     )
 
-    #: Share of live among pooled positives below which it is worth knowing: a factor of 20 on the gradient
-    #: is more than a search over learning rates usually spans.
-    share: float = 0.05
-    #: The same for losses whose remedy is another queue: those of the table had 256 times the batch; 17 times
-    #: was the better one, and 30 times is in ordinary runs.
-    queue_share: float = 0.01
-    #: Positives that a smaller queue must leave, 2.5 times what IMB003 asks for,
-    wanted_positives: float = 50.0
-    #: and negatives beyond the threshold or in the band, twice what IMB304 and IMB401 ask for.
-    wanted_beyond: float = 20.0
-    #: Share of the present queue that the smaller one may have: less than halving it is worth no change.
-    smaller: float = 0.5
+    share: float = threshold(
+        0.05,
+        "Share of live among pooled positives, below which it is worth knowing: a factor of 20 on the "
+        "gradient is more than a search over learning rates usually spans.",
+    )
+    queue_share: float = threshold(
+        0.01,
+        "The same for losses whose remedy is another queue: the diluted runs had a queue of 256 batches, 17 "
+        "batches was the better one, and 30 are in ordinary runs.",
+    )
+    wanted_positives: float = threshold(
+        50.0, "Positives that a smaller queue must leave: 2.5 times what IMB003 asks for."
+    )
+    wanted_beyond: float = threshold(
+        20.0,
+        "Negatives beyond the threshold or in the band that it must leave: twice what IMB304 and IMB401 ask "
+        "for.",
+    )
+    smaller: float = threshold(
+        0.5,
+        "Share of the present queue that the smaller one may have: less than halving it is worth no change.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare live with pooled positives."""

@@ -10,7 +10,7 @@ import numpy as np
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.prescriptions import ResetQueue
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 
 _LOW, _MIDDLE, _HIGH = (diagnostics.QUANTILE_LEVELS.index(level) for level in (0.25, 0.5, 0.75))
@@ -73,10 +73,14 @@ class QueuePoisonedAtSwitch(Rule):
         "needs {steps:,.0f} steps to forget them."
     )
 
-    #: Distance of the medians, in mean interquartile ranges, from which the scores are another model's.
-    shift: float = 1.0
-    #: Rows that a batch may have added for each step since the last record: a margin for uneven batches.
-    margin: float = 1.5
+    shift: float = threshold(
+        1.0,
+        "Distance of the medians of live and queued scores, in mean interquartile ranges, from which the "
+        "queued ones are another model's: either median then lies outside the other's middle half.",
+    )
+    margin: float = threshold(
+        1.5, "Batches that may have been added for each step since the last record: a margin for uneven ones."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the queue at the newest takeover, while its rows can still be there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,11 @@ class RanksDisagree(Rule):
         "them or none; reset_queue on all of them makes the queues equal again."
     )
 
-    #: Records that are read: a queue of 1,024 rows that was emptied on one rank of two, 64 rows a batch each,
-    #: is the same again 8 steps later, in the one record that is looked at closely of every 5.
-    records: int = 5
+    records: int = threshold(
+        5,
+        "Newest records that are read: a queue of 1,024 rows that was emptied on one rank of two, 64 rows a "
+        "batch each, is the same again 8 steps later, in the one record of 5 that is looked at closely.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Read how many ranks differ, or did since the last look."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,14 @@ class RawLogitTemperature(Rule):
     )
     remedy = "temperature={wanted:.2g}."
 
-    #: At or below this the temperature is reported. See Evidence.
-    small: float = 0.02
-    #: The loss's default.
-    wanted: float = 0.1
+    small: float = threshold(
+        0.02,
+        "Temperature up to which it is told: at 0.02 and below, one family of three lost AP (.62 at 0.1, "
+        ".53 at 0.02, .26 at 0.005).",
+    )
+    wanted: float = threshold(
+        0.1, "Temperature that is prescribed: the loss's default, and the best that was measured."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the configured temperature."""

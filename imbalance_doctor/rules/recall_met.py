@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, recent
 
 
@@ -55,21 +55,25 @@ class RecallMet(Rule):
         "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
     )
 
-    #: Positives in each record, so that the share means something.
-    positives: float = 10.0
-    #: Share of them above the threshold over the last 10 records: one straggler in 1,200 is no miss.
-    above: float = 0.995
-    #: A loss above this still pushes positives that are within a few temperatures of the threshold.
-    loss: float = 0.02
+    records: int = threshold(10, "Newest records that must all have met it: they span 100 to 250 steps.")
+    positives: float = threshold(10.0, "Positives in each record, so that a share of them means something.")
+    above: float = threshold(
+        0.995, "Share of them above the threshold over those records: one straggler in 1,200 is no miss."
+    )
+    loss: float = threshold(
+        0.02,
+        "Loss up to which it is met: one that is higher still pushes positives that are within a few "
+        "temperatures of the threshold.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare positives above the threshold with all positives."""
-        losses = recent(window, "per_class_loss", 10)
+        losses = recent(window, "per_class_loss", self.records)
         met = losses[-1] < self.loss
         if not met.any():
             return []
-        positives = recent(window, "pool_pos_count", 10)
-        above = recent(window, "above_threshold_count", 10)
+        positives = recent(window, "pool_pos_count", self.records)
+        above = recent(window, "above_threshold_count", self.records)
         met &= ((positives >= self.positives) & (losses < self.loss)).all(axis=0)
         share = above.sum(axis=0) / np.maximum(positives.sum(axis=0), 1.0)
         return self._findings(window, share, classes_of(met & (share >= self.above)))

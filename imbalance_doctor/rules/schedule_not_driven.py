@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,16 @@ class ScheduleNotDriven(Rule):
         "schedule should have brought it to {scheduled:.3g} by now."
     )
 
-    #: Records beyond the end of the warmup: steps may be counted from 0 or 1, and recorded one late.
-    records: int = 5
-    #: Relative movement of the temperature that must have been due.
-    due: float = 1e-3
-    #: Times that the phase fell: once, a run was resumed (see temperature-jumped-back).
-    restarts: int = 2
+    records: int = threshold(
+        5, "Records beyond the end of the warmup: steps may be counted from 0 or 1, and recorded one late."
+    )
+    due: float = threshold(
+        1e-3,
+        "Relative movement of the temperature that must have been due: float32 resolves a thousandth of it.",
+    )
+    restarts: int = threshold(
+        2, "Times that the phase fell: once, a run was resumed (see temperature-jumped-back)."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare phase and temperature with the configured schedule."""

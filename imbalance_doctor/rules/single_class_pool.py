@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
 
@@ -83,16 +83,32 @@ class SingleClassPool(Rule):
         "each stretch unlearns what the one before has taught."
     )
 
-    #: Share of recent records without a negative. See Evidence.
-    share: float = 0.5
-    #: Rows of a likelihood loss without a negative.
-    rows: float = 1000.0
-    #: Standard errors, and batches of one class, beyond what its share of the rows lets expect.
-    errors: float = 5.0
-    least: float = 1.5
-    #: Chance of such a batch below which one is enough, in so many records that hold no other positives.
-    never: float = 1e-6
-    records: float = 20.0
+    share: float = threshold(
+        0.5,
+        "Share of recent records without a negative: a pool of 512 rows at a positive rate of 99 % lacks "
+        "any once in 170 times, so that half of them do not by chance.",
+    )
+    rows: float = threshold(
+        1000.0,
+        "Rows of a likelihood loss without a negative: at a positive rate of 99 % a thousand have none with "
+        "a chance of 4e-5.",
+    )
+    errors: float = threshold(
+        5.0,
+        "Standard errors beyond the batches of one class that its share of the rows lets expect: far "
+        "outside of chance, as a sorted loader is.",
+    )
+    least: float = threshold(
+        1.5,
+        "Batches of one class beyond that number, so that it takes two: one alone may be a freak of a small "
+        "batch.",
+    )
+    never: float = threshold(
+        1e-6, "Chance of a batch of one class, below which one is enough: a loader that gives it is sorted."
+    )
+    records: float = threshold(
+        20.0, "Records that there must be for that, none of which mixes the class with others."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the records that hold positives and no negatives."""

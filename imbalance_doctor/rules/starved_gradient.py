@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     Bools,
     Floats,
@@ -91,12 +91,18 @@ class StarvedGradient(Rule):
         'or a sampler; or surrogate="pairwise", whose gradient reaches the negatives of every batch.'
     )
 
-    #: Mean live positives a batch, below which it is worth knowing.
-    starved: float = 1.0
-    #: Mean live positives below which most steps have no gradient: exp(-0.5) = 61 %.
-    idle: float = 0.5
-    #: Live positives of the batch that is recommended.
-    wanted_positives: float = 4.0
+    starved: float = threshold(
+        1.0,
+        "Mean live positives a batch, below which it is worth knowing: at 1, 37 % of the steps have no "
+        "gradient.",
+    )
+    idle: float = threshold(
+        0.5,
+        "Mean live positives below which it is a warning, as most steps have no gradient: exp(-0.5) = 61 %.",
+    )
+    wanted_positives: float = threshold(
+        4.0, "Live positives of the batch that is recommended: with 4, one step in 50 has no gradient."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the live positives of recent batches."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import UNCAP, Pool, cap_for, classes_of, mean, pool, recent, wider_cap
 
 
@@ -84,17 +84,24 @@ class SubsampledPoolTooSmall(Rule):
     cause = "the cap is too small for what this loss estimates from the pool."
     remedy = UNCAP
 
-    #: Fewer positives of a class than these, where there were more. See Evidence.
-    few: float = 20.0
-    #: Fewer than these are an error (a warning for losses with a threshold).
-    noise: float = 5.0
-    #: Positives held over positives left, from which the cap is to blame and not the rate.
-    lost: float = 1.5
-    #: Rows in the band or above the quantile: fewer than these are a warning, fewer than one and a half an
-    #: error, as in IMB401 and IMB304; and as many are wanted.
-    few_resolved: float = 10.0
-    none_resolved: float = 1.5
-    wanted_resolved: float = 20.0
+    few: float = threshold(
+        20.0, "Positives of a class, below which it is told, where there were more: AP fell by 3 to 20 %."
+    )
+    noise: float = threshold(
+        5.0,
+        "Positives below which it is an error (a warning for losses with a threshold): AP fell by a quarter "
+        "to a half.",
+    )
+    lost: float = threshold(
+        1.5, "Positives held over positives left, from which the cap is to blame and not the rate."
+    )
+    few_resolved: float = threshold(
+        10.0, "Rows in the band or above the quantile, below which it is a warning: as in IMB401 and IMB304."
+    )
+    none_resolved: float = threshold(
+        1.5, "Rows there below which it is an error: hardly one, as in IMB401 and IMB304."
+    )
+    wanted_resolved: float = threshold(20.0, "Rows there with the prescribed cap: as in IMB401 and IMB304.")
 
     def examine(self, window: Window) -> Verdict:
         """Compare what the capped pool holds with the rows that it was drawn from."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ class TemperatureJumpedBack(Rule):
         "over the whole training."
     )
 
-    #: Relative rise that is no rounding: float32 resolves a hundred-thousandth of it.
-    rise: float = 0.01
+    rise: float = threshold(
+        0.01, "Relative rise that is no rounding: float32 resolves a hundred-thousandth of it."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for a phase that came back, and else for a temperature that did."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup
 
 _METRICS = ("calibration_error", "mean_probability", "positive_rate", "rows")
@@ -65,14 +65,23 @@ class UncalibratedProbabilities(Rule):
         "numbers as probabilities."
     )
 
-    #: Difference of mean probability and rate, in rates, that counts as a bias. See Evidence.
-    bias: float = 0.5
-    #: Calibration error that is high without a bias. See Evidence.
-    error: float = 0.1
-    #: Standard errors of the observed rate that the bias must exceed.
-    certainty: float = 3.0
-    #: Evaluations in a row that must show it: in the first ones nothing is calibrated yet.
-    evaluations: int = 2
+    bias: float = threshold(
+        0.5,
+        "Difference of mean probability and rate, in rates, that counts as a bias: BCE was within a half in "
+        "all ordinary runs but one, in its first 100 steps; 7 of 14 sigmoid focal runs were at 1.6 to 3.7 "
+        "times the rate.",
+    )
+    error: float = threshold(
+        0.1,
+        "Calibration error that is high without a bias: BCE was within .06, focal with gamma 5 at .07 to "
+        ".18.",
+    )
+    certainty: float = threshold(
+        3.0, "Standard errors of the observed rate that the bias must exceed: 3 is a chance of one in 700."
+    )
+    evaluations: int = threshold(
+        2, "Evaluations in a row that must show it: in the first ones nothing is calibrated yet."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the newest evaluations."""

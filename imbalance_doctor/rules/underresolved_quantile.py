@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import UNCAP, cap_for, larger_queue, pool, wider_cap, without_positives
 
 
@@ -61,12 +61,17 @@ class UnderresolvedQuantile(Rule):
     cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so high a quantile."
     cap_remedy = UNCAP
 
-    #: Fewer rows above the threshold are a warning.
-    few: float = 10.0
-    #: Fewer are an error: the threshold is the maximum of the pool.
-    none: float = 1.0
-    #: Rows above the threshold with the prescribed queue.
-    wanted_rows: float = 20.0
+    few: float = threshold(
+        10.0,
+        "Rows above the threshold, below which it is a warning: the relative error of their share is one "
+        "over the root of their number, 32 % at 10.",
+    )
+    none: float = threshold(
+        1.0, "Rows above the threshold, below which it is an error: the threshold is the maximum of the pool."
+    )
+    wanted_rows: float = threshold(
+        20.0, "Rows above the threshold with the prescribed queue: the relative error is 22 % at 20."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the size of the full pool with the quantile."""

@@ -11,7 +11,7 @@ import numpy as np
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     RECENT,
     Bools,
@@ -103,22 +103,34 @@ class UninformativePlateau(Rule):
         'a temperature of about {tau_wanted:.2g}, tau_scale="iqr", or a warmup with BCE or cross-entropy.'
     )
 
-    #: Loss of a perfect order over the uninformative value, from which the temperature is to blame: .94 and
-    #: .99 where a bounded head did not learn, .65 where it did.
-    blamed: float = 0.8
-    #: Distance of the loss from its uninformative value that still counts as being there: in the runs that
-    #: stayed on the plateau it was 0.007 to 0.03.
-    near: float = 0.05
-    #: AUROC of the pool from which the order is being learnt all the same: .91 to .95 in a partial AUC that
-    #: ended above its twin, .84 to .87 in heads that stayed at an AP of .07 and .10.
-    learnt: float = 0.9
-    #: Gain of AUROC over the recent records with which it is rising, beside two standard errors.
-    rising: float = 0.1
-    #: Growth of the spread over the recent records, from which the run is leaving the plateau by itself:
-    #: 1.0 to 1.3 in 200 steps where SGD was stuck, 6 and more in 70 where Adam left.
-    leaving: float = 1.5
-    #: Spread over temperature that the remedy aims at: best or near best from 8 to 60.
-    wanted_ratio: float = 10.0
+    blamed: float = threshold(
+        0.8,
+        "Loss of a perfect order over the uninformative value, from which the temperature is to blame: .94 "
+        "and .99 where a bounded head did not learn, .65 where it did.",
+    )
+    near: float = threshold(
+        0.05,
+        "Distance of the loss from its uninformative value that still counts as being there: in the runs "
+        "that stayed on the plateau it was 0.007 to 0.03.",
+    )
+    learnt: float = threshold(
+        0.9,
+        "AUROC of the pool from which the order is being learnt all the same: .91 to .95 in a partial AUC "
+        "that ended above its twin, .84 to .87 in heads that stayed at an AP of .07 and .10.",
+    )
+    rising: float = threshold(
+        0.1,
+        "Gain of AUROC over the recent records with which it is rising, beside two standard errors: it is "
+        "then information.",
+    )
+    leaving: float = threshold(
+        1.5,
+        "Growth of the spread over the recent records, from which the run is leaving the plateau by itself: "
+        "1.0 to 1.3 in 200 steps where SGD was stuck, 6 and more in 70 where Adam left.",
+    )
+    wanted_ratio: float = threshold(
+        10.0, "Spread, in temperatures, that the remedy aims at: 8 to 60 was best or near best."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Find classes whose scores are all but tied at this temperature, and stay so."""

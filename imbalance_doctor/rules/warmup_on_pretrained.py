@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from imbalance_doctor.history import WARMUP_PHASE, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.phases import chance, lift, validation
 
 
@@ -56,11 +56,16 @@ class WarmupOnPretrained(Rule):
     cause = "the model is trained already, and a warmup is for scores without an order."
     remedy = "no warmup (warmup_steps=0); the ranking loss can begin at once."
 
-    #: Average precision of the first evaluation, between 0 for chance and 1, that scores of new weights do
-    #: not have.
-    good: float = 0.5
-    #: Rise to the second evaluation with which the model is new, and learns fast.
-    learning: float = 0.1
+    good: float = threshold(
+        0.5,
+        "Average precision of the first evaluation, between 0 for chance and 1, that scores of new weights "
+        "do not have.",
+    )
+    learning: float = threshold(
+        0.1,
+        "Rise to the second evaluation with which the model is new and learns fast, as on digits at a rate "
+        "of 10 %.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the first evaluation, if it was made at the very start."""

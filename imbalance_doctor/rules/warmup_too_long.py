@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import WARMUP_PHASE, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.gate import unvalidated
 from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, validation
@@ -66,18 +66,28 @@ class WarmupTooLong(Rule):
     endless_cause = "the run is too short for its schedule."
     endless_remedy = "a warmup of {wanted_steps:,.0f} steps, a tenth of the run, or a longer run."
 
-    #: Average precision that a plateau may still gain. The noise of one evaluation is of this size.
-    flat: float = 0.02
-    #: Share of the warmup so far that must be flat. With a half, digits that had learnt all by step 170 were
-    #: not found in a warmup of 380.
-    idle: float = 0.4
-    #: Evaluations on the plateau, so that a pause in the rise is not taken for it.
-    evaluations: int = 5
-    #: Average precision, between 0 for chance and 1, below which a warmup is not done.
-    ready: float = 0.3
+    flat: float = threshold(
+        0.02, "Average precision that a plateau may still gain: the noise of one evaluation is of this size."
+    )
+    idle: float = threshold(
+        0.4,
+        "Share of the warmup so far that must be flat: with a half, digits that had learnt all by step 170 "
+        "were not found in a warmup of 380.",
+    )
+    evaluations: int = threshold(
+        5, "Evaluations on the plateau, so that a pause in the rise is not taken for it."
+    )
+    ready: float = threshold(
+        0.3,
+        "Average precision, between 0 for chance and 1, below which a warmup is not done: the published "
+        "advice.",
+    )
 
-    #: Share of the run that is prescribed for a warmup that would last all of it.
-    wanted: float = 0.1
+    wanted: float = threshold(
+        0.1,
+        "Share of the run that is prescribed for a warmup that would last all of it: long warmups gained "
+        "nothing over short ones.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Find since when average precision has been flat; or that the warmup never ends."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, switch_step, validation
 
@@ -85,17 +85,31 @@ class WarmupTooShort(Rule):
         "{main_loss} (final_main_weight below 1), which needs an order to begin with."
     )
 
-    #: Average precision at the switch, between 0 for chance and 1, below which the order was not there.
-    ready: float = 0.3
-    #: Share of the best average precision since, from which the warmup had done its part.
-    part: float = 0.5
-    #: Average precision on that scale up to which nothing has been learnt since either.
-    nothing: float = 0.1
-    #: Share of the warmup that an evaluation may lie back and still tell how it ended.
-    stale: float = 0.25
-    #: Records after the switch during which that is told even if the order has come since: with a good main
-    #: loss it comes within 10 steps, and looks are further apart.
-    records: int = 5
+    ready: float = threshold(
+        0.3,
+        "Average precision at the switch, between 0 for chance and 1, below which the order was not there: "
+        "the published advice.",
+    )
+    part: float = threshold(
+        0.5,
+        "Share of the best average precision since, from which the warmup had done its part: where no loss "
+        "gets above .23, .15 is no early end.",
+    )
+    nothing: float = threshold(
+        0.1,
+        "Average precision on that scale up to which nothing has been learnt since either, so that a share "
+        "of it says nothing.",
+    )
+    stale: float = threshold(
+        0.25,
+        "Share of the warmup that an evaluation may lie back and still tell how it ended: an older one has "
+        "not seen that.",
+    )
+    records: int = threshold(
+        5,
+        "Records after the switch during which it is told even if the order has come since: with a good "
+        "main loss it comes within 10 steps, and looks are further apart.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare average precision before the switch and now with the border."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, in_warmup, round_to
 from imbalance_doctor.rules.weights import numbers_of, odds_of, positive_weight
 
@@ -61,13 +61,19 @@ class WeightOnBothSides(Rule):
     cause = "weight is a factor on every row, where pos_weight is one on positives."
     remedy = "pos_weight={pos_weight:.2g} in place of weight, or neither of them."
 
-    #: Factor between the weight and the ratio within which the one is taken to be meant for the other.
-    factor: float = 2.0
-    #: Negatives for each positive from which there is something to correct: at fewer, a weight of 1 or 2,
-    #: such as scales one of several losses, would be within that factor.
-    least: float = 4.0
-    #: Positives by which the rate must be known.
-    positives: float = 5.0
+    factor: float = threshold(
+        2.0,
+        "Factor between the weight and the ratio within which the one is taken to be meant for the other: "
+        "room for a ratio that was counted on other data.",
+    )
+    least: float = threshold(
+        4.0,
+        "Negatives for each positive from which there is something to correct: at fewer, a weight of 1 or "
+        "2, such as scales one of several losses, would be within that factor.",
+    )
+    positives: float = threshold(
+        5.0, "Positives by which the rate must be known: its standard error is 45 % then, within `factor`."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the weight with the ratio of the classes."""
