@@ -10,7 +10,7 @@ from imbalance_doctor import plain
 from imbalance_doctor.admission import code_of, name_of
 from imbalance_doctor.rules import all_rules, find_rule, rule_types
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.tuning import Thresholds, known_thresholds, thresholds_of, with_thresholds
+from imbalance_doctor.tuning import Thresholds, known_thresholds, on_these, thresholds_of, with_thresholds
 
 #: Codes, names or code prefixes; one alone may be given as it is.
 Selector: TypeAlias = "str | Iterable[str] | None"
@@ -83,6 +83,7 @@ def choose_rules(
     for code, values in (thresholds or {}).items():
         chosen[code] = with_thresholds(type(chosen[code]), values)
     chosen.update(_own(rules or ()))
+    chosen.update({code: on_these(rule, chosen) for code, rule in chosen.items()})
     kept = set(chosen) if select is None else _matching(chosen.values(), as_list(select))
     kept -= set() if ignore is None else _matching(chosen.values(), as_list(ignore))
     return tuple(rule for code, rule in sorted(chosen.items()) if code in kept)

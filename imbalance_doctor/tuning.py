@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import Any, TypeAlias
 
@@ -63,9 +64,13 @@ def thresholds_of(rule: Rule) -> dict[str, Any]:
 
 
 def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
-    """The thresholds that differ from their defaults, by rule code; for the header of the log."""
+    """The thresholds that differ from their defaults, by rule code; for the header of the log.
+
+    Those of the rules that they build on too, which need not be applied themselves.
+    """
     changed = {}
-    for rule in rules:
+    asked = [each for rule in rules for each in (rule, *_built_on(rule).values())]
+    for rule in asked:
         if type(rule) not in rule_types():
             continue  # a rule of the user's own: a report from the log does not have its code
         values = thresholds_of(rule)
@@ -91,3 +96,21 @@ def _takes(rule: type[Rule], name: str, value: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _built_on(rule: Rule) -> dict[str, Rule]:
+    """The rules that one of ours asks for their opinion, by the name of its field."""
+    if type(rule) not in rule_types():
+        return {}
+    held = {f.name: getattr(rule, f.name) for f in fields(rule)}
+    return {name: each for name, each in held.items() if isinstance(each, Rule)}
+
+
+def on_these(rule: Rule, chosen: Mapping[str, Rule]) -> Rule:
+    """A rule that builds on others, with those that apply here: their thresholds hold for it too."""
+    others = {
+        name: chosen[each.code]
+        for name, each in _built_on(rule).items()
+        if type(chosen[each.code]) is type(each)  # one of the user's own by that code may say other things
+    }
+    return replace(rule, **others) if others else rule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
@@ -75,6 +75,8 @@ class GammaAmplifiesNoise(Rule):
         "was 1.2 to 4 times that at 2.",
     )
     wanted: float = threshold(2.0, "gamma that the remedy names: the published optimum.")
+    #: Who tells wrong labels: IMB004 as it applies in this run, thresholds and all.
+    labels: SuspectedLabelNoise = field(default_factory=SuspectedLabelNoise)
 
     def examine(self, window: Window) -> Verdict:
         """Look at gamma, and at the labels if it is high."""
@@ -99,9 +101,7 @@ class GammaAmplifiesNoise(Rule):
             prescription=prescription,
         )
 
-    @staticmethod
-    def _noisy(window: Window) -> list[Evidence]:
-        rule = SuspectedLabelNoise()
-        verdict = unready(rule, window) or rule.examine(window)
+    def _noisy(self, window: Window) -> list[Evidence]:
+        verdict = unready(self.labels, window) or self.labels.examine(window)
         found = [] if isinstance(verdict, Skipped) else verdict
         return [item for item in found if item.severity == "warning"]

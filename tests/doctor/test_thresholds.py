@@ -10,9 +10,15 @@ import pytest
 from imbalance_doctor import Doctor, diagnose, load_run, preflight
 from imbalance_doctor.cli import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, main
 from imbalance_doctor.rules.few_positives_in_pool import FewPositivesInPool
+from imbalance_doctor.rules.gamma_amplifies_noise import GammaAmplifiesNoise
+from imbalance_doctor.rules.suspected_label_noise import SuspectedLabelNoise
+from imbalance_doctor.selection import Choice, choose_rules, said_thresholds
+from imbalance_doctor.tuning import changed_thresholds
 from losses import SmoothAPLoss
 from tests.doctor.loop import train
+from tests.rules.cases.gamma_amplifies_noise import CASES
 
+NOISY = next(case for case in CASES if case.name == "gamma 5 on noisy labels")
 PREFLIGHT = ["preflight", "--loss", "smooth_ap", "--positive-rate", "0.006", "--batch-size", "64"]
 
 
@@ -119,3 +125,23 @@ def test_the_command_line_says_how_to_write_one(capsys, text):
 def test_the_command_line_refuses_what_a_doctor_refuses(capsys):
     assert main([*PREFLIGHT, "--threshold", "IMB003.por=3"]) == EXIT_USAGE
     assert "to be one of few, poor, wanted_positives; got 'por'" in capsys.readouterr().err
+
+
+# --- a rule that builds on another --------------------------------------------------------------------------
+
+
+def warns(rule):
+    return [item.severity == "warning" for item in rule.examine(NOISY.window())]
+
+
+def test_gamma_asks_for_wrong_labels_as_the_run_does():
+    severe = SuspectedLabelNoise(harmful=0.3)
+    assert warns(GammaAmplifiesNoise()) == [True]
+    assert warns(GammaAmplifiesNoise(labels=severe)) == [False]
+    for rules, thresholds in (([severe], None), (None, {"IMB004": {"harmful": 0.3}})):
+        (gamma,) = choose_rules(rules, select=["IMB102"], thresholds=said_thresholds(thresholds))
+        assert gamma == GammaAmplifiesNoise(labels=severe)
+        # A report makes the same rule, though IMB004 itself was not applied.
+        header = {"select": ["IMB102"], "thresholds": changed_thresholds([gamma])}
+        assert header["thresholds"] == {"IMB004": {"harmful": 0.3}}
+        assert Choice.of_log(header).rules() == (gamma,)
