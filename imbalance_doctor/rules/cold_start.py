@@ -82,12 +82,14 @@ class ColdStart(Rule):
         "{step:.0f}."
     )
     cause = (
-        "the ranking loss alone does not keep the order that the warmup loss had brought: from scores this "
-        "uniform, or at this temperature, its gradient reaches few rows."
+        "the ranking loss alone does not keep the order that the warmup loss had brought: it pushes "
+        "positives up and never a negative down (Recall@Quantile, partial AUC with the trapezoid), or its "
+        "temperature does not fit the scores."
     )
     remedy = (
-        "keep the warmup loss beside it (final_main_weight={weight:.2g}), a temperature that fits the "
-        "scores, or a longer warmup with a blend."
+        "keep the warmup loss beside it (final_main_weight={weight:.2g}), or use a loss whose gradient "
+        'reaches the negatives (surrogate="pairwise", Smooth-AP); where IMB202 is open too, mend the '
+        "temperature first. A longer warmup only delays the fall."
     )
 
     fall: float = threshold(
