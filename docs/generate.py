@@ -8,14 +8,13 @@ PAGES=clinic`), and the whole of their measurement is made again. None of them i
 from __future__ import annotations
 
 import argparse
-import inspect
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from imbalance_doctor import metrics, statistics
-from imbalance_doctor.rules import rule_types
+from imbalance_doctor.rules import rule_page, rule_types
 from losses.catalogue import CATALOGUE, HISTOGRAM_BINS, QUANTILE_LEVELS, Stat
 
 DOCS = Path(__file__).parent
@@ -23,8 +22,8 @@ DOCS = Path(__file__).parent
 _HEAD = """\
 # The rules
 
-Every rule of `imbalance_doctor/rules`, with its symptom, cause, remedy and the evidence behind its
-thresholds. Generated from the rules' docstrings by `make docs`; edit those.
+Every rule of `imbalance_doctor/rules`, with its symptom, cause, remedy, evidence, and its thresholds with the
+reason for each. Generated from the rules by `make docs`; edit those.
 `imbalance-doctor explain CODE` prints one of these pages.
 
 | code | name | severity | says |
@@ -36,7 +35,7 @@ def rules_page() -> str:
     """The catalogue of rules."""
     rows, pages = [], []
     for rule in rule_types():
-        page = inspect.getdoc(rule) or ""
+        page = rule_page(rule)
         summary = page.split("\n\n")[0].replace("\n", " ")
         rows.append(
             f"| [{rule.code}](#{rule.code.lower()}-{rule.name}) | {rule.name} | {rule.severity} | {summary} |"

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor import plain
-from imbalance_doctor.findings import SEVERITIES, Severity, Skipped, numbers_of, prescription_of
+from imbalance_doctor.findings import CAUSES, SEVERITIES, Severity, Skipped, numbers_of
 from imbalance_doctor.guard import attempt
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import plain_prescription
 from imbalance_doctor.rules.base import Evidence, Rule, TooFew, UnknownNumberError
 
 #: Pieces of evidence that a rule may give beside one for each class: some tell a fault of the loss from those
@@ -24,7 +25,7 @@ from imbalance_doctor.rules.base import Evidence, Rule, TooFew, UnknownNumberErr
 MORE_THAN_CLASSES = 100
 
 #: Why a rule was skipped whose texts would say "nan".
-NOT_KNOWN = "a number that it needs is not known"
+NOT_KNOWN = Skipped("a number that it needs is not known", "unknown")
 _NO_NUMBER = re.compile(r"\b(nan|inf)\b")
 
 _MISSING = object()
@@ -60,11 +61,10 @@ class Admitted:
             with np.errstate(all="ignore"):  # 0 / 0 is nan, and what would say so is not told
                 verdict: object = self.rule.examine(window)
                 if isinstance(verdict, Skipped):
-                    reason = plain.text(verdict.reason, "the reason to skip")
-                    return Skipped(NOT_KNOWN if _NO_NUMBER.search(reason) else reason)
+                    return _told(verdict)
                 given = _all_of(verdict, window)
         except UnknownNumberError:
-            return Skipped(NOT_KNOWN)
+            return NOT_KNOWN
         if not given:
             return []
         classes = range(window.widest)
@@ -144,6 +144,14 @@ def _new_run(value: object, name: str) -> tuple[str, str] | None:
     return names[0], names[1]
 
 
+def _told(skipped: Skipped) -> Skipped:
+    """Why a rule says that it cannot be examined, in plain data."""
+    reason = plain.text(skipped.reason, "the reason to skip")
+    if _NO_NUMBER.search(reason):
+        return NOT_KNOWN
+    return Skipped(reason, plain.choice(skipped.cause, "the cause to skip", CAUSES))
+
+
 def _all_of(verdict: object, window: Window) -> list[object]:
     if not isinstance(verdict, (list, Iterable)) or isinstance(verdict, (str, bytes, dict)):
         raise ValueError(
@@ -170,5 +178,5 @@ def _checked(given: object, classes: range) -> Evidence:
         symptom=None if given.symptom is None else plain.text(given.symptom, "symptom"),
         cause=None if given.cause is None else plain.text(given.cause, "cause"),
         remedy=None if given.remedy is None else plain.text(given.remedy, "remedy"),
-        prescription=prescription_of(given.prescription, "prescription"),
+        prescription=plain_prescription(given.prescription, "prescription"),
     )

@@ -40,6 +40,7 @@ from imbalance_doctor.records import (
     WatchRecord,
 )
 from imbalance_doctor.rules.base import Evidence, Rule
+from imbalance_doctor.rules.gate import unready
 
 #: Records at which the scores are taken and the rules are asked: the first ones, because a loss that is
 #: wrongly configured is so from the start, and every fifth: scores cost five times what counts cost, a
@@ -118,7 +119,7 @@ class Checkup:
         self._unwatched: set[str] = set()
         self._closed: list[Finding] = []
         #: Why a rule was last skipped on a loss; None where it was examined.
-        self._examined: dict[tuple[str, str], str | None] = {}
+        self._examined: dict[tuple[str, str], Skipped | None] = {}
 
     def feed(self, record: Record) -> list[Finding]:
         """Take in one record.
@@ -233,8 +234,8 @@ class Checkup:
         failed = {**self.failed, **silent}
         sick = {(finding.code, finding.loss) for finding in findings if finding.status == "open"}
         examined = [
-            Examined(code, self._rules[code].name, loss, _failed(failed[code]) if code in failed else reason)
-            for (code, loss), reason in sorted(self._examined.items())
+            self._told(code, loss, _failed(failed[code]) if code in failed else self._examined[code, loss])
+            for code, loss in sorted(self._examined)
             if (code, loss) not in sick
         ]
         wrong = tuple(Failed(code, reason) for code, reason in sorted(failed.items()))
@@ -249,6 +250,10 @@ class Checkup:
             failed=wrong,
         )
 
+    def _told(self, code: str, loss: str, skipped: Skipped | None) -> Examined:
+        name = self._rules[code].name
+        return Examined(code, name, loss, *((skipped.reason, skipped.cause) if skipped else ()))
+
     def _unjudged(self) -> tuple[list[Unjudged], dict[str, str]]:
         """What rules passed over in the windows that they examined last, and which could not say it.
 
@@ -258,11 +263,9 @@ class Checkup:
         failed: dict[str, str] = {}
         for window in self.history.windows():
             for rule in self._all:
-                if (
-                    window.kind not in rule.kinds
-                    or window.records < rule.min_records  # it begins anew with a treatment
-                    or self._examined.get((rule.code, window.loss.name), "") is not None
-                ):
+                # What was examined need not be ready now: with a treatment a window begins anew.
+                key = rule.code, window.loss.name
+                if unready(rule, window) or key not in self._examined or self._examined[key] is not None:
                     continue
                 try:
                     few = rule.passed_over(window)
@@ -282,13 +285,14 @@ class Checkup:
 
     def _examine(self, window: Window, rules: Iterable[Admitted]) -> list[Finding]:
         changed: list[Finding] = []
-        kind, loss = window.kind, window.loss.name
+        loss = window.loss.name
         for rule in rules:
-            if kind not in rule.kinds:
+            held_up = unready(rule, window)
+            if held_up and held_up.cause == "kind":
                 continue
-            verdict = self._verdict(rule, window)
+            verdict = held_up or self._verdict(rule, window)
             if isinstance(verdict, Skipped):
-                self._examined[rule.code, loss] = verdict.reason
+                self._examined[rule.code, loss] = verdict
                 continue
             if verdict or self._open:
                 changed += self._update(rule, window, verdict)
@@ -308,15 +312,7 @@ class Checkup:
 
     def _verdict(self, rule: Admitted, window: Window) -> list[_Seen] | Skipped:
         if rule.code in self.failed:
-            return Skipped(_failed(self.failed[rule.code]))
-        if window.records < rule.min_records:
-            return Skipped(f"{window.records} of {rule.min_records} records")
-        missing = [name for name in rule.requires if not window.has(name)]
-        if missing:
-            return Skipped(f"{', '.join(missing)} not recorded")
-        missing = [name for name in rule.requires_eval if not len(window.eval_series(name))]
-        if missing:
-            return Skipped(f"no validation {', '.join(missing)}; call doctor.log_eval")
+            return _failed(self.failed[rule.code])
         try:
             verdict = rule.examine(window)
             if isinstance(verdict, Skipped):
@@ -325,7 +321,7 @@ class Checkup:
         except Exception as error:  # a rule that is wrong must not end a training run
             if from_outside(error):
                 raise
-            return Skipped(_failed(self._fail(rule.code, error)))
+            return _failed(self._fail(rule.code, error))
 
     def _seen(self, rule: Admitted, window: Window, evidence: Evidence) -> _Seen:
         """What a rule saw, in words.
@@ -389,9 +385,9 @@ def _reason(error: Exception) -> str:
     return reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}…"
 
 
-def _failed(reason: str) -> str:
+def _failed(reason: str) -> Skipped:
     """Why a rule is skipped that failed."""
-    return f"the rule failed: {reason}"
+    return Skipped(f"the rule failed: {reason}", "failed")
 
 
 def _finding(rule: Admitted, window: Window, evidence: Evidence, since: int) -> Finding:
@@ -445,11 +441,12 @@ def _known(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _not_told(verdict: Sequence[_Seen]) -> str | None:
+def _not_told(verdict: Sequence[_Seen]) -> Skipped | None:
     """Why nothing can be said of what a rule saw; None where something can, or where it saw nothing."""
     if not verdict or any(not each.unknown for each in verdict):
         return None
-    return f"{NOT_KNOWN}: {', '.join(sorted(set[str]().union(*(each.unknown for each in verdict))))}"
+    unknown = set[str]().union(*(each.unknown for each in verdict))
+    return replace(NOT_KNOWN, reason=f"{NOT_KNOWN.reason}: {', '.join(sorted(unknown))}")
 
 
 def _sentence(text: str) -> str:

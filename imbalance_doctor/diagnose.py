@@ -12,7 +12,8 @@ from imbalance_doctor.loading import load_run
 from imbalance_doctor.records import Record, RunInfo, goes_on
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run, RunPath
-from imbalance_doctor.selection import Choice, Selector, as_list
+from imbalance_doctor.selection import Choice, Selector, as_list, said_thresholds
+from imbalance_doctor.tuning import Thresholds
 
 
 def diagnose(
@@ -21,6 +22,7 @@ def diagnose(
     select: Selector = None,
     ignore: Selector = None,
     rules: Sequence[Rule] | None = None,
+    thresholds: Thresholds | None = None,
     project: Choice | None = None,
 ) -> Diagnosis:
     """Examine a run with the rules that examined it live, unless told otherwise.
@@ -29,14 +31,19 @@ def diagnose(
         run: A run directory, a log file, or a `Run`.
         select: Codes, names or prefixes (``"IMB4"``) of the only rules to apply.
         ignore: Codes, names or prefixes of rules to leave out.
-        rules: Rules with thresholds of your own; each replaces the one of the same code.
+        rules: Rules of your own; each replaces the one of the same code.
+        thresholds: Thresholds to change, as in `Doctor`.
         project: What holds where neither the arguments nor the run itself say anything.
 
     Raises:
         LogError: The run cannot be read.
-        ValueError: `select` or `ignore` names no rule.
+        ValueError: `select` or `ignore` names no rule, or a threshold does not exist or may not be that.
     """
-    said = Choice(None if select is None else as_list(select), None if ignore is None else as_list(ignore))
+    said = Choice(
+        None if select is None else as_list(select),
+        None if ignore is None else as_list(ignore),
+        said_thresholds(thresholds, rules),
+    )
     examination = Examination(said, rules, project or Choice())
     return examination.read_on(run if isinstance(run, Run) else load_run(run))
 

@@ -27,10 +27,11 @@ from imbalance_doctor.records import MOST_STEPS, TreatmentRecord
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
-from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
+from imbalance_doctor.selection import as_list, choose_rules, said_thresholds
 from imbalance_doctor.session import Checkpoint, Session
 from imbalance_doctor.sinks import Sink, checked
 from imbalance_doctor.ticker import Ticker
+from imbalance_doctor.tuning import Thresholds, changed_thresholds
 from imbalance_doctor.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -64,14 +65,16 @@ class Doctor:
             each `Finding`.
         tensorboard: True to write TensorBoard files into `run_dir`, a directory, or a ``SummaryWriter``.
         sinks: Where records and findings go besides; each has the methods of `imbalance_doctor.sinks.Sink`.
-        rules: Rules with thresholds of your own; each replaces the one of the same code.
+        rules: Rules of your own; each replaces the one of the same code.
+        thresholds: Thresholds to change, by name, by the code or the name of their rule, such as
+            ``{"IMB003": {"poor": 3}}``; `imbalance-doctor explain IMB003` lists them with their reasons.
         optimizer: Where given, its learning rate (that of its first group) is recorded as ``lr``.
         target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`,
             such as ``"average_precision"``; some rules ask whether the loss serves it.
 
     Raises:
         TypeError: One of `rules` is no rule, or one of `sinks` no sink.
-        ValueError: An argument is out of range, or `select` or `ignore` names no rule.
+        ValueError: An argument is out of range, or `select`, `ignore` or `thresholds` names no rule.
 
     Example:
         >>> with Doctor("runs/fraud-01", total_steps=20_000) as doctor:
@@ -97,11 +100,13 @@ class Doctor:
         tensorboard: bool | Target | None = None,
         sinks: Sequence[Sink] = (),
         rules: Sequence[Rule] | None = None,
+        thresholds: Thresholds | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         target_metric: str | None = None,
     ) -> None:
         self.run_dir = None if run_dir is None else _resolved(Path(run_dir))
-        chosen = choose_rules(rules, select=select, ignore=ignore)
+        tuned = said_thresholds(thresholds, rules)
+        chosen = choose_rules(rules, select=select, ignore=ignore, thresholds=tuned)
         info = replace(
             declared.run_info(every, total_steps, population_positive_rate, class_names, target_metric),
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),

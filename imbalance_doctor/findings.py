@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from imbalance_doctor import plain
+from imbalance_doctor.prescriptions import Prescription, plain_prescription, prescription_of
 from imbalance_doctor.texts import clean, clean_name
 
 if TYPE_CHECKING:
@@ -17,16 +18,19 @@ Severity: TypeAlias = Literal["info", "warning", "error"]
 
 Status: TypeAlias = Literal["open", "resolved"]
 
+#: Why a rule was not examined: it is for other kinds of loss, has too few records yet, lacks a statistic or
+#: a validation metric, would have to say a number that is not known, has failed, needs a run (which a
+#: preflight has not), or has a reason of its own.
+Cause: TypeAlias = Literal["kind", "records", "statistic", "evaluation", "unknown", "failed", "run", "rule"]
+
 #: Severities from mild to grave.
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")
 #: What may become of a finding.
 STATUSES: tuple[Status, ...] = ("open", "resolved")
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 
 #: Numbers of classes: those that an int32 holds.
 CLASSES = range(2**31)
-
-#: The prescription to forget the queued rows, which is something to do once and no setting.
-RESET_QUEUE: Mapping[str, str] = {"parameter": "queue", "action": "reset"}
 
 
 def at_least(severity: Severity, floor: Severity) -> bool:
@@ -70,14 +74,15 @@ class Finding:
     cause: str
     remedy: str
     evidence: Mapping[str, float] = field(default_factory=dict)
-    #: The remedy as data: ``{"parameter": ..., "from": ..., "to": ...}`` where a setting carries it, or
-    #: `RESET_QUEUE`.
-    prescription: Mapping[str, Any] | None = None
+    #: The remedy as data, where a setting carries it or the queue is to be reset.
+    prescription: Prescription | None = None
     #: Codes of the open findings on the same loss and class that bring this one about.
     explained_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "explained_by", tuple(self.explained_by))  # JSON knows no tuples
+        if self.prescription is not None:  # nor types
+            object.__setattr__(self, "prescription", prescription_of(self.prescription))
 
     @staticmethod
     def from_dict(values: object) -> Finding:
@@ -114,7 +119,8 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as plain data, ready for JSON."""
-        return {**asdict(self), "explained_by": list(self.explained_by)}
+        prescription = None if self.prescription is None else self.prescription.to_dict()
+        return {**asdict(self), "prescription": prescription, "explained_by": list(self.explained_by)}
 
     def resolved(self, step: int) -> Finding:
         """The same finding, no longer seen at `step`."""
@@ -154,27 +160,6 @@ def numbers_of(values: object, name: str) -> dict[str, float]:
     return {plain.word(key, "a name of evidence"): plain.number(value, key) for key, value in values.items()}
 
 
-def prescription_of(value: object, name: str) -> dict[str, Any] | None:
-    """A prescription as plain data.
-
-    Raises:
-        ValueError: It is neither a change of a setting nor something to do once, or not plain.
-    """
-    if value is None:
-        return None
-    copied = plain.setting(value, name)
-    change = isinstance(copied, dict) and copied.keys() == _CHANGE and plain.is_word(copied["parameter"])
-    if not change and copied != RESET_QUEUE:
-        raise ValueError(
-            f"expected {name} to have the keys parameter, from and to, or to be {dict(RESET_QUEUE)}; "
-            f"got {str(copied)[:200]}"
-        )
-    return dict(copied)
-
-
-_CHANGE = {"parameter", "from", "to"}
-
-
 def _or_none(check: Callable[..., Any], *args: Any) -> Callable[[object, str], Any]:
     return lambda value, name: None if value is None else check(value, name, *args)
 
@@ -194,7 +179,7 @@ _CHECKS: Mapping[str, Callable[[object, str], Any]] = {
     "cause": plain.text,
     "remedy": plain.text,
     "evidence": evidence_of,
-    "prescription": prescription_of,
+    "prescription": plain_prescription,
     "explained_by": plain.words,
 }
 _OPTIONAL = {"evidence", "prescription", "explained_by"}
@@ -204,7 +189,9 @@ _OPTIONAL = {"evidence", "prescription", "explained_by"}
 class Skipped:
     """A rule that could not be examined, which is not the same as healthy."""
 
+    #: For people. What follows from it is decided by the cause.
     reason: str
+    cause: Cause = "rule"
 
 
 @dataclass(frozen=True)
@@ -214,7 +201,9 @@ class Examined:
     code: str
     name: str
     loss: str
+    #: Why it was not examined, for people and as data; None where it was.
     skipped: str | None = None
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True)

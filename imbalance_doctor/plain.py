@@ -195,3 +195,20 @@ def shown(value: object) -> str:
 
 def _refused(name: str, expected: str, value: object) -> ValueError:
     return ValueError(f"expected {name} to be {expected}; got {shown(value)}")
+
+
+def value_of(text: str) -> Any:
+    """A setting from its text, as a command line has it.
+
+    >>> [value_of(text) for text in ("4_000", "0.05", "none", "true", "iqr", "1,2.5")]
+    [4000, 0.05, None, True, 'iqr', [1.0, 2.5]]
+    """
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return [float(part) for part in text.split(",")] if "," in text else text

@@ -12,7 +12,8 @@ from typing import Any
 
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.rules import find_rule
-from imbalance_doctor.selection import Choice, choose_rules, with_thresholds
+from imbalance_doctor.selection import Choice, choose_rules
+from imbalance_doctor.tuning import with_thresholds
 
 if sys.version_info >= (3, 11):
     import tomllib

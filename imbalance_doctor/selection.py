@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from numbers import Integral, Real
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from imbalance_doctor import plain
 from imbalance_doctor.admission import code_of, name_of
-from imbalance_doctor.rules import all_rules, rule_types
+from imbalance_doctor.rules import all_rules, find_rule, rule_types
 from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.tuning import Thresholds, known_thresholds, on_these, thresholds_of, with_thresholds
 
 #: Codes, names or code prefixes; one alone may be given as it is.
 Selector: TypeAlias = "str | Iterable[str] | None"
-
-
-#: What a threshold may be, by the type of its field, and how that is called.
-_THRESHOLDS: Mapping[str, tuple[tuple[type, ...], str]] = {
-    "float": ((Real,), "a number"),
-    "int": ((Integral,), "a whole number"),
-    "str": ((str,), "a text"),
-    "bool": ((bool,), "true or false"),
-}
 
 
 @dataclass(frozen=True)
@@ -32,8 +22,8 @@ class Choice:
 
     select: Sequence[str] | None = None
     ignore: Sequence[str] | None = None
-    #: Fields to change, by rule code.
-    thresholds: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Thresholds to change, by rule code.
+    thresholds: Thresholds = field(default_factory=dict)
 
     @staticmethod
     def of_log(rules: Mapping[str, Any]) -> Choice:
@@ -64,10 +54,6 @@ class Choice:
             {c: {**weaker.thresholds.get(c, {}), **self.thresholds.get(c, {})} for c in sorted(codes)},
         )
 
-    def tuned(self) -> list[Rule]:
-        """The rules whose thresholds this choice changes."""
-        return [rule for rule in choose_rules(thresholds=self.thresholds) if rule.code in self.thresholds]
-
     def rules(self, own: Sequence[Rule] | None = None) -> tuple[Rule, ...]:
         """The rules to apply; `own` replace those of the same code, thresholds and all."""
         return choose_rules(own, select=self.select, ignore=self.ignore, thresholds=self.thresholds)
@@ -78,7 +64,7 @@ def choose_rules(
     *,
     select: Selector = None,
     ignore: Selector = None,
-    thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+    thresholds: Thresholds | None = None,
 ) -> tuple[Rule, ...]:
     """The rules to apply.
 
@@ -86,7 +72,7 @@ def choose_rules(
         rules: Rules with thresholds of the user's; they replace those of the same code.
         select: Codes, names or code prefixes to keep; all by default.
         ignore: Codes, names or code prefixes to leave out.
-        thresholds: Fields to change, by rule code, as `changed_thresholds` gives them.
+        thresholds: Thresholds to change, by rule code, as `said_thresholds` gives them.
 
     Raises:
         TypeError: `rules` holds something that is no rule, such as the class of one.
@@ -95,9 +81,9 @@ def choose_rules(
     """
     chosen = {rule.code: rule for rule in all_rules()}
     for code, values in (thresholds or {}).items():
-        if code in chosen:  # a rule of the user's own is not known to a report from the log
-            chosen[code] = with_thresholds(type(chosen[code]), values)
+        chosen[code] = with_thresholds(type(chosen[code]), values)
     chosen.update(_own(rules or ()))
+    chosen.update({code: on_these(rule, chosen) for code, rule in chosen.items()})
     kept = set(chosen) if select is None else _matching(chosen.values(), as_list(select))
     kept -= set() if ignore is None else _matching(chosen.values(), as_list(ignore))
     return tuple(rule for code, rule in sorted(chosen.items()) if code in kept)
@@ -124,58 +110,41 @@ def _own(rules: Iterable[Rule]) -> dict[str, Rule]:
     return own
 
 
-def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
-    """A rule with some of its thresholds changed.
+def said_thresholds(thresholds: Thresholds | None, rules: Sequence[Rule] | None = None) -> Thresholds:
+    """Thresholds as somebody gives them, checked and by code.
+
+    Args:
+        thresholds: By name, by the code or the name of their rule.
+        rules: Rules of the user's own, given beside them.
 
     Raises:
-        ValueError: The rule has no such threshold, or it may not be that.
+        TypeError: `rules` holds something that is no rule.
+        ValueError: There is no such rule or threshold, it may not be that, or the rule is one of `rules`.
     """
-    known = {f.name: str(f.type) for f in fields(rule)}
-    for name, value in values.items():
-        if name not in known:
+    if not isinstance(thresholds, Mapping):
+        if thresholds is None:
+            return {}
+        raise ValueError(
+            'expected thresholds to be values by name, by the code of a rule, as {"IMB003": {"poor": 3}}; '
+            f"got {plain.shown(thresholds)}"
+        )
+    own = _own(rules or ())
+    found: dict[str, dict[str, Any]] = {}
+    for name, values in thresholds.items():
+        rule = find_rule(plain.word(name, "the code of a rule"))
+        if not isinstance(values, Mapping):
             raise ValueError(
-                f"{rule.code} {rule.name} has no threshold {name!r}; it has {', '.join(known) or 'none'}"
+                f"expected the thresholds of {rule.code} to be values by name; got {plain.shown(values)}"
             )
-        if not _is_threshold(value, known[name]):
+        if rule.code in own:
             raise ValueError(
-                f"{rule.code} {rule.name}: expected {name} to be {_THRESHOLDS[known[name]][1]}; "
-                f"got {plain.shown(value)}"
+                f"expected the thresholds of {rule.code} in one place; they are in thresholds and in rules"
             )
-    return rule(**values)
-
-
-def _is_threshold(value: object, kind: str) -> bool:
-    types, _ = _THRESHOLDS.get(kind, ((object,), ""))
-    if isinstance(value, bool):
-        return bool in types or object in types
-    return isinstance(value, types) and not _endless(value)
-
-
-def _endless(value: object) -> bool:
-    """Whether a value is a number that no measured one can be compared with: nan, infinity, 400 digits."""
-    try:
-        return isinstance(value, Real) and not math.isfinite(value)
-    except OverflowError:
-        return True
-
-
-def thresholds_of(rule: Rule) -> dict[str, Any]:
-    """The thresholds of a rule by name."""
-    return {f.name: getattr(rule, f.name) for f in fields(rule)}
-
-
-def changed_thresholds(rules: Iterable[Rule]) -> dict[str, dict[str, Any]]:
-    """The thresholds that differ from their defaults, by rule code; for the header of the log."""
-    changed = {}
-    for rule in rules:
-        if type(rule) not in rule_types():
-            continue  # a rule of the user's own: a report from the log does not have its code
-        default = type(rule)()
-        values = thresholds_of(rule)
-        different = {k: v for k, v in values.items() if v != getattr(default, k)}
-        if different:
-            changed[rule.code] = different
-    return changed
+        with_thresholds(rule, values)
+        found.setdefault(rule.code, {}).update(
+            {threshold: plain.setting(value, threshold) for threshold, value in values.items()}
+        )
+    return found
 
 
 def as_list(selector: str | Iterable[str]) -> list[str]:
@@ -199,24 +168,6 @@ def known_selectors(selectors: Sequence[str] | None) -> list[str] | None:
         return None
     rules = all_rules()
     return [selector for selector in as_list(selectors) if _hits(rules, selector)]
-
-
-def known_thresholds(thresholds: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Those of a log's thresholds that a rule here has; another version may have had others."""
-    types = {rule.code: type(rule) for rule in all_rules()}
-    return {
-        code: {name: value for name, value in values.items() if _takes(types[code], name, value)}
-        for code, values in thresholds.items()
-        if code in types
-    }
-
-
-def _takes(rule: type[Rule], name: str, value: Any) -> bool:
-    try:
-        with_thresholds(rule, {name: value})
-    except ValueError:
-        return False
-    return True
 
 
 def _hits(rules: Iterable[Rule], selector: str) -> set[str]:

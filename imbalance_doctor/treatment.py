@@ -1,8 +1,7 @@
 """Applies a finding's prescription to a running loss, and takes it back.
 
-A prescription names a setting that the loss can change while it trains (`reconfigure`),
-``{"parameter": "queue_size", "from": 1024, "to": 4000}``, or something to do once: `RESET_QUEUE`,
-whose before and after are the numbers of rows.
+A prescription is a `Change` of a setting that the loss can change while it trains (`reconfigure`), or
+something to do once: `ResetQueue`, whose before and after are the numbers of rows.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from imbalance_doctor.findings import RESET_QUEUE, Finding, prescription_of
+from imbalance_doctor.findings import Finding
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, ranking
+from imbalance_doctor.prescriptions import Change, ResetQueue
 from imbalance_doctor.records import LossInfo, TreatmentRecord
 
 
@@ -26,8 +26,7 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
     Raises:
         ValueError: The finding prescribes no setting, or this loss cannot change it while it runs.
     """
-    prescription = prescription_of(finding.prescription, f"the prescription of {finding.code}")
-    if prescription is None:
+    if finding.prescription is None:
         raise ValueError(
             f"{finding.code} {finding.name} has no setting that carries its remedy; "
             f"do it by hand: {finding.remedy}"
@@ -37,18 +36,14 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
             f"{type(loss_fn).__name__} is no loss of this package, and its settings cannot be changed "
             f"while it runs; do it by hand: {finding.remedy}"
         )
-    if prescription == RESET_QUEUE:
-        return _reset_queue(loss_fn)
-    parameter, after = prescription["parameter"], prescription["to"]
-    now = _setting(loss_fn, parameter)
-    if _satisfied(now, prescription["from"], after):
-        return None
-    before = _memorable(loss_fn, parameter, now)
-    try:
-        loss_fn.reconfigure(**{parameter: after})
-    except (TypeError, ValueError) as error:  # a rule of the user's own may prescribe anything plain
-        raise ValueError(f"{error}; do it by hand: {finding.remedy}") from None
-    return before, _setting(loss_fn, parameter)
+    match finding.prescription:
+        case ResetQueue():
+            return _reset_queue(loss_fn)
+        case Change() as change:
+            try:
+                return _changed(loss_fn, change)
+            except (TypeError, ValueError) as error:  # a rule of the user's own may prescribe anything plain
+                raise ValueError(f"{error}; do it by hand: {finding.remedy}") from None
 
 
 def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
@@ -61,7 +56,7 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
         ValueError: It has changed since the treatment, or what was done cannot be taken back.
     """
     parameter, wanted = treatment.parameter, treatment.before
-    if parameter == RESET_QUEUE["parameter"]:
+    if parameter == ResetQueue.parameter:
         raise ValueError(
             f"the {treatment.before:,} rows that {treatment.code} had the queue forget do not come back; "
             "it fills again by itself"
@@ -78,6 +73,15 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
     else:
         loss_fn.reconfigure(**{parameter: wanted})
     return now, _memorable(loss_fn, parameter, _setting(loss_fn, parameter))
+
+
+def _changed(loss_fn: diagnostics.Diagnosable, change: Change) -> tuple[Any, Any] | None:
+    now = _setting(loss_fn, change.parameter)
+    if _satisfied(now, change.before, change.after):
+        return None
+    before = _memorable(loss_fn, change.parameter, now)
+    loss_fn.reconfigure(**{change.parameter: change.after})
+    return before, _setting(loss_fn, change.parameter)
 
 
 def _reset_queue(loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:

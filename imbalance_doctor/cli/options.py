@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import click
 
 from imbalance_doctor.findings import SEVERITIES
+from imbalance_doctor.plain import value_of
 
 Decorator: TypeAlias = Callable[[Callable[..., int]], Callable[..., int]]
 
@@ -31,6 +32,14 @@ select = click.option(
 )
 ignore = click.option("--ignore", metavar="CODES", help="Leave these rules out.")
 
+threshold = click.option(
+    "--threshold",
+    "thresholds",
+    metavar="RULE.NAME=VALUE",
+    multiple=True,
+    help="Change a threshold, e.g. IMB003.poor=3; may be given again. `explain RULE` lists them.",
+)
+
 
 def form(names: Iterable[str]) -> Decorator:
     """The format of what is printed, the first name by default."""
@@ -51,3 +60,19 @@ def output(where: str) -> Decorator:
 def codes(text: str | None) -> list[str] | None:
     """The codes of ``--select`` or ``--ignore``; None where it was not given."""
     return None if text is None else text.replace(",", " ").split()
+
+
+def thresholds(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The thresholds of ``--threshold``, by rule and name.
+
+    Raises:
+        click.UsageError: One is not ``RULE.NAME=VALUE``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        rule, _, threshold = name.rpartition(".")
+        if not (rule and threshold and value):
+            raise click.UsageError(f"--threshold: expected RULE.NAME=VALUE, as IMB003.poor=3; got {text!r}")
+        found.setdefault(rule, {})[threshold] = value_of(value)
+    return found

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from imbalance_doctor import declared
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.selection import Selector, choose_rules
+from imbalance_doctor.selection import Selector, choose_rules, said_thresholds
+from imbalance_doctor.tuning import Thresholds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +34,7 @@ def preflight(
     select: Selector = None,
     ignore: Selector = None,
     rules: Sequence[Rule] | None = None,
+    thresholds: Thresholds | None = None,
 ) -> Diagnosis:
     """Judge a run before it starts.
 
@@ -50,7 +52,8 @@ def preflight(
         target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`.
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.
-        rules: Rules with thresholds of your own; each replaces the one of the same code.
+        rules: Rules of your own; each replaces the one of the same code.
+        thresholds: Thresholds to change, as in `Doctor`.
 
     Returns:
         The findings; the expected numbers in `expected`; and in `settings` values that pass together. Each of
@@ -78,6 +81,7 @@ def preflight(
         class_names=class_names,
         target_metric=target_metric,
     )
-    judge = Judge(choose_rules(rules, select=select, ignore=ignore))
+    said = said_thresholds(thresholds, rules)
+    judge = Judge(choose_rules(rules, select=select, ignore=ignore, thresholds=said))
     seen = judge.with_settings(plan, judge.examine(plan))
     return replace(seen, source=plan.described, expected=tuple(numbers(plan)))

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
-from imbalance_doctor import losses
+from imbalance_doctor import losses, plain
 from imbalance_doctor.losses import diagnostics, likelihood
 from imbalance_doctor.records import MAIN_LOSS, WARMUP_LOSS
 
@@ -80,7 +80,7 @@ def build(kind: str, given: Mapping[str, str], classes: int) -> nn.Module:
     for name in given:
         if name not in own | wrappers:
             raise ValueError(f"{kind} has no setting {name}; it has {', '.join(sorted(own)) or 'none'}")
-    values = {name: value_of(text) for name, text in given.items()}
+    values = {name: plain.value_of(text) for name, text in given.items()}
     inner = {name: value for name, value in values.items() if name in own}
     if "num_classes" in inspect.signature(loss).parameters:
         inner["num_classes"] = classes
@@ -90,23 +90,6 @@ def build(kind: str, given: Mapping[str, str], classes: int) -> nn.Module:
         return built
     warmup = nn.BCEWithLogitsLoss() if classes == 1 else nn.CrossEntropyLoss()
     return wrapper(warmup, built, **outer)
-
-
-def value_of(text: str) -> Any:
-    """A setting from its text.
-
-    >>> [value_of(text) for text in ("4_000", "0.05", "none", "true", "iqr", "1,2.5")]
-    [4000, 0.05, None, True, 'iqr', [1.0, 2.5]]
-    """
-    words = {"none": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return [float(part) for part in text.split(",")] if "," in text else text
 
 
 def _parameters(loss: Loss) -> dict[str, Any]:

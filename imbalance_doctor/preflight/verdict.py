@@ -14,8 +14,10 @@ from imbalance_doctor.history import History
 from imbalance_doctor.losses import kinds
 from imbalance_doctor.preflight.expected import every, records
 from imbalance_doctor.preflight.plan import Plan
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.records import MAIN_LOSS, EndRecord
 from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.rules.gate import unready
 from imbalance_doctor.rules.measures import round_up
 
 #: Why a rule is not examined on a plan.
@@ -32,15 +34,15 @@ ROUNDS = 6
 
 
 @dataclass(frozen=True)
-class Change:
-    """A setting and the value that it is to have."""
+class Cure:
+    """A setting of a loss, or of the run, and the value that is to cure."""
 
     loss: str
     parameter: str
     value: Any
 
-    def of(self, plan: Plan) -> Plan:
-        """The plan with this change."""
+    def on(self, plan: Plan) -> Plan:
+        """The plan with this cure."""
         return plan.changed(self.loss, self.parameter, self.value)
 
 
@@ -63,7 +65,7 @@ class Judge:
         trial = _Trial(plan)
         findings = tuple(self._prescribed(trial, finding) for finding in seen.findings)
         waiting = tuple(
-            Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN)
+            Examined(rule.code, rule.name, loss.name, NEEDS_A_RUN, "run")
             for loss in plan.losses
             for rule in self._by_code.values()
             if not rule.foreseeable and loss.kind in rule.kinds
@@ -82,13 +84,13 @@ class Judge:
         """
         original, settings, hidden = seen, dict[str, Any](), list[Finding]()
         for number in range(ROUNDS):
-            changes: dict[tuple[str, str], Change] = {}
+            cures: dict[tuple[str, str], Cure] = {}
             for finding in seen.findings:
-                change = _change_of(finding)
-                if change is not None:
-                    key = (change.loss, change.parameter)
-                    changes[key] = _stronger(changes.get(key), change, plan)
-            if not changes:
+                cure = _cure_of(finding)
+                if cure is not None:
+                    key = (cure.loss, cure.parameter)
+                    cures[key] = _stronger(cures.get(key), cure, plan)
+            if not cures:
                 found = {(finding.code, finding.loss) for finding in hidden}
                 return replace(
                     original,
@@ -97,30 +99,29 @@ class Judge:
                     healthy=tuple(x for x in original.healthy if (x.code, x.loss) not in found),
                 )
             if number:
-                hidden += [_under(settings, f) for f in seen.findings if _change_of(f) in changes.values()]
-            for change in changes.values():
-                plan = change.of(plan)
-                settings[_spelled(plan, change.loss, change.parameter)] = change.value
+                hidden += [_under(settings, f) for f in seen.findings if _cure_of(f) in cures.values()]
+            for cure in cures.values():
+                plan = cure.on(plan)
+                settings[_spelled(plan, cure.loss, cure.parameter)] = cure.value
             seen = self.examine(plan)
         return original
 
     def _prescribed(self, trial: _Trial, finding: Finding) -> Finding:
         """The finding with a prescription that was tried, and a remedy that says the same."""
         plan, rule = trial.plan, self._by_code[finding.code]
-        own = _first_change(plan, rule, finding)
+        own = _first_cure(plan, rule, finding)
         if own is None:
             return finding
-        change = next((each for each in _tries(plan, own) if trial.cures(each, rule, finding)), None)
-        if change is None:
+        cure = next((each for each in _tries(plan, own) if trial.works(each, rule, finding)), None)
+        if cure is None:
             return self._uncapped(plan, finding, own)
-        before = plan.setting(change.loss, change.parameter)
-        parameter = _spelled(plan, change.loss, change.parameter)
-        prescription = {"parameter": parameter, "from": before, "to": change.value}
-        same = change == own and parameter == own.parameter
-        remedy = finding.remedy if same else f"{parameter}={_written(change.value)}."
-        return replace(finding, prescription=prescription, remedy=remedy)
+        before = plan.setting(cure.loss, cure.parameter)
+        parameter = _spelled(plan, cure.loss, cure.parameter)
+        same = cure == own and parameter == own.parameter
+        remedy = finding.remedy if same else f"{parameter}={_written(cure.value)}."
+        return replace(finding, prescription=Change(parameter, before, cure.value), remedy=remedy)
 
-    def _uncapped(self, plan: Plan, finding: Finding, own: Change) -> Finding:
+    def _uncapped(self, plan: Plan, finding: Finding, own: Cure) -> Finding:
         """The finding where no value of its setting is enough: a cap is to go first, if there is one."""
         cap = plan.setting(finding.loss, "max_pool_size")
         if cap is None:
@@ -128,23 +129,22 @@ class Judge:
         remedy = (
             f"max_pool_size=None first: in a pool drawn down to {cap:,} rows no {own.parameter} is enough."
         )
-        prescription = {"parameter": "max_pool_size", "from": cap, "to": None}
-        return replace(finding, prescription=prescription, remedy=remedy)
+        return replace(finding, prescription=Change("max_pool_size", cap, None), remedy=remedy)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """Changes of one plan, each tried once on each rule."""
+    """Cures of one plan, each tried once on each rule."""
 
     plan: Plan
-    #: Where each rule finds something under each change; None where it failed there.
-    _sick: dict[tuple[str, Change], set[tuple[str, int | None]] | None] = field(default_factory=dict)
+    #: Where each rule finds something under each cure; None where it failed there.
+    _sick: dict[tuple[str, Cure], set[tuple[str, int | None]] | None] = field(default_factory=dict)
 
-    def cures(self, change: Change, rule: Admitted, finding: Finding) -> bool:
-        """Whether the rule, with this change, no longer finds what it found."""
-        key = (rule.code, change)
+    def works(self, cure: Cure, rule: Admitted, finding: Finding) -> bool:
+        """Whether the rule, with this cure, no longer finds what it found."""
+        key = (rule.code, cure)
         if key not in self._sick:
-            self._sick[key] = attempt(_sick, change.of(self.plan), rule)
+            self._sick[key] = attempt(_sick, cure.on(self.plan), rule)
         sick = self._sick[key]
         return sick is not None and (finding.loss, finding.class_index) not in sick
 
@@ -156,10 +156,9 @@ def _sick(plan: Plan, rule: Admitted) -> set[tuple[str, int | None]]:
     for record in records(plan):
         history.add(record)
     for window in history.windows():
-        if window.kind in rule.kinds and all(window.has(name) for name in rule.requires):
-            verdict = rule.examine(window)
-            if not isinstance(verdict, Skipped):
-                sick |= {(window.loss.name, evidence.class_index) for evidence in verdict}
+        verdict = unready(rule, window) or rule.examine(window)
+        if not isinstance(verdict, Skipped):
+            sick |= {(window.loss.name, evidence.class_index) for evidence in verdict}
     return sick
 
 
@@ -181,25 +180,25 @@ def _examined(plan: Plan, rules: Sequence[Rule], known: Mapping[str, Admitted]) 
     return replace(
         seen,
         findings=tuple(replace(f, step=NO_STEP, last_step=NO_STEP) for f in seen.findings if belongs(f)),
-        skipped=tuple(replace(item, skipped=_reason(item)) for item in seen.skipped if belongs(item)),
+        skipped=tuple(_in_terms_of_a_plan(item) for item in seen.skipped if belongs(item)),
         healthy=tuple(item for item in seen.healthy if belongs(item)),
         last_step=None,
     )
 
 
-def _reason(item: Examined) -> str | None:
-    """Why a rule was not examined, in terms of a plan."""
-    if item.skipped and item.skipped.endswith("not recorded"):
-        return NEEDS_LENGTH
-    if item.skipped and item.skipped.startswith("no validation"):
-        return NEEDS_A_RUN
-    return item.skipped
+def _in_terms_of_a_plan(item: Examined) -> Examined:
+    """A rule that was not examined, with the reason as it is before a run."""
+    if item.cause == "statistic":
+        return replace(item, skipped=NEEDS_LENGTH)
+    if item.cause == "evaluation":
+        return replace(item, skipped=NEEDS_A_RUN, cause="run")
+    return item
 
 
-def _first_change(plan: Plan, rule: Admitted, finding: Finding) -> Change | None:
+def _first_cure(plan: Plan, rule: Admitted, finding: Finding) -> Cure | None:
     """What the rule itself prescribes for a run, or names for a new one."""
-    if finding.prescription is not None and "to" in finding.prescription:
-        return Change(finding.loss, finding.prescription["parameter"], finding.prescription["to"])
+    if isinstance(finding.prescription, Change):
+        return Cure(finding.loss, finding.prescription.parameter, finding.prescription.after)
     if rule.new_run is None:
         return None
     parameter, evidence = rule.new_run
@@ -209,11 +208,11 @@ def _first_change(plan: Plan, rule: Admitted, finding: Finding) -> Change | None
     value: Any = finding.evidence[evidence]
     if parameter == "batch_size":  # rules see a batch over all ranks
         value = round_up(value * plan.batch_size / plan.live_rows(plan.loss(finding.loss)))
-    return Change(finding.loss, parameter, int(value) if isinstance(before, int) else value)
+    return Cure(finding.loss, parameter, int(value) if isinstance(before, int) else value)
 
 
-def _tries(plan: Plan, first: Change) -> Iterator[Change]:
-    """The change, and stronger ones where it does not cure."""
+def _tries(plan: Plan, first: Cure) -> Iterator[Cure]:
+    """The cure, and stronger ones where it does not work."""
     yield first
     before = plan.setting(first.loss, first.parameter)
     if not _is_number(before) or not _is_number(first.value) or before == first.value:
@@ -224,22 +223,22 @@ def _tries(plan: Plan, first: Change) -> Iterator[Change]:
         yield replace(first, value=round_up(value) if isinstance(first.value, int) else value)
 
 
-def _stronger(one: Change | None, other: Change, plan: Plan) -> Change:
+def _stronger(one: Cure | None, other: Cure, plan: Plan) -> Cure:
     if one is None or other.value is None:
         return other
     if not (_is_number(one.value) and _is_number(other.value)):
         return one
     before = plan.setting(other.loss, other.parameter)
     grows = _is_number(before) and other.value > before
-    return max(one, other, key=lambda change: change.value if grows else -change.value)
+    return max(one, other, key=lambda cure: cure.value if grows else -cure.value)
 
 
-def _change_of(finding: Finding) -> Change | None:
-    if finding.prescription is None or "to" not in finding.prescription:
+def _cure_of(finding: Finding) -> Cure | None:
+    change = finding.prescription
+    if not isinstance(change, Change):
         return None
-    parameter = finding.prescription["parameter"]
-    name = "temperature" if finding.loss == MAIN_LOSS and parameter == "temp_end" else parameter
-    return Change(finding.loss, name, finding.prescription["to"])
+    of_main = finding.loss == MAIN_LOSS and change.parameter == "temp_end"
+    return Cure(finding.loss, "temperature" if of_main else change.parameter, change.after)
 
 
 def _spelled(plan: Plan, loss: str, parameter: str) -> str:

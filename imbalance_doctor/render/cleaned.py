@@ -79,6 +79,8 @@ def _cleaned(value: T, losses: Mapping[str, str]) -> T:
 def _clean(value: Any, most: int, losses: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return clean(value, most)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _cleaned(value, losses)
     if isinstance(value, Mapping):
         new = {clean(str(key), NAME): _clean(item, most, losses) for key, item in value.items()}
         same = all(map(is_, new, value)) and all(map(is_, new.values(), value.values()))
@@ -86,4 +88,4 @@ def _clean(value: Any, most: int, losses: Mapping[str, str]) -> Any:
     if isinstance(value, (tuple, list)):
         items = tuple(_clean(item, most, losses) for item in value)
         return value if all(map(is_, items, value)) else items
-    return _cleaned(value, losses) if is_dataclass(value) and not isinstance(value, type) else value
+    return value

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, Examined, Finding, Severity
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.render.numbers import count, number, prescription, ranges, step
 
 
@@ -55,7 +56,7 @@ class Group:
         changes = [finding.prescription for finding in self.findings if finding.prescription]
         if not changes:
             return ""
-        wanted = [change.get("to") for change in changes]
+        wanted = [change.after for change in changes if isinstance(change, Change)]
         values = [float(value) for value in wanted if isinstance(value, (int, float))]
         text = prescription(changes[0])
         if len(values) < 2 or min(values) == max(values):

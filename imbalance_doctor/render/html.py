@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, Finding
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.records import Array, LossInfo, RunInfo
 from imbalance_doctor.render import panels
 from imbalance_doctor.render.json import plain
@@ -118,7 +119,7 @@ def _settings(run: Run) -> str:
         settings = ", ".join(f"{name} = {number(value)}" for name, value in loss.config.items())
         facts[f"loss {loss.name}"] = f"{loss.kind}: {settings}" if settings else loss.kind
     for treatment in run.treatments:
-        change = {"parameter": treatment.parameter, "from": treatment.before, "to": treatment.after}
+        change = Change(treatment.parameter, treatment.before, treatment.after)
         facts[f"treated at step {step(treatment.step)}"] = (
             f"{treatment.loss.name}, {prescription(change)} for {treatment.code}"
         )
@@ -228,7 +229,7 @@ class _Loss:
             {
                 "step": t.step,
                 "code": clean_name(t.code),
-                "text": clean(prescription({"parameter": t.parameter, "from": t.before, "to": t.after})),
+                "text": clean(prescription(Change(t.parameter, t.before, t.after))),
             }
             for t in self.run.treatments
             if t.loss.name == self.info.name

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from imbalance_doctor.prescriptions import Change, Prescription, ResetQueue
+
 
 def number(value: Any) -> str:
     """A number in three significant digits, whole ones in full, with thousands separators.
@@ -78,14 +80,16 @@ def ranges(indices: Iterable[int], most: int = 12) -> str:
     return ", ".join(shown) + (f" and {left:,} more" if left else "")
 
 
-def prescription(data: Any) -> str:
+def prescription(what: Prescription) -> str:
     """A prescription in words.
 
-    >>> prescription({"parameter": "queue_size", "from": 1024, "to": 4000})
+    >>> prescription(Change("queue_size", 1024, 4000))
     'queue_size: 1,024 → 4,000'
-    >>> prescription({"parameter": "queue", "action": "reset"})
+    >>> prescription(ResetQueue())
     'queue: reset'
     """
-    if "action" in data:
-        return f"{data.get('parameter')}: {data['action']}"
-    return f"{data.get('parameter')}: {number(data.get('from'))} → {number(data.get('to'))}"
+    match what:
+        case ResetQueue():
+            return f"{what.parameter}: {what.action}"
+        case Change():
+            return f"{what.parameter}: {number(what.before)} → {number(what.after)}"

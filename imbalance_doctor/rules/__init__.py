@@ -6,9 +6,13 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import textwrap
 from functools import cache
 
-from imbalance_doctor.rules.base import Rule
+from imbalance_doctor.rules.base import Rule, Threshold
+
+#: Columns of a page: those of the docstrings.
+WIDTH = 106
 
 
 @cache
@@ -58,9 +62,18 @@ def find_rule(code_or_name: str) -> type[Rule]:
 
 
 def rule_page(rule: type[Rule]) -> str:
-    """A rule's page, as text; from its class attributes where docstrings were dropped (python -OO)."""
+    """A rule's page, as text, with its thresholds at the end.
+
+    From its class attributes where docstrings were dropped (python -OO).
+    """
     page = inspect.getdoc(rule) or ""
-    if "## Symptom" in page:
-        return page
-    parts = {"Symptom": rule.symptom, "Cause": rule.cause, "Remedy": rule.remedy}
-    return "\n\n".join([rule.name, *(f"## {title}\n{text}" for title, text in parts.items())])
+    if "## Symptom" not in page:
+        parts = {"Symptom": rule.symptom, "Cause": rule.cause, "Remedy": rule.remedy}
+        page = "\n\n".join([rule.name, *(f"## {title}\n{text}" for title, text in parts.items())])
+    thresholds = rule.thresholds()
+    return "\n".join([page, "", "## Thresholds", *map(_in_lines, thresholds)]) if thresholds else page
+
+
+def _in_lines(threshold: Threshold) -> str:
+    text = f"- `{threshold.name}` = {threshold.default:g}: {threshold.why}"
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)

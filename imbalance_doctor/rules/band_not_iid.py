@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of
 
 
@@ -57,31 +56,36 @@ class BandNotIid(Rule):
     positive rates are those of the negatives' distribution).
     """
 
-    code: ClassVar[str] = "IMB405"
-    name: ClassVar[str] = "band-not-iid"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB405"
+    name = "band-not-iid"
+    severity = "warning"
+    kinds = frozenset({"pauc_at_budget"})
+    requires = (
         "live_pos_count", "live_neg_count", "pool_neg_count", "iid_neg_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB010",)
+    min_records = 10
+    explained_by = ("IMB010",)
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{observed:.2g} of the batches' rows are positives of {class_label}, {ratio:.0f} times their share "
         "of {expected:.2g} in the population, and every row counts as a fair draw."
     )
-    cause: ClassVar[str] = (
+    cause = (
         'a sampler changes the mix, and with budget_basis="population" the drawn positives use up the budget '
         "of {beta:.3g} before a negative is counted."
     )
-    remedy: ClassVar[str] = 'pass iid_mask with the rows that were drawn fairly, or use budget_basis="fpr".'
+    remedy = 'pass iid_mask with the rows that were drawn fairly, or use budget_basis="fpr".'
 
-    #: Multiple of the population's rate from which the mix was changed and not drawn.
-    ratio: float = 2.0
-    #: Positives that the batches (and validation data, where its rate is used) must hold, for the ratio to be
-    #: no chance: its standard error is 20 % then.
-    positives: float = 25.0
+    ratio: float = threshold(
+        2.0,
+        "Times the population's rate, above which a sampler must have changed the mix: twice is far outside "
+        "the error of a rate that 25 positives tell, which is 20 %.",
+    )
+    positives: float = threshold(
+        25.0,
+        "Positives that the batches, and the validation data where its rate is used, must hold: the "
+        "standard error of the rate is 20 % then.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the batches' positive rates with the population's."""
@@ -118,10 +122,10 @@ class BandNotIid(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "observed": float(observed[index]),
-                    "expected": float(expected[index]),
-                    "ratio": float(observed[index] / max(float(expected[index]), 1e-9)),
-                    "beta": float(window.config("beta", 1.0)),
+                    "observed": observed[index],
+                    "expected": expected[index],
+                    "ratio": observed[index] / max(expected[index], 1e-9),
+                    "beta": window.config("beta", 1.0),
                 },
                 index,
             )

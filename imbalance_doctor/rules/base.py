@@ -1,17 +1,18 @@
 """The contract of a rule: a window of records in, evidence or nothing out.
 
-A rule is a frozen dataclass. Its fields are its thresholds, each with the reason for its default beside
-it; its class attributes are what users read at run time; its docstring is its page in the catalogue, with
-the sections `Symptom`, `Cause`, `Remedy`, `Evidence`, `Known problems` and `References`. A new rule is
-one module in this folder and its cases in the tests; nothing else lists it.
+A rule is a frozen dataclass. Its fields are its thresholds, each made by `threshold` with the reason for its
+default, and nothing else in it is annotated: the attributes of the class, which `Rule` declares, are what
+users read at run time. Its docstring is its page in the catalogue, with the sections `Symptom`, `Cause`,
+`Remedy`, `Evidence`, `Known problems` and `References`. A new rule is one module in this folder and its cases
+in the tests; nothing else lists it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,35 @@ from numpy.typing import NDArray
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import kinds
+from imbalance_doctor.prescriptions import Prescription
 
 Bools: TypeAlias = NDArray[np.bool_]
 
 #: What a rule may apply to, see `losses.kinds`.
 RANKING, THRESHOLDED, ANY = kinds.RANKING, kinds.THRESHOLDED, kinds.ANY
 LIKELIHOOD, FOCAL, SOFTMAX = kinds.LIKELIHOOD, kinds.FOCAL, kinds.SOFTMAX
+
+
+T = TypeVar("T")
+
+
+def threshold(default: T, why: str) -> T:
+    """A field of a rule: a number that decides, with what it is and why it is this one.
+
+    The reason names the runs, or gives the argument. Whoever reads the rule's page sees it.
+    """
+    return field(default=default, metadata={"why": why})
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold of a rule, as its page shows it."""
+
+    name: str
+    #: ``"float"``, ``"int"``, ``"str"`` or ``"bool"``.
+    type: str
+    default: Any
+    why: str
 
 
 class UnknownNumberError(ArithmeticError):
@@ -35,7 +59,8 @@ class UnknownNumberError(ArithmeticError):
 class Evidence:
     """What a rule saw on one class (or on the loss as a whole), in the units of the problem."""
 
-    #: Filled into the rule's texts by name; every number that a text quotes is here.
+    #: Filled into the rule's texts by name; every number that a text quotes is here. They may be numbers of
+    #: Python or NumPy: where evidence is admitted, they become floats.
     values: Mapping[str, float]
     class_index: int | None = None
     #: Overrides of the rule's own, for rules that tell apart several degrees or directions of a fault.
@@ -43,7 +68,7 @@ class Evidence:
     symptom: str | None = None
     cause: str | None = None
     remedy: str | None = None
-    prescription: Mapping[str, Any] | None = None
+    prescription: Prescription | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +117,12 @@ class Rule(ABC):
     symptom: ClassVar[str]
     cause: ClassVar[str]
     remedy: ClassVar[str]
+
+    @classmethod
+    def thresholds(cls) -> tuple[Threshold, ...]:
+        """Its thresholds, with their defaults and the reasons for them."""
+        found = ((each, each.metadata.get("why")) for each in fields(cls))
+        return tuple(Threshold(f.name, str(f.type), f.default, why) for f, why in found if why is not None)
 
     @abstractmethod
     def examine(self, window: Window) -> Verdict:

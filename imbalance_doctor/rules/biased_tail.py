@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
@@ -49,34 +48,36 @@ class BiasedTail(Rule):
     David & Nagaraja, *Order Statistics*, 2003.
     """
 
-    code: ClassVar[str] = "IMB407"
-    name: ClassVar[str] = "biased-tail"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB407"
+    name = "biased-tail"
+    severity = "info"
+    kinds = frozenset({"pauc_at_budget"})
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "iid_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB010", "IMB204", "IMB401")
-    foreseeable: ClassVar[bool] = True
+    explained_by = ("IMB001", "IMB002", "IMB010", "IMB204", "IMB401")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "only {above:.2g} of {negatives:,.0f} negatives of {class_label} lie above the upper edge of the "
         "band at a false positive rate of {alpha:.2g}."
     )
-    cause: ClassVar[str] = "too few pooled negatives for so small an alpha: the edge is an extreme value."
-    remedy: ClassVar[str] = (
+    cause = "too few pooled negatives for so small an alpha: the edge is an extreme value."
+    remedy = (
         "queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}) puts {wanted:.0f} negatives above the "
         "edge; or alpha=0."
     )
-    cap_cause: ClassVar[str] = (
-        "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so small an alpha."
-    )
-    cap_remedy: ClassVar[str] = UNCAP
+    cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so small an alpha."
+    cap_remedy = UNCAP
 
-    #: Fewer negatives above the edge are reported.
-    few: float = 5.0
-    #: Negatives above the edge with the prescribed queue.
-    wanted: float = 10.0
+    few: float = threshold(
+        5.0,
+        "Negatives above the edge, below which it is told: the relative error of the edge's false positive "
+        "rate is one over the root of their number, 45 % at 5.",
+    )
+    wanted: float = threshold(
+        10.0, "Negatives above the edge with the prescribed queue: the relative error is 32 % at 10."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the negatives above the edge with what an edge needs."""
@@ -96,23 +97,23 @@ class BiasedTail(Rule):
     ) -> Iterator[Evidence]:
         alpha = float(window.config("alpha"))
         for index in classes:
-            count = float(negatives[index])
+            count = negatives[index]
             values = {
                 "above": alpha * count,
                 "negatives": count,
                 "alpha": alpha,
                 "wanted": self.wanted,
                 "whole": now.whole,
-                "queue_size_now": float(now.queue_size),
+                "queue_size_now": now.queue_size,
             }
             rows = now.full_size * self.wanted / (alpha * count)
             if now.cap:
-                values["cap_wanted"] = float(cap_for(rows, now))
+                values["cap_wanted"] = cap_for(rows, now)
                 cause, remedy = self.cap_cause, self.cap_remedy
                 yield Evidence(values, index, cause=cause, remedy=remedy, prescription=wider_cap(rows, now))
                 continue
             to = larger_queue(rows, now)
             if to is not None:
-                values["queue_size"] = float(to)
-                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                values["queue_size"] = to
+                prescription = Change("queue_size", now.queue_size, to)
                 yield Evidence(values, index, prescription=prescription)

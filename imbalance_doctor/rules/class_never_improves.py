@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, TooFew, Verdict
+from imbalance_doctor.rules.base import ANY, LIKELIHOOD, Evidence, Rule, TooFew, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent
 from imbalance_doctor.rules.phases import CHANCE_AUROC, at_chance, imprecise
 from imbalance_doctor.rules.scores import auroc_error, fresh_rows, weighted
@@ -63,66 +61,78 @@ class ClassNeverImproves(Rule):
     (chance is the positive rate).
     """
 
-    code: ClassVar[str] = "IMB702"
-    name: ClassVar[str] = "class-never-improves"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = ANY
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc", "positive_rate", "positives")
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = (
+    code = "IMB702"
+    name = "class-never-improves"
+    severity = "warning"
+    kinds = ANY
+    requires = ("live_pos_count",)
+    requires_eval = ("average_precision", "auroc", "positive_rate", "positives")
+    min_records = 10
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB004", "IMB005", "IMB010", "IMB011", "IMB016", "IMB020", "IMB201",
         "IMB202", "IMB305", "IMB401", "IMB402", "IMB403", "IMB506", "IMB509", "IMB701", "IMB703", "IMB704",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{class_label} has been trained on for {steps:.0f} steps, with about {seen:,.0f} positives, and its "
         "average precision is {precision:.2g} where chance is {chance:.2g} (AUROC {auroc:.2f})."
     )
-    cause: ClassVar[str] = (
-        "its gradient is starved, its labels are noise, or the features do not tell it apart."
-    )
-    remedy: ClassVar[str] = (
+    cause = "its gradient is starved, its labels are noise, or the features do not tell it apart."
+    remedy = (
         "see the other findings on the class; where there is none, check its labels, then features and "
         "capacity."
     )
 
-    ranked_cause: ClassVar[str] = (
+    ranked_cause = (
         "the features do tell it apart in training (AUROC {pool_auroc:.2f} there): its rows are memorised, a "
         "feature knows the label in training only, or validation rows have other labels or another "
         "preprocessing."
     )
-    ranked_remedy: ClassVar[str] = (
+    ranked_remedy = (
         "score training rows as you score validation rows: if they come out as badly, labels or "
         "preprocessing differ there; if not, look for leaks, then regularise or find more positives."
     )
-    untrained_symptom: ClassVar[str] = (
+    untrained_symptom = (
         "{class_label} has about {seen:,.0f} positives in {steps:.0f} steps, none of which carries any "
         "gradient, and no row is given to it."
     )
-    untrained_cause: ClassVar[str] = (
+    untrained_cause = (
         "its positives weigh 0: a class weight, alpha or pos_weight of 0, or a mask that leaves them out."
     )
-    untrained_remedy: ClassVar[str] = "give the class a weight above 0, or leave it out of the problem."
+    untrained_remedy = "give the class a weight above 0, or leave it out of the problem."
 
-    #: Steps before which a class may be at chance: in healthy runs it was until step 300.
-    steps: int = 400
-    #: Positives that must have been trained on.
-    positives: float = 300.0
-    #: Evaluations in a row at chance.
-    evaluations: int = 4
-    #: Multiple of average precision in the first evaluations from which the class is on its way: a slow run
-    #: (sequences at 2 %) was at chance within its error until step 600, at twice what it began with.
-    rise: float = 1.5
-    #: Multiple of the positive rate that average precision may lie above it where training rows are ranked as
-    #: by chance: .11 to .16 at a rate of .1.
-    random: float = 1.0
-    #: AUROC of the pool from which training rows of the class are ranked well.
-    ranked: float = 0.8
-    #: Looks in a row without gradient, and the positives that must have been in them: a gradient underflows
-    #: where the probability is 1 to the last bit, and then the class is predicted.
-    looks: int = 4
-    looked_at: float = 10.0
+    steps: int = threshold(
+        400, "Steps before which a class may be at chance: in healthy runs one was until step 340."
+    )
+    positives: float = threshold(
+        300.0, "Positives that must have been trained on: with fewer, more of them may be all that it takes."
+    )
+    evaluations: int = threshold(
+        4, "Evaluations in a row at chance: fewer may be the noise of validation data with few positives."
+    )
+    rise: float = threshold(
+        1.5,
+        "Times the average precision of the first evaluations, from which the class is on its way: a slow "
+        "run (sequences at 2 %) was at chance within its error until step 600, at twice what it began with.",
+    )
+    random: float = threshold(
+        1.0,
+        "Multiple of the positive rate that average precision may lie above it where training rows are "
+        "ranked as by chance: it was .11 to .16 at a rate of .1 where labels were random.",
+    )
+    ranked: float = threshold(
+        0.8,
+        "AUROC of the pool from which training rows of the class are ranked well: classes with random "
+        "labels were at .47 there.",
+    )
+    looks: int = threshold(
+        4,
+        "Looks in a row without any gradient: it underflows where a probability is 1 to the last bit, and "
+        "then the class is predicted.",
+    )
+    looked_at: float = threshold(
+        10.0, "Positives that those looks must have held: of fewer, all may have been at 1 to the last bit."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for classes without gradient, and compare average precision with chance, class by class."""
@@ -153,11 +163,11 @@ class ClassNeverImproves(Rule):
         without &= live.sum(axis=0) >= self.looked_at
         if not (norms > 0.0).any():  # nothing is trained at all, which is not the fault of a class
             return
-        trained = float(window.step - window.run.start_step)
+        trained = window.step - window.run.start_step
         seen = self._trained_on(window)
         for index in classes_of(without):
             yield Evidence(
-                {"steps": trained, "seen": float(seen[index])},
+                {"steps": trained, "seen": seen[index]},
                 index,
                 severity="error",
                 symptom=self.untrained_symptom,
@@ -181,7 +191,7 @@ class ClassNeverImproves(Rule):
         stuck &= mean(whole[-self.evaluations :]) < self.rise * mean(whole[: self.evaluations])
         seen = self._trained_on(window)
         stuck &= seen >= self.positives
-        return self._findings(window, float(trained), seen, classes_of(stuck))
+        return self._findings(window, trained, seen, classes_of(stuck))
 
     def _random_in_training(self, window: Window, shape: tuple[int, ...]) -> Bools:
         """Classes whose training rows are ranked no better than by chance, in the newer half of the run."""
@@ -208,13 +218,13 @@ class ClassNeverImproves(Rule):
         for index in classes:
             values = {
                 "steps": trained,
-                "seen": float(seen[index]),
-                "precision": float(precision[index]),
-                "chance": float(rates[index]),
-                "auroc": float(areas[index]),
+                "seen": seen[index],
+                "precision": precision[index],
+                "chance": rates[index],
+                "auroc": areas[index],
             }
             if pool[index] >= self.ranked:
-                values["pool_auroc"] = float(pool[index])
+                values["pool_auroc"] = pool[index]
                 yield Evidence(values, index, cause=self.ranked_cause, remedy=self.ranked_remedy)
             else:
                 yield Evidence(values, index)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import round_to
 from imbalance_doctor.rules.phases import standard_error, switch_step, validation
 
@@ -67,42 +66,58 @@ class ColdStart(Rule):
     Narasimhan & Agarwal, *SVM pAUC tight*, KDD 2013.
     """
 
-    code: ClassVar[str] = "IMB507"
-    name: ClassVar[str] = "cold-start"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision",)
-    explained_by: ClassVar[tuple[str, ...]] = (
+    code = "IMB507"
+    name = "cold-start"
+    severity = "warning"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    requires_eval = ("average_precision",)
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB202", "IMB305", "IMB402", "IMB403", "IMB505", "IMB509", "IMB703",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision was {before:.2f} at step {before_step:.0f}, the ranking loss took over at step "
         "{switch:.0f}, and it has been {now:.2f} over the last {evaluations:.0f} evaluations, up to step "
         "{step:.0f}."
     )
-    cause: ClassVar[str] = (
-        "the ranking loss alone does not keep the order that the warmup loss had brought: from scores this "
-        "uniform, or at this temperature, its gradient reaches few rows."
+    cause = (
+        "the ranking loss alone does not keep the order that the warmup loss had brought: it pushes "
+        "positives up and never a negative down (Recall@Quantile, partial AUC with the trapezoid), or its "
+        "temperature does not fit the scores."
     )
-    remedy: ClassVar[str] = (
-        "keep the warmup loss beside it (final_main_weight={weight:.2g}), a temperature that fits the "
-        "scores, or a longer warmup with a blend."
+    remedy = (
+        "keep the warmup loss beside it (final_main_weight={weight:.2g}), or use a loss whose gradient "
+        'reaches the negatives (surrogate="pairwise", Smooth-AP); where IMB202 is open too, mend the '
+        "temperature first. A longer warmup only delays the fall."
     )
 
-    #: Fall of average precision that matters, and the share of it that does where that is less.
-    fall: float = 0.05
-    share: float = 1.0 / 3.0
-    #: Standard errors of the validation data that it must be as well. The rows are the same each time, so
-    #: that most of the error cancels; with 3 a table that fell from .83 to .76 was not found.
-    errors: float = 2.0
-    #: Evaluations in a row that it must last.
-    evaluations: int = 4
-    #: Steps since the switch in which it may have dipped: Smooth-AP came back from .68 to .86 in 60.
-    settle_steps: int = 100
-    #: Weight of the main loss that the remedy aims at; half of the present one where that is lower.
-    weight: float = 0.5
+    fall: float = threshold(
+        0.05,
+        "Fall of average precision that matters: more than twice the noise of one evaluation, which is "
+        "about 0.02.",
+    )
+    share: float = threshold(
+        1.0 / 3.0,
+        "Share of average precision whose loss matters where that is less than `fall`: a class that is hard "
+        "to rank has little to lose, as digits with noise, which fell from .12 to .07.",
+    )
+    errors: float = threshold(
+        2.0,
+        "Standard errors of the validation data that the fall must be as well. The rows are the same each "
+        "time, so that most of the error cancels; with 3 a table that fell from .83 to .76 was not found.",
+    )
+    evaluations: int = threshold(
+        4, "Evaluations in a row that must be lower, so that noise, or a dip on the way back, is not told."
+    )
+    settle_steps: int = threshold(
+        100, "Steps since the switch in which it may have dipped: Smooth-AP came back from .68 to .86 in 60."
+    )
+    weight: float = threshold(
+        0.5,
+        "Weight of the main loss that is prescribed, half of the present one where that is lower: beside "
+        "half of BCE none of 12 runs fell.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare average precision before the switch with the newest evaluations."""
@@ -110,8 +125,8 @@ class ColdStart(Rule):
         if len(precision) <= self.evaluations:
             return []
         latest = precision.values[-self.evaluations :]
-        best = float(latest.max())
-        if best >= precision.values.max() - self._matters(float(precision.values.max())):
+        best = latest.max()
+        if best >= precision.values.max() - self._matters(precision.values.max()):
             return []
         switch = switch_step(window)
         if switch is None or precision.steps[-self.evaluations] < switch:
@@ -124,14 +139,14 @@ class ColdStart(Rule):
             return []  # or it is on its way back
         weight = float(window.config("final_main_weight", 1.0))
         wanted = self.weight if weight > self.weight else round_to(weight / 2.0)
-        prescription = {"parameter": "final_main_weight", "from": weight, "to": wanted}
+        prescription = Change("final_main_weight", weight, wanted)
         values = {
             "before": before,
-            "before_step": float(at),
-            "switch": float(switch),
-            "now": float(latest.mean()),
-            "evaluations": float(self.evaluations),
-            "step": float(precision.steps[-1]),
+            "before_step": at,
+            "switch": switch,
+            "now": latest.mean(),
+            "evaluations": self.evaluations,
+            "step": precision.steps[-1],
             "weight": wanted,
         }
         return [Evidence(values, prescription=prescription)]

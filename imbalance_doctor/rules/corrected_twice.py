@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import classes_of, in_warmup, round_to
@@ -56,19 +54,19 @@ class CorrectedTwice(Overweight, Rule):
     correction).
     """
 
-    code: ClassVar[str] = "IMB012"
-    name: ClassVar[str] = "corrected-twice"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703")
+    code = "IMB012"
+    name = "corrected-twice"
+    severity = "info"
+    kinds = LIKELIHOOD
+    requires = ("live_pos_count", "live_neg_count")
+    explained_by = ("IMB001", "IMB703")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{class_label} is {live_rate:.2g} of the batches and {positive_rate:.2g} of the population, and its "
         "rows weigh {weight:.3g} times as much as others: together {total:.3g} times balance."
     )
-    cause: ClassVar[str] = "a sampler and a weight correct the same imbalance, and their factors multiply."
-    remedy: ClassVar[str] = "drop the weight and keep the sampler, or keep the weight and shuffle plainly."
+    cause = "a sampler and a weight correct the same imbalance, and their factors multiply."
+    remedy = "drop the weight and keep the sampler, or keep the weight and shuffle plainly."
 
     def examine(self, window: Window) -> Verdict:
         """Compare the rate of the batches with that of the population, and both with the weight."""
@@ -81,14 +79,14 @@ class CorrectedTwice(Overweight, Rule):
     def _findings(self, window: Window, found: Correction, classes: list[int]) -> Iterator[Evidence]:
         alarms = false_positive_rates(window)
         for index in classes:
-            odds = float(found.odds[index])
-            population = odds / float(found.sampled[index])
-            total, alarm = float(found.total[index]), float(alarms[index])
+            odds = found.odds[index]
+            population = odds / found.sampled[index]
+            total, alarm = found.total[index], alarms[index]
             yield Evidence(
                 {
                     "live_rate": odds / (1.0 + odds),
                     "positive_rate": round_to(population / (1.0 + population), 3),
-                    "weight": float(found.weight[index]),
+                    "weight": found.weight[index],
                     "total": total,
                     **flagged_percent(alarm),
                 },

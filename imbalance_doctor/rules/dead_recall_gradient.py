@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import Evidence, Rule, TooFew, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     Bools,
     Floats,
@@ -56,53 +55,70 @@ class DeadRecallGradient(Rule):
     Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
     """
 
-    code: ClassVar[str] = "IMB305"
-    name: ClassVar[str] = "dead-recall-gradient"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB305"
+    name = "dead-recall-gradient"
+    severity = "error"
+    kinds = frozenset({"recall_at_quantile"})
+    requires = (
         "live_pos_count", "grad_pos_count", "pool_pos_count", "above_threshold_count",
         "tau_eff", "threshold", "pos_score_quantiles",
     )  # fmt: skip
     #: 100 steps at the default: a model that has just begun may have no positive near the threshold yet.
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB202", "IMB301", "IMB304")
+    min_records = 10
+    explained_by = ("IMB001", "IMB002", "IMB202", "IMB301", "IMB304")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{missed_percent:.0f} % of the positives of {class_label} are below the threshold, and of "
         "{live_positives:.0f} live ones {carrying:.0f} carried gradient: nothing is learnt from them."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "no missed positive is within a few temperatures of the threshold; the middle one is {distance:,.0f} "
         "temperatures of {tau:.2g} below it."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "a temperature of about {tau_wanted:.2g} brings the missed positives within reach; so does a "
         "warmup with BCE or cross-entropy, which brings them near the threshold."
     )
-    unmeasured_cause: ClassVar[str] = (
+    unmeasured_cause = (
         "the slope reaches some 6 temperatures of {tau:.2g} from the threshold, and no missed positive is "
         "there."
     )
-    unmeasured_remedy: ClassVar[str] = (
+    unmeasured_remedy = (
         'a larger temperature, tau_scale="iqr", or a warmup with BCE or cross-entropy, which brings the '
         "missed positives near the threshold."
     )
 
-    #: Live positives that must have come by.
-    positives: float = 20.0
-    #: Share of them that may carry gradient; runs with 3 % lost nothing.
-    carrying: float = 0.01
-    #: The same where the scores are spread over more temperatures than `wide`. There only the row that is the
-    #: threshold is near it, and if it is a live positive it counts as carrying: 3 of 98 in one of 9 such
-    #: runs, which ended with an AP of .35.
-    carrying_alone: float = 0.05
-    wide: float = 1000.0
-    #: Share of the pooled positives that must be below the threshold: where fewer are, recall is all but met.
-    missed: float = 0.1
-    #: Temperatures from the threshold to the middle missed positive that the remedy aims at: there a sigmoid
-    #: has 18 % of its largest slope.
-    reach: float = 3.0
+    positives: float = threshold(
+        20.0,
+        "Live positives that must have come by: of 20, one that carries gradient is 5 %, far above "
+        "`carrying`.",
+    )
+    carrying: float = threshold(
+        0.01,
+        "Share of them that may carry gradient: runs with none of them ended with an AP of .04 to .53, "
+        "those with 3 % lost nothing.",
+    )
+    carrying_alone: float = threshold(
+        0.05,
+        "The same where the scores are wider than `wide`. There only the row that is the threshold is near "
+        "it, and if it is a live positive it counts as carrying: 3 of 98 in one of 9 such runs, which ended "
+        "with an AP of .35.",
+    )
+    wide: float = threshold(
+        1000.0,
+        "Spread of the scores, in temperatures, from which `carrying_alone` holds: ordinary runs are at 10, "
+        "those without gradient were at 400 to 7,000.",
+    )
+    missed: float = threshold(
+        0.1,
+        "Share of the pooled positives that must be below the threshold: where fewer are, recall is all but "
+        "met.",
+    )
+    reach: float = threshold(
+        3.0,
+        "Temperatures from the threshold to the middle missed positive that the remedy aims at: there a "
+        "sigmoid has 18 % of its largest slope.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Find classes that miss positives and learn from none."""
@@ -135,17 +151,17 @@ class DeadRecallGradient(Rule):
         for index in classes:
             # The quantiles of few positives, far apart, may put the middle one above the threshold.
             measured = bool(distance[index] > self.reach)
-            wanted = round_to(temperature * float(distance[index]) / self.reach, 1)
-            prescription: dict[str, Any] | None = None
+            wanted = round_to(temperature * distance[index] / self.reach, 1)
+            prescription = None
             if measured and wanted > temperature:
-                prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
+                prescription = Change("temperature", temperature, wanted)
             yield Evidence(
                 {
-                    "missed_percent": 100.0 * float(missed[index]),
-                    "live_positives": float(live[index]),
-                    "carrying": float(carrying[index] * live[index]),
-                    "tau": float(taus[index]),
-                    **({"distance": float(distance[index]), "tau_wanted": wanted} if measured else {}),
+                    "missed_percent": 100.0 * missed[index],
+                    "live_positives": live[index],
+                    "carrying": carrying[index] * live[index],
+                    "tau": taus[index],
+                    **({"distance": distance[index], "tau_wanted": wanted} if measured else {}),
                 },
                 index,
                 cause=None if measured else self.unmeasured_cause,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import RECENT, Bools, Floats, classes_of, held, mean
 
 
@@ -45,11 +43,11 @@ class DegenerateDispersion(Rule):
     Narasimhan & Agarwal, *A Structural SVM Based Approach for Optimizing Partial AUC*, ICML 2013.
     """
 
-    code: ClassVar[str] = "IMB402"
-    name: ClassVar[str] = "degenerate-dispersion"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB402"
+    name = "degenerate-dispersion"
+    severity = "error"
+    kinds = frozenset({"pauc_at_budget"})
+    requires = (
         "valid",
         "pool_pos_count",
         "live_pos_count",
@@ -57,26 +55,30 @@ class DegenerateDispersion(Rule):
         "band_neg_count",
         "live_score_quantiles",
     )
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
-    min_records: ClassVar[int] = 3
+    explained_by = ("IMB001",)
+    min_records = 3
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{class_label} was left out of the loss in {invalid_percent:.0f} % of recent records, although the "
         "pool holds {positives:,.0f} positives and {negatives:,.0f} negatives: the negatives' scores are "
         "all equal."
     )
-    cause: ClassVar[str] = (
-        "the model outputs one number for every row (dead units, a zero head, constant input)."
-    )
-    remedy: ClassVar[str] = (
+    cause = "the model outputs one number for every row (dead units, a zero head, constant input)."
+    remedy = (
         "look at the model's output for one batch; lower the learning rate, re-initialise the head, or "
         "begin with a warmup on BCE or cross-entropy."
     )
 
-    #: Share of recent records in which the class is invalid for this reason.
-    share: float = 0.5
-    #: Relative differences up to this are rounding: float32 resolves 1.2e-7, and sums lose a digit.
-    rounding: float = 1e-6
+    share: float = threshold(
+        0.5,
+        "Share of recent records in which the class is invalid for this reason: it held at every record in "
+        "runs with dead units, so that half leaves room for a fault that began in the window.",
+    )
+    rounding: float = threshold(
+        1e-6,
+        "Relative difference of scores up to which they are equal: float32 resolves 1.2e-7, and sums lose a "
+        "digit.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the records in which a class is invalid without lack of rows."""
@@ -107,9 +109,9 @@ class DegenerateDispersion(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "invalid_percent": 100.0 * float(share[index]),
-                    "positives": float(positives[index]),
-                    "negatives": float(negatives[index]),
+                    "invalid_percent": 100.0 * share[index],
+                    "positives": positives[index],
+                    "negatives": negatives[index],
                 },
                 index,
             )

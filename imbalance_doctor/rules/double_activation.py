@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, held
 from imbalance_doctor.rules.scores import LEAST, MOST, Q05, Q95
 from imbalance_doctor.rules.weights import odds_of, positive_weight
@@ -68,49 +67,69 @@ class DoubleActivation(Rule):
     PyTorch, `BCEWithLogitsLoss`: "combines a Sigmoid layer and the BCELoss in one single class".
     """
 
-    code: ClassVar[str] = "IMB011"
-    name: ClassVar[str] = "double-activation"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("live_score_quantiles", "live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    code = "IMB011"
+    name = "double-activation"
+    severity = "warning"
+    kinds = LIKELIHOOD
+    requires = ("live_score_quantiles", "live_pos_count", "live_neg_count")
+    explained_by = ("IMB001",)
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "all scores of {loss} in {looks:,.0f} looks since step {first_step:,.0f} are between {lowest:.3g} "
         "and {highest:.3g}: within {least:.3g} to {most:.3g}, as of scores that are probabilities already."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the loss applies "
         "a sigmoid again: the probability that it sees is never below 0.5, so every row is called positive."
     )
-    softmax_cause: ClassVar[str] = (
+    softmax_cause = (
         "the model ends in a softmax, and the loss applies a softmax again: no class can have a probability "
         "above {most_probability:.2g}, or below {least_probability:.2g}."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "remove the sigmoid at the end of the model and give the loss logits; or keep it and use nn.BCELoss."
     )
-    softmax_remedy: ClassVar[str] = (
+    softmax_remedy = (
         "remove the softmax at the end of the model and give the loss logits; or take log_softmax there and "
         "use nn.NLLLoss."
     )
 
-    #: Looks that must agree, and steps and rows before the first verdict: a head of zeros and a model that
-    #: has just been initialised have left the range by then, or moved inside it.
-    looks: int = 3
-    #: Looks of which half must reach an end to within `extreme`: of logits whose extremes are near an end,
-    #: those of some batch lie beyond it.
-    more_looks: int = 6
-    settle_steps: int = 50
-    rows: float = 100.0
-    #: Share of the range that counts as one of its ends, for 5 % of the rows and for the extremes.
-    end: float = 0.05
-    extreme: float = 0.005
-    #: Factor between the weighted odds of a class and an end of the range from which a model that knows the
-    #: rate alone lies outside; room for the error of the odds.
-    beyond: float = 1.5
-    #: Rounding of log-odds of a softmax in bfloat16: its probabilities are rounded by 0.4 % each.
-    rounding: float = 0.01
+    looks: int = threshold(
+        3, "Looks at the scores that must agree: the range of one batch may lie inside by luck."
+    )
+    more_looks: int = threshold(
+        6,
+        "Looks of which half must come within `extreme` of an end: logits whose extremes are near an end "
+        "lie beyond it in some batch.",
+    )
+    settle_steps: int = threshold(
+        50,
+        "Steps before the first verdict: a head of zeros and a model that has just been initialised have "
+        "left the range by then, or moved inside it.",
+    )
+    rows: float = threshold(
+        100.0,
+        "Rows that must have been seen before the first verdict: the scores of a few may all lie in the "
+        "range.",
+    )
+    end: float = threshold(
+        0.05,
+        "Share of the range that counts as one of its ends, for 5 % of the rows: probabilities of a rare "
+        "class crowd there.",
+    )
+    extreme: float = threshold(
+        0.005,
+        "The same for the smallest and the largest score: extremes of 128 logits with that range differ by "
+        "7 % of it from batch to batch, those of probabilities touch the end.",
+    )
+    beyond: float = threshold(
+        1.5,
+        "Factor between the weighted odds of a class and an end of the range, from which a model that knows "
+        "the rate alone lies outside: room for the error of the odds.",
+    )
+    rounding: float = threshold(
+        0.01, "Rounding of log-odds of a softmax in bfloat16: its probabilities are rounded by 0.4 % each."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the scores with the range that a probability has."""
@@ -135,7 +154,7 @@ class DoubleActivation(Rule):
             return []
         if not self._crowded(window, quantiles, least, most).any():
             return []
-        return self._findings(window, float(lowest.min()), float(highest.max()), least, most, softmax)
+        return self._findings(window, lowest.min(), highest.max(), least, most, softmax)
 
     def _crowded(self, window: Window, quantiles: Floats, least: float, most: float) -> Bools:
         """Classes whose scores crowd at an end of the range that no model would choose, or touch one, [C]."""
@@ -160,14 +179,14 @@ class DoubleActivation(Rule):
         steps = window.series("live_score_quantiles").steps
         yield Evidence(
             {
-                "looks": float(len(steps)),
-                "first_step": float(steps[0]),
+                "looks": len(steps),
+                "first_step": steps[0],
                 "lowest": lowest,
                 "highest": highest,
                 "least": least,
                 "most": most,
-                "least_probability": float(1.0 / (1.0 + np.exp(-least))),
-                "most_probability": float(1.0 / (1.0 + np.exp(-most))),
+                "least_probability": 1.0 / (1.0 + np.exp(-least)),
+                "most_probability": 1.0 / (1.0 + np.exp(-most)),
             },
             severity="error" if not softmax and _all_called_positive(window) else None,
             cause=self.softmax_cause if softmax else None,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
@@ -70,56 +69,67 @@ class EmptyBand(Rule):
     Narasimhan & Agarwal, *A Structural SVM Based Approach for Optimizing Partial AUC*, ICML 2013.
     """
 
-    code: ClassVar[str] = "IMB401"
-    name: ClassVar[str] = "empty-band"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = frozenset({"pauc_at_budget"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB401"
+    name = "empty-band"
+    severity = "warning"
+    kinds = frozenset({"pauc_at_budget"})
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "band_neg_count", "iid_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB402", "IMB010", "IMB405", "IMB204")
-    foreseeable: ClassVar[bool] = True
+    explained_by = ("IMB001", "IMB002", "IMB402", "IMB010", "IMB405", "IMB204")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the band of false positive rates from {alpha:.3g} to {beta:.3g} holds {band_negatives:.2g} "
         "negatives of {class_label}, out of {iid_negatives:,.0f} that define it; its edges are the scores "
         "of single rows."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "too few pooled negatives for so narrow a band: one negative in it takes {negatives_for_one:,.0f}."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "{wanted_negatives:.0f} negatives in the band need queue_size ≈ {queue_size:,.0f} "
         "(now {queue_size_now:,.0f}); or a wider band."
     )
-    live_remedy: ClassVar[str] = (
+    live_remedy = (
         "a wider band, such as beta={beta_wanted:.2g}, or a batch of {batch_wanted:,.0f}: only live rows "
         "carry gradient, and a batch brings {live_band:.2g} negatives into the band. queue_size ≈ "
         "{queue_size:,.0f} (now {queue_size_now:,.0f}) steadies its edges, and no more."
     )
-    cap_cause: ClassVar[str] = (
-        "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so narrow a band."
-    )
-    cap_remedy: ClassVar[str] = UNCAP
-    population_cause: ClassVar[str] = (
+    cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so narrow a band."
+    cap_remedy = UNCAP
+    population_cause = (
         'the positives: with budget_basis="population" they use up the budget of {beta:.3g}. Counted in '
         "negatives alone, the band would hold {fpr_band:,.0f}."
     )
-    population_remedy: ClassVar[str] = (
+    population_remedy = (
         'budget_basis="fpr", or a beta clear of the positive rate; where a sampler draws the positives, '
         "iid_mask with the rows that were drawn fairly. A larger queue changes nothing."
     )
 
-    #: Fewer than these is a warning: the relative error of a quantile is one over the root, 32 % at 10.
-    few: float = 10.0
-    #: This many or fewer is an error: edges that include their own row hold one negative at the least.
-    empty: float = 1.5
-    #: Negatives that the prescribed queue puts into the band.
-    wanted_negatives: float = 20.0
-    #: Live negatives in the band below which a queue is not the remedy, and those of the recommended band:
-    #: AP rose up to about one, and hardly beyond three. See Evidence.
-    live: float = 1.0
-    wanted_live: float = 2.0
+    few: float = threshold(
+        10.0,
+        "Negatives in the band, below which it is a warning: the relative error of a quantile is one over "
+        "the root of their number, 32 % at 10.",
+    )
+    empty: float = threshold(
+        1.5,
+        "Negatives in the band up to which it is an error: edges that include their own row hold one at the "
+        "least.",
+    )
+    wanted_negatives: float = threshold(
+        20.0, "Negatives that the prescribed queue puts into the band: the relative error is 22 % at 20."
+    )
+    live: float = threshold(
+        1.0,
+        "Live negatives in the band, below which a queue is not the remedy: AP rose with them up to about "
+        "one, from .20 to .35 on sequences, whatever the queue held.",
+    )
+    wanted_live: float = threshold(
+        2.0,
+        "Live negatives in the band that is recommended: above one AP still rose a little, and hardly "
+        "beyond three.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the band's negatives with what its edges need."""
@@ -137,12 +147,12 @@ class EmptyBand(Rule):
         negatives = pooled_count(window, "iid_neg_count", now)
         population = window.config("budget_basis") == "population"
         for index in classes:
-            share = float(negatives[index]) / now.full_size
+            share = negatives[index] / now.full_size
             rows = self.wanted_negatives / width / max(share, 1e-9)
             to = larger_queue(rows, now)
-            fpr_band = width * float(negatives[index])
+            fpr_band = width * negatives[index]
             cause = remedy = None
-            prescription: Mapping[str, Any] | None = None
+            prescription = None
             if population and fpr_band >= self.few:
                 cause, remedy = self.population_cause, self.population_remedy
             elif now.cap:
@@ -151,23 +161,23 @@ class EmptyBand(Rule):
                 continue
             else:
                 remedy = self.live_remedy if now.batch * width < self.live else None
-                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                prescription = Change("queue_size", now.queue_size, to)
             yield Evidence(
                 {
                     "alpha": alpha,
                     "beta": beta,
-                    "band_negatives": float(counts[index]),
-                    "iid_negatives": float(negatives[index]),
+                    "band_negatives": counts[index],
+                    "iid_negatives": negatives[index],
                     "negatives_for_one": 1.0 / width,
                     "wanted_negatives": self.wanted_negatives,
                     "fpr_band": fpr_band,
                     "live_band": now.batch * width,
-                    "batch_wanted": float(round_up(self.wanted_live / width)),
+                    "batch_wanted": round_up(self.wanted_live / width),
                     "beta_wanted": min(round_to(alpha + self.wanted_live / max(now.batch, 1.0)), 1.0),
                     "whole": now.whole,
-                    "queue_size_now": float(now.queue_size),
-                    **({} if to is None else {"queue_size": float(to)}),
-                    **({"cap_wanted": float(cap_for(rows, now))} if now.cap else {}),
+                    "queue_size_now": now.queue_size,
+                    **({} if to is None else {"queue_size": to}),
+                    **({"cap_wanted": cap_for(rows, now)} if now.cap else {}),
                 },
                 index,
                 severity="error" if counts[index] <= self.empty else "warning",

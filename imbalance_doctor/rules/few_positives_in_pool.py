@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
@@ -81,44 +80,48 @@ class FewPositivesInPool(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020.
     """
 
-    code: ClassVar[str] = "IMB003"
-    name: ClassVar[str] = "few-positives-in-pool"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB010", "IMB204")
-    foreseeable: ClassVar[bool] = True
+    code = "IMB003"
+    name = "few-positives-in-pool"
+    severity = "warning"
+    kinds = RANKING
+    requires = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
+    explained_by = ("IMB001", "IMB002", "IMB010", "IMB204")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{class_label} has {positives:.2g} positives in a pool of {pool_size:,.0f} rows; its loss is an "
         "estimate from a handful of rows."
     )
-    cause: ClassVar[str] = "the pool is small for a positive rate of about {positive_rate:.2g}."
-    remedy: ClassVar[str] = (
+    cause = "the pool is small for a positive rate of about {positive_rate:.2g}."
+    remedy = (
         "{wanted_positives:.0f} positives need queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}); "
         "or a larger batch, gathering over ranks, or a sampler."
     )
 
-    cap_cause: ClassVar[str] = (
+    cap_cause = (
         "max_pool_size: batch and queue hold about {held:,.0f} positives, and the cap draws {pool_size:,.0f} "
         "of their {whole:,.0f} rows."
     )
-    cap_remedy: ClassVar[str] = UNCAP
-    loader_cause: ClassVar[str] = (
+    cap_remedy = UNCAP
+    loader_cause = (
         "the loader: at the declared positive rate of {positive_rate:.2g} this pool should hold {held:,.0f}. "
         "The data is filtered, sorted, or labelled otherwise."
     )
-    loader_remedy: ClassVar[str] = (
-        "shuffle the loader, and check labels and ignore_index, or the declared rate."
-    )
+    loader_remedy = "shuffle the loader, and check labels and ignore_index, or the declared rate."
 
-    #: Fewer than these are worth knowing of: AP was 0 to 6 % lower. A hundred balanced classes in the
-    #: default queue have 10 to 11 each, and lose nothing that could be measured.
-    few: float = 10.0
-    #: Fewer than these are a warning: AP was 0 to 40 % lower, by the size of the steps. See Evidence.
-    poor: float = 5.0
-    #: Positives that the prescribed queue is expected to hold: more gained nothing (21 against 42).
-    wanted_positives: float = 20.0
+    few: float = threshold(
+        10.0,
+        "Positives in the pool, below which it is worth knowing: AP was 0 to 6 % lower. A hundred balanced "
+        "classes in the default queue have 10 to 11 each, and lose nothing that could be measured.",
+    )
+    poor: float = threshold(
+        5.0,
+        "Positives in the pool, below which it is a warning: AP was 0 to 40 % lower, by the size of the "
+        "steps.",
+    )
+    wanted_positives: float = threshold(
+        20.0, "Positives that the prescribed queue is expected to hold: more gained nothing (21 against 42)."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the pool's positives with what an estimate needs."""
@@ -136,30 +139,30 @@ class FewPositivesInPool(Rule):
         rates = positive_rates(window)
         for index in classes:
             # A capped pool has another share of positives than the rows that it was drawn from.
-            seen = float(rates[index]) if now.cap else float(counts[index]) / now.full_size
+            seen = rates[index] if now.cap else counts[index] / now.full_size
             rate = window.run.positive_rate(index) or seen
             wanted = self.wanted_positives / max(rate, 1e-9)
             to = larger_queue(wanted, now)
             cause = remedy = None
-            prescription: Mapping[str, Any] | None = None
+            prescription = None
             if to is not None:
-                prescription = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+                prescription = Change("queue_size", now.queue_size, to)
             elif now.cap:
                 cause, remedy, prescription = self.cap_cause, self.cap_remedy, wider_cap(wanted, now)
             else:
                 cause, remedy = self.loader_cause, self.loader_remedy
             yield Evidence(
                 {
-                    "positives": float(counts[index]),
+                    "positives": counts[index],
                     "pool_size": now.full_size,
                     "whole": now.whole,
                     "held": rate * now.whole,
                     "positive_rate": rate,
-                    "observed_rate": float(rates[index]),
+                    "observed_rate": rates[index],
                     "wanted_positives": self.wanted_positives,
-                    "queue_size_now": float(now.queue_size),
-                    **({} if to is None else {"queue_size": float(to)}),
-                    **({"cap_wanted": float(cap_for(wanted, now))} if now.cap else {}),
+                    "queue_size_now": now.queue_size,
+                    **({} if to is None else {"queue_size": to}),
+                    **({"cap_wanted": cap_for(wanted, now)} if now.cap else {}),
                 },
                 index,
                 severity="warning" if counts[index] < self.poor else "info",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import in_warmup
@@ -55,19 +53,19 @@ class FocalForARankingMetric(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020. Lin et al., *Focal Loss for Dense Object Detection*, ICCV 2017.
     """
 
-    code: ClassVar[str] = "IMB105"
-    name: ClassVar[str] = "focal-for-a-ranking-metric"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = FOCAL
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count",)
-    foreseeable: ClassVar[bool] = True
+    code = "IMB105"
+    name = "focal-for-a-ranking-metric"
+    severity = "info"
+    kinds = FOCAL
+    requires = ("live_pos_count",)
+    foreseeable = True
 
-    symptom: ClassVar[str] = "this run is for a ranking metric, and {loss} is not made for any."
-    cause: ClassVar[str] = (
+    symptom = "this run is for a ranking metric, and {loss} is not made for any."
+    cause = (
         "a focal loss fits probabilities row by row and optimises neither average precision nor recall at "
         "a budget."
     )
-    remedy: ClassVar[str] = "compare with a ranking loss."
+    remedy = "compare with a ranking loss."
 
     def examine(self, window: Window) -> Verdict:
         """Compare the loss with the metric that the run declares."""

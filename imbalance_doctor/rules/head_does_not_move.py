@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.constant import constant_loss
 from imbalance_doctor.rules.measures import Floats, mean
 
@@ -50,49 +49,70 @@ class HeadDoesNotMove(Rule):
     PyTorch documentation, *Autograd mechanics*, "Setting requires_grad".
     """
 
-    code: ClassVar[str] = "IMB016"
-    name: ClassVar[str] = "head-does-not-move"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB016"
+    name = "head-does-not-move"
+    severity = "warning"
+    kinds = LIKELIHOOD
+    requires = (
         "loss", "live_pos_count", "live_neg_count", "mean_p_true_neg", "score_std",
         "pos_grad_norm", "neg_grad_norm",
     )  # fmt: skip
-    min_records: ClassVar[int] = 20
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010")
+    min_records = 20
+    explained_by = ("IMB001", "IMB010")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "after {steps:,.0f} steps the scores are those of the start: their standard deviation was "
         "{std_before:.3g} and is {std_now:.3g}, the loss was {loss_before:.3g} over the first half of the "
         "records and {loss_now:.3g} over the second (a constant prediction gets {constant:.3g}), while "
         "gradients reach the logits (norm {gradient:.2g})."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "no step changes the weights: the optimizer does not hold them, they are frozen or detached, or the "
         "learning rate is 0 or far too low."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "compare the model's parameters with those in optimizer.param_groups, look for requires_grad=False "
         "and detach(), and print the learning rate; raise it 10 times or more if the rest is right."
     )
 
-    #: Steps before the first verdict, and share of a run of known length: a warmup of the learning rate over
-    #: a fifth of the run is over by then. Steps where the length is unknown.
-    settle_steps: int = 300
-    settle_share: float = 0.5
-    unknown_steps: int = 500
-    #: Looks at the scores through which a line has an error that is known to a third.
-    looks: int = 5
-    #: Multiple of the constant's loss from which nothing is learnt: constants on small batches vary by less.
-    unlearnt: float = 0.95
-    #: Standard error, in spreads, below which a movement is too small to matter whatever its error: twice it
-    #: over half of a run is 0.04 by its end.
-    smallest: float = 0.01
-    #: What a movement must be known to be less than, in spreads. Healthy slow runs had moved by 1 or more.
-    known: float = 0.4
-    #: How far the mean square of C classes' movements, in standard errors, may be above 1, times sqrt(C): 3
-    #: errors of one class. At 2.2 of them, through 9 looks, frozen heads seemed to move in 8 of 20 runs.
-    chance: float = 8.0
+    settle_steps: int = threshold(
+        300,
+        "Steps before the first verdict, however short the run: slow starts and warmups of the learning "
+        "rate are over by then.",
+    )
+    settle_share: float = threshold(
+        0.5,
+        "Share of a run of known length before the first verdict, where that is more: a warmup of the "
+        "learning rate over a fifth of the run is over by then.",
+    )
+    unknown_steps: int = threshold(
+        500,
+        "Steps before the first verdict where the length of the run is unknown: a longer run warms up "
+        "longer.",
+    )
+    looks: int = threshold(
+        5, "Looks at the scores that a straight line must go through: with 5 its error is known to a third."
+    )
+    unlearnt: float = threshold(
+        0.95,
+        "Times what a constant gets, from which nothing is learnt: constants on small batches vary by less.",
+    )
+    smallest: float = threshold(
+        0.01,
+        "Standard error, in spreads, below which a movement is too small to matter: twice it over half of a "
+        "run is 0.04 by its end.",
+    )
+    known: float = threshold(
+        0.4,
+        "Movement, in spreads, that the scores must be known to have stayed below: healthy slow runs had "
+        "moved by 1 or more.",
+    )
+    chance: float = threshold(
+        8.0,
+        "How far the mean square of C classes' movements, in standard errors, may be above 1, times "
+        "sqrt(C): 8 is 3 errors of one class. At 2.2 of them, through 9 looks, frozen heads seemed to move "
+        "in 8 of 20 runs.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for a movement of the scores since the start."""
@@ -105,7 +125,7 @@ class HeadDoesNotMove(Rule):
         if len(losses) < window.records:
             return []  # the start is out of sight
         gradients = [mean(window.series(name).values) for name in ("pos_grad_norm", "neg_grad_norm")]
-        gradient = float(np.nansum(np.square(gradients))) ** 0.5
+        gradient = np.nansum(np.square(gradients)) ** 0.5
         known = constant_loss(window)
         if known is None or not gradient > 0.0:
             return []
@@ -121,12 +141,12 @@ class HeadDoesNotMove(Rule):
         return [
             Evidence(
                 {
-                    "steps": float(steps),
-                    "std_before": float(spread.values[0].mean()),
-                    "std_now": float(spread.values[-1].mean()),
-                    "loss_before": float(values[:half].mean()),
-                    "loss_now": float(values[half:].mean()),
-                    "constant": float(known[1].mean()),
+                    "steps": steps,
+                    "std_before": spread.values[0].mean(),
+                    "std_now": spread.values[-1].mean(),
+                    "loss_before": values[:half].mean(),
+                    "loss_now": values[half:].mean(),
+                    "constant": known[1].mean(),
                     "gradient": gradient,
                 }
             )
@@ -164,7 +184,7 @@ def _gain(series: Series) -> tuple[Floats, Floats]:
     if len(steps) < 3:
         return nothing, nothing
     off, span = steps - steps.mean(), steps[-1] - steps[0]
-    square = float(off @ off)
+    square = off @ off
     slope = off @ values / square
     rest = values - values.mean(axis=0) - off[:, None] * slope
     error = np.sqrt((rest * rest).sum(axis=0) / (len(steps) - 2) / square)

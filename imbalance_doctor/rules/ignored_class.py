@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, SOFTMAX, Evidence, Rule, Verdict
 
@@ -47,24 +45,24 @@ class IgnoredClass(Rule):
     contribute to the input gradient".
     """
 
-    code: ClassVar[str] = "IMB021"
-    name: ClassVar[str] = "ignored-class"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = SOFTMAX | RANKING
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    foreseeable: ClassVar[bool] = True
-    min_records: ClassVar[int] = 1
+    code = "IMB021"
+    name = "ignored-class"
+    severity = "warning"
+    kinds = SOFTMAX | RANKING
+    requires = ("live_pos_count", "live_neg_count")
+    foreseeable = True
+    min_records = 1
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f}: none of its rows is "
         "trained on."
     )
-    judged_symptom: ClassVar[str] = (
+    judged_symptom = (
         "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f}: none of its rows is "
         "trained on, and the {rows:,.0f} of them in the newest evaluation ({percent:.0f} %) do not count."
     )
-    cause: ClassVar[str] = "the loss leaves out targets with the id of a class, as if they were padding."
-    remedy: ClassVar[str] = (
+    cause = "the loss leaves out targets with the id of a class, as if they were padding."
+    remedy = (
         "use ignore_index=-100 and pad the targets with -100, unless {ignored:.0f} is the id of padding and "
         "not of a class that the model meets in use."
     )
@@ -83,12 +81,12 @@ class IgnoredClass(Rule):
         return self._findings(window, ignored, classes)
 
     def _findings(self, window: Window, ignored: int, classes: int) -> Iterator[Evidence]:
-        values = {"ignored": float(ignored), "classes": float(classes)}
+        values: dict[str, float] = {"ignored": ignored, "classes": classes}
         left_out, counted = (window.eval_series(name).last(1).values for name in ("ignored_rows", "rows"))
         judged = left_out.shape == counted.shape == (1, classes) and left_out[0, ignored] > 0.0
         if judged:
-            rows = float(left_out[0, ignored])
-            values |= {"rows": rows, "percent": 100.0 * rows / (rows + float(counted[0].max()))}
+            rows = left_out[0, ignored]
+            values |= {"rows": rows, "percent": 100.0 * rows / (rows + counted[0].max())}
         name = window.run.class_name(ignored, classes)
         a_class = judged and name is not None and not _MARKS.search(name)
         yield Evidence(

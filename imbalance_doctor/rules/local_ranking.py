@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 
 
@@ -38,26 +37,24 @@ class LocalRanking(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020 (the loss is a function of the whole retrieval set).
     """
 
-    code: ClassVar[str] = "IMB601"
-    name: ClassVar[str] = "local-ranking"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = ("loss",)
-    min_records: ClassVar[int] = 1
-    foreseeable: ClassVar[bool] = True
+    code = "IMB601"
+    name = "local-ranking"
+    severity = "error"
+    kinds = RANKING
+    requires = ("loss",)
+    min_records = 1
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
-        "{world_size:.0f} processes train together, and each ranks only the rows of its own shard."
-    )
-    cause: ClassVar[str] = (
+    symptom = "{world_size:.0f} processes train together, and each ranks only the rows of its own shard."
+    cause = (
         "gather_distributed=False: ranks and thresholds are those of a shard, with a fraction of "
         "1/{world_size:.0f} of the positives, and their mean is not the loss of the global batch."
     )
-    remedy: ClassVar[str] = "gather_distributed=True (or None, which gathers when a process group is there)."
+    remedy = "gather_distributed=True (or None, which gathers when a process group is there)."
 
     def examine(self, window: Window) -> Verdict:
         """Compare the configuration with the number of processes."""
         if window.run.world_size <= 1 or window.config("gather_distributed") is not False:
             return []
-        prescription = {"parameter": "gather_distributed", "from": False, "to": True}
-        return [Evidence({"world_size": float(window.run.world_size)}, prescription=prescription)]
+        prescription = Change("gather_distributed", False, True)
+        return [Evidence({"world_size": window.run.world_size}, prescription=prescription)]

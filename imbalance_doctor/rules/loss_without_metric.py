@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean, recent, uninformative_loss
 from imbalance_doctor.rules.phases import at_chance
 
@@ -57,51 +55,59 @@ class LossWithoutMetric(Rule):
     Rethinking Generalization*, ICLR 2017 (random labels are learnt to the last).
     """
 
-    code: ClassVar[str] = "IMB701"
-    name: ClassVar[str] = "loss-without-metric"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("pool_auroc",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc", "positive_rate", "positives")
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = (
+    code = "IMB701"
+    name = "loss-without-metric"
+    severity = "error"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("pool_auroc",)
+    requires_eval = ("average_precision", "auroc", "positive_rate", "positives")
+    min_records = 10
+    explained_by = (
         "IMB001", "IMB010", "IMB011", "IMB020", "IMB202", "IMB305", "IMB402",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "training has all but reached its end on {class_label} ({reached:.0f} % of the way), and average "
         "precision on validation data is {precision:.2g} where chance is {chance:.2g}."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "training rows are ranked well (AUROC {pool_auroc:.2f}) and validation rows are not: the model has "
         "memorised its rows, or reads something that only training data has; or validation rows have other "
         "labels or another preprocessing."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "score training rows as you score validation rows: if they come out as badly, labels or "
         "preprocessing differ there; if not, look for features that know the label and for rows seen too "
         "often, then regularise."
     )
-    saturated_cause: ClassVar[str] = (
+    saturated_cause = (
         "training rows are not ranked well either (AUROC {pool_auroc:.2f}), and {dead_percent:.0f} % of the "
         "positives carry no gradient: the temperature does not fit the scores."
     )
-    saturated_remedy: ClassVar[str] = 'a larger temperature, or tau_scale="iqr".'
-    easy_cause: ClassVar[str] = (
+    saturated_remedy = 'a larger temperature, or tau_scale="iqr".'
+    easy_cause = (
         "training rows are not ranked well either (AUROC {pool_auroc:.2f}): the objective is met without an "
         "order."
     )
-    easy_remedy: ClassVar[str] = "a stricter objective: a smaller quantile or budget, or Smooth-AP."
+    easy_remedy = "a stricter objective: a smaller quantile or budget, or Smooth-AP."
 
-    #: Share of the way from the uninformative loss to 0, or what the mean probability of positives is above
-    #: that of negatives, from which training has succeeded.
-    reached: float = 0.7
-    #: Evaluations in a row at chance.
-    evaluations: int = 3
-    #: AUROC of the pool from which training rows are ranked well.
-    ranked: float = 0.8
-    #: Share of positives without gradient from which the temperature is to blame.
-    dead: float = 0.9
+    reached: float = threshold(
+        0.7,
+        "Share of the way from the uninformative loss to 0, or what the mean probability of positives is "
+        "above that of negatives, from which training has succeeded: sick runs on random labels came there "
+        "at step 150 to 630.",
+    )
+    evaluations: int = threshold(
+        3, "Evaluations in a row at chance: fewer may be the noise of validation data with few positives."
+    )
+    ranked: float = threshold(
+        0.8, "AUROC of the pool from which training rows are ranked well: memorised rows had 1.000 (IMB704)."
+    )
+    dead: float = threshold(
+        0.9,
+        "Share of positives without gradient from which the temperature is to blame: an ordinary run has 70 "
+        "%, because they are solved.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for classes at chance, then for those whose loss is low all the same."""
@@ -142,11 +148,11 @@ class LossWithoutMetric(Rule):
                 remedy = self.saturated_remedy if saturated else self.easy_remedy
             yield Evidence(
                 {
-                    "reached": 100.0 * float(reached[index]),
-                    "precision": float(latest[index]),
-                    "chance": float(rates[index]),
-                    "pool_auroc": float(ranked[index]),
-                    "dead_percent": 100.0 * float(dead[index]),
+                    "reached": 100.0 * reached[index],
+                    "precision": latest[index],
+                    "chance": rates[index],
+                    "pool_auroc": ranked[index],
+                    "dead_percent": 100.0 * dead[index],
                 },
                 index,
                 cause=cause,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, TooFew, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, SOFTMAX, Evidence, Rule, TooFew, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup, mean
 from imbalance_doctor.rules.weights import odds_of, positive_weight
 
@@ -89,109 +88,161 @@ class MajorityCollapse(Rule):
     He & Garcia, *Learning from Imbalanced Data*, TKDE 2009.
     """
 
-    code: ClassVar[str] = "IMB009"
-    name: ClassVar[str] = "majority-collapse"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB009"
+    name = "majority-collapse"
+    severity = "error"
+    kinds = LIKELIHOOD
+    requires = (
         "live_pos_count", "live_neg_count", "predicted_pos_count", "true_pos_count",
         "mean_p_true_pos", "mean_p_true_neg",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = (
+    explained_by = (
         "IMB001", "IMB002", "IMB010", "IMB011", "IMB016", "IMB020", "IMB703", "IMB005", "IMB106", "IMB701",
         "IMB704",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the default decision found {found:.0f} of the last {positives:.0f} positives of {class_label} in "
         "training, while {accuracy_percent:.2f} % of its decisions on the same batches were right."
     )
-    validated_symptom: ClassVar[str] = (
+    validated_symptom = (
         "the default decision found {found:.0f} of the {positives:.0f} positives of {class_label} in "
         "validation, while {accuracy_percent:.2f} % of its decisions there were right."
     )
-    counted_symptom: ClassVar[str] = (
+    counted_symptom = (
         "the default decision found {found:.0f} of the {positives:.0f} positives of {class_label} in "
         "validation."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "at a positive rate of {positive_rate:.2g}, a likelihood loss is lowest where nearly everything is "
         "predicted negative."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "weigh the positives (about {weight:.0f} to 1), use a focal loss with a fitting alpha, or a "
         "ranking loss; judge by recall, precision and average precision instead of accuracy."
     )
-    ranked_cause: ClassVar[str] = (
+    ranked_cause = (
         "the scores do rank the class (AUROC {auroc:.2f}), but at a positive rate of {positive_rate:.2g} "
         "hardly any of them reaches p = 0.5, the threshold of the default decision."
     )
-    ranked_remedy: ClassVar[str] = (
+    ranked_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; or weigh "
         "the positives (about {weight:.0f} to 1). Judge by average precision instead of accuracy."
     )
-    settled_cause: ClassVar[str] = (
+    settled_cause = (
         "the scores rank the class (AUROC {auroc:.2f}, average precision {precision:.2g}, {best:.2g} at its "
         "best), and probabilities are not too low (a mean of {mean_probability:.2g} at a rate of "
         "{judged_rate:.2g}): where classes overlap, hardly any row is more likely positive than not."
     )
-    settled_remedy: ClassVar[str] = (
+    settled_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; weights "
         "would move the probabilities and hardly the ranking. Judge by average precision."
     )
-    weighted_remedy: ClassVar[str] = (
+    weighted_remedy = (
         "positives weigh {weight_now:.3g} to 1 already, so it is not the weights: look at the learning rate, "
         "at weight decay, and at what the loader delivers; overfit one batch."
     )
 
-    #: Recall of the default decision below which a class counts as never found: in healthy runs it was above
-    #: 0.1 as soon as the positives' mean probability was above 0.2.
-    recall: float = 0.05
-    #: A recall that may hide behind finding none, and the chance of that, over all classes, which decide how
-    #: many positives it takes.
-    hidden: float = 0.12
-    chance: float = 0.04
-    #: Share of the prescribed weight from which it counts as set.
-    weighted: float = 0.3
-    #: AUROC above which a class is ranked, and by how many standard errors above 0.5 it must be.
-    ranked: float = 0.6
-    errors: float = 3.0
-    #: Growth of validation precision since the middle evaluation from which it still rises, if it is a
-    #: standard error as well: the rows are the same each time, so that most of the error cancels. Runs that
-    #: needed most of their steps grew by 1.3 and more to the end; those that
-    #: had settled by less than 1.1.
-    rising: float = 1.25
-    #: Evaluations from which validation precision is known to have settled: one of them at half of the run.
-    evaluations: int = 3
-    #: How far the mean probability may be below the rate, relative to it: models at the Bayes optimum were
-    #: by up to 0.15 (or were still coming down to it), and one with validation data of another scale by 1.
-    short: float = 0.25
-    #: Rate, relative to the most frequent class, from which missing a class is not due to its rarity.
-    rare: float = 0.25
-    #: Steps before the first verdict: with a learning rate of 0.003 all but one of the healthy runs had left
-    #: the start by 100, and that one by 150.
-    settle_steps: int = 150
-    #: Share of a run of known length (and the least number of steps), and steps of one of unknown length,
-    #: after which being on the way out of collapse is no excuse any more. Runs of 200 and 300 steps in all
-    #: were still on their way out when half of them was over.
-    excuse_share: float = 0.5
-    excuse_least: int = 280
-    excuse_steps: int = 1000
-    #: A mean probability of the negatives above this is still that of the initial weights; so is one that
-    #: keeps falling (to below this share of its older level) and is more than twice the positive rate.
-    initial: float = 0.2
-    falling: float = 0.8
-    #: Positives with this mean probability, and this many times that of the negatives, are about to be
-    #: found: in healthy runs recall rose above 0.05 within 100 steps, in collapsed ones neither was reached.
-    near: float = 0.1
-    lift: float = 2.0
-    #: Growth of that ratio over the second half of the run so far, from which the run is on its way out.
-    #: 0.95 to 1.2 in collapsed runs, 1.3 to 4 in those that left.
-    growth: float = 1.25
-    #: Rise of AUROC over the same time from which the run is on its way out, if it is a standard error as
-    #: well: 0.15 to 0.25 in runs that left. Of a collapsed class with 20 positives a half it moves by 0.09,
-    #: but with one look at 3 positives by 0.2.
-    ordering: float = 0.1
+    recall: float = threshold(
+        0.05,
+        "Recall of the default decision, below which a class counts as never found: in healthy runs it was "
+        "above 0.1 as soon as the positives' mean probability was above 0.2.",
+    )
+    hidden: float = threshold(
+        0.12,
+        "Recall that may hide behind finding none, which decides with `chance` how many positives it takes: "
+        "runs that left the collapse had 0.12 as they did.",
+    )
+    chance: float = threshold(
+        0.04,
+        "Chance that such a recall hides, over all classes together: it makes 26 positives for one class "
+        "and 43 for ten.",
+    )
+    weighted: float = threshold(
+        0.3,
+        "Share of the prescribed weight from which positives count as weighted already: within a factor of "
+        "three it is one that was meant to balance.",
+    )
+    ranked: float = threshold(
+        0.6,
+        "AUROC from which a class is ranked, so that the finding is no error: an order below it is hardly "
+        "better than a random one.",
+    )
+    errors: float = threshold(
+        3.0, "Standard errors by which that AUROC must be above 0.5: 3 is a chance of one in 700."
+    )
+    rising: float = threshold(
+        1.25,
+        "Growth of validation precision since the middle evaluation, from which it still rises, if it is a "
+        "standard error as well: the rows are the same each time, so that most of the error cancels. Runs "
+        "that needed most of their steps grew by 1.3 and more to the end; those that had settled by less "
+        "than 1.1.",
+    )
+    evaluations: int = threshold(
+        3,
+        "Evaluations from which validation precision is known to have settled: one of them is at half of "
+        "the run.",
+    )
+    short: float = threshold(
+        0.25,
+        "How far the mean probability may be below the rate, relative to it: models at the Bayes optimum "
+        "were by up to 0.15 (or were still coming down to it), and one with validation data of another "
+        "scale by 1.",
+    )
+    rare: float = threshold(
+        0.25,
+        "Rate, relative to the most frequent class, from which missing a class is not due to its rarity: a "
+        "class that is a quarter as frequent is not rare.",
+    )
+    settle_steps: int = threshold(
+        150,
+        "Steps before the first verdict: with a learning rate of 0.003 all but one of the healthy runs had "
+        "left the start by 100, and that one by 150.",
+    )
+    excuse_share: float = threshold(
+        0.5,
+        "Share of a run of known length after which being on the way out is no excuse any more: half of it "
+        "is left to act in.",
+    )
+    excuse_least: int = threshold(
+        280,
+        "Steps that the excuse lasts at the least: runs of 200 and 300 steps in all were still on their way "
+        "out when half of them was over.",
+    )
+    excuse_steps: int = threshold(
+        1000,
+        "Steps that the excuse lasts where the length of the run is unknown: a slow run (sequences at 2 %) "
+        "left between step 400 and 1,000.",
+    )
+    initial: float = threshold(
+        0.2,
+        "Mean probability of the negatives above which it is still that of the initial weights, which is "
+        "about one half.",
+    )
+    falling: float = threshold(
+        0.8,
+        "Share of its older level, below which the negatives' mean probability is on its way down, where it "
+        "is more than twice the rate: it comes from one half, and comes to rest at the rate.",
+    )
+    near: float = threshold(
+        0.1,
+        "Mean probability of positives that are about to be found: in healthy runs recall rose above 0.05 "
+        "within 100 steps of it, and collapsed ones did not reach it.",
+    )
+    lift: float = threshold(
+        2.0, "Times the negatives' mean probability that it must be as well: no collapsed run reached both."
+    )
+    growth: float = threshold(
+        1.25,
+        "Growth of that ratio over the second half of the run so far, from which the run is on its way out: "
+        "0.95 to 1.2 in collapsed runs, 1.3 to 4 in those that left.",
+    )
+    ordering: float = threshold(
+        0.1,
+        "Rise of AUROC over the same time, from which the run is on its way out, if it is a standard error "
+        "as well: 0.15 to 0.25 in runs that left. Of a collapsed class with 20 positives a half it moves by "
+        "0.09, but with one look at 3 positives by 0.2.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Ask validation, or enough live positives; excuse runs that are leaving; grade by what is ranked."""
@@ -381,8 +432,8 @@ class MajorityCollapse(Rule):
         settled = self._settled(window, len(rates)) & ranked
         weights = positive_weight(window, odds_of(window))
         for index in classes:
-            weight = float((1.0 - rates[index]) / rates[index].clip(1e-9))
-            now = 1.0 if weights is None else float(weights[index])
+            weight = (1.0 - rates[index]) / rates[index].clip(1e-9)
+            now = 1.0 if weights is None else weights[index]
             cause, remedy = (self.ranked_cause, self.ranked_remedy) if ranked[index] else (None, None)
             well = settled[index] and now < self.weighted * weight
             if now >= self.weighted * weight:
@@ -403,12 +454,12 @@ class MajorityCollapse(Rule):
                 symptom = self.counted_symptom
             yield Evidence(
                 {
-                    "found": float(seen.found[index]),
-                    "positives": float(seen.positives[index]),
-                    "positive_rate": float(rates[index]),
+                    "found": seen.found[index],
+                    "positives": seen.positives[index],
+                    "positive_rate": rates[index],
                     "weight": weight,
                     "weight_now": now,
-                    **{name: float(value) for name, value in known.items() if np.isfinite(value)},
+                    **{name: value for name, value in known.items() if np.isfinite(value)},
                 },
                 index,
                 severity="info" if early or rising[index] or well else "warning" if ranked[index] else None,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import Window
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import UnknownNumberError
 
 Floats = NDArray[np.float64]
@@ -192,13 +191,13 @@ def larger_queue(rows: float, pool: Pool) -> int | None:
 UNCAPPED_UP_TO = 1_000_000
 
 
-def wider_cap(rows: float, pool: Pool) -> Mapping[str, Any]:
+def wider_cap(rows: float, pool: Pool) -> Change:
     """What to prescribe where a cap of the pool is to blame: no cap, or one of at least this many rows.
 
     `to` is None, for no cap, wherever all rows of batch and queue can be ranked within a tenth of a second.
     """
     to = None if pool.whole <= UNCAPPED_UP_TO else cap_for(rows, pool)
-    return {"parameter": "max_pool_size", "from": pool.cap, "to": to}
+    return Change("max_pool_size", pool.cap, to)
 
 
 def cap_for(rows: float, pool: Pool) -> int:

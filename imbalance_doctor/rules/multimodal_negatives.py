@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 
 
@@ -48,32 +46,38 @@ class MultimodalNegatives(Rule):
     CVPR 2016.
     """
 
-    code: ClassVar[str] = "IMB008"
-    name: ClassVar[str] = "multimodal-negatives"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("neg_score_hist", "score_hist_edges")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB006", "IMB402")
+    code = "IMB008"
+    name = "multimodal-negatives"
+    severity = "info"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("neg_score_hist", "score_hist_edges")
+    explained_by = ("IMB001", "IMB006", "IMB402")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the scores of {class_label}'s negatives fall into two clusters: {lower_percent:.0f} % below "
         "{valley:.3g}, the rest above, and few between."
     )
-    cause: ClassVar[str] = "negatives of different kinds, such as easy and hard ones."
-    remedy: ClassVar[str] = (
-        "none is needed; look at a few rows of each cluster, and draw fewer of a trivial one."
-    )
+    cause = "negatives of different kinds, such as easy and hard ones."
+    remedy = "none is needed; look at a few rows of each cluster, and draw fewer of a trivial one."
 
-    #: Rows in the valley, over those in the lower of the two hills; and by how many standard errors of a
-    #: Poisson count the hill must be higher. See Evidence.
-    valley: float = 0.5
-    certainty: float = 4.0
-    #: Share of the negatives in the smaller of the two clusters.
-    share: float = 0.1
-    #: Negatives that a histogram of 40 bins must hold.
-    negatives: float = 200.0
-    #: Histograms in a row that must show it.
-    histograms: int = 2
+    valley: float = threshold(
+        0.5,
+        "Rows in the valley, over those in the lower of the two hills: none of 148 ordinary runs had a "
+        "valley this deep.",
+    )
+    certainty: float = threshold(
+        4.0,
+        "Standard errors of a Poisson count by which that hill must be higher than the valley: over 40 bins "
+        "and many looks, 2 or 3 happen by chance.",
+    )
+    share: float = threshold(
+        0.1,
+        "Share of the negatives in the smaller of the two clusters: fewer are outliers, which are IMB007's.",
+    )
+    negatives: float = threshold(
+        200.0, "Negatives that a histogram of 40 bins must hold: 5 a bin, below which its counts say little."
+    )
+    histograms: int = threshold(2, "Histograms in a row that must show it: one may be the luck of a batch.")
 
     def examine(self, window: Window) -> Verdict:
         """Look for a valley in the newest histograms."""
@@ -108,5 +112,5 @@ class MultimodalNegatives(Rule):
         for index in classes:
             bins = np.flatnonzero(deep[index]) + 1
             middle = int(bins[len(bins) // 2])
-            lower = float(counts[index, : middle + 1].sum() / counts[index].sum())
-            yield Evidence({"lower_percent": 100.0 * lower, "valley": float(edges[index, middle])}, index)
+            lower = counts[index, : middle + 1].sum() / counts[index].sum()
+            yield Evidence({"lower_percent": 100.0 * lower, "valley": edges[index, middle]}, index)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
+from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import (
     Pool,
     classes_of,
@@ -73,93 +74,102 @@ class NoPositivesInPool(Rule):
     Wang et al., *Cross-Batch Memory for Embedding Learning*, CVPR 2020 (the queue).
     """
 
-    code: ClassVar[str] = "IMB002"
-    name: ClassVar[str] = "no-positives-in-pool"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010")
-    foreseeable: ClassVar[bool] = True
+    code = "IMB002"
+    name = "no-positives-in-pool"
+    severity = "error"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("live_pos_count", "live_neg_count")
+    explained_by = ("IMB001", "IMB010")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{class_label} has no positive in the pool of {pool_size:,.0f} rows in {empty_percent:.0f} % of "
         "steps, and is not trained in those."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the pool is too small for the positive rate, which is about {positive_rate:.2g}: "
         "{expected_positives:.2g} positives are expected in it."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "queue_size ≈ {queue_size:,.0f} makes {wanted_positives:.0f} positives the expected number; or a "
         "larger batch, gathering over ranks, or a sampler that draws more positives."
     )
 
-    unseen_cause: ClassVar[str] = (
+    unseen_cause = (
         "none of about {rows_seen:,.0f} rows seen so far was positive: the class is rarer than that, or "
         "the loader does not deliver it (sorted or filtered data, wrong label id)."
     )
-    unseen_remedy: ClassVar[str] = (
+    unseen_remedy = (
         "check that the training data holds the class and is shuffled. If it does, the pool needs a "
         "queue_size of {queue_size:,.0f} or more for {wanted_positives:.0f} positives, or a sampler."
     )
-    loader_cause: ClassVar[str] = (
+    loader_cause = (
         "the loader: at the declared positive rate of {positive_rate:.2g} this pool should hold "
         "{expected_positives:,.0f} positives. The data is sorted, filtered, or labelled otherwise."
     )
-    validation_cause: ClassVar[str] = (
+    validation_cause = (
         "the loader: with {positive_rate:.2g} positives, as the validation data has, this pool should hold "
         "{expected_positives:,.0f}. The data is sorted, filtered, or labelled otherwise."
     )
-    loader_remedy: ClassVar[str] = (
-        "shuffle the loader, and check labels and ignore_index; no setting of the loss helps."
-    )
-    order_cause: ClassVar[str] = (
+    loader_remedy = "shuffle the loader, and check labels and ignore_index; no setting of the loss helps."
+    order_cause = (
         "the order of the data: {positive_rate:.2g} of the rows seen so far were positive, which makes "
         "{expected_positives:,.0f} in this pool, and they came in stretches."
     )
-    order_remedy: ClassVar[str] = (
+    order_remedy = (
         "shuffle the loader (sorted by label, time or source, it brings positives in stretches); the pool is "
         "large enough."
     )
 
-    batch_symptom: ClassVar[str] = (
+    batch_symptom = (
         "{class_label} had no positive in any of the {rows_seen:,.0f} rows of {records:,.0f} recorded "
         "batches, and is not trained."
     )
-    batch_cause: ClassVar[str] = (
+    batch_cause = (
         "the loader: at the declared positive rate of {positive_rate:.2g} those rows should hold "
         "{expected_positives:,.0f}. The data is sorted, filtered, or labelled otherwise."
     )
-    batch_validation_cause: ClassVar[str] = (
+    batch_validation_cause = (
         "the loader: with {positive_rate:.2g} positives, as the validation data has, those rows should hold "
         "{expected_positives:,.0f}. The data is sorted, filtered, or labelled otherwise."
     )
-    batch_unknown_cause: ClassVar[str] = (
+    batch_unknown_cause = (
         "the loader does not deliver the class (sorted or filtered data, wrong label column), or it is "
         "rarer than one row in {rarer_than:,.0f}."
     )
-    batch_remedy: ClassVar[str] = (
+    batch_remedy = (
         "look at the labels of some batches: label column and ignore_index, filters, the order of the data. "
         "No setting of the loss helps where there are no positives."
     )
 
-    #: Positives that the prescribed queue is expected to hold: then a pool holds none once in 22,000.
-    wanted_positives: float = 10.0
-    #: With this many expected and none found, it is the loader: exp(-10) = 5e-5.
-    surely_expected: float = 10.0
-    #: Rows of a likelihood loss without any positive that count with no rate known: at 0.1 % they hold none
-    #: with a chance of exp(-5) = 0.7 %.
-    unknown_rows: float = 5000.0
-    #: Rows from which the rate of validation data is believed, which were enriched 20 times, say, for the
-    #: sake of the metrics: at a true rate of 0.3 % a thousand rows have none once in 20 times.
-    validated_rows: float = 1000.0
+    wanted_positives: float = threshold(
+        10.0,
+        "Positives that the prescribed queue is expected to hold: a pool with 10 holds none once in 22,000 "
+        "times.",
+    )
+    surely_expected: float = threshold(
+        10.0,
+        "Positives to be expected where none was found, from which the loader is to blame: none of 10 has a "
+        "chance of 5e-5.",
+    )
+    unknown_rows: float = threshold(
+        5000.0,
+        "Rows of a likelihood loss without any positive that count with no rate known: at 0.1 % they hold "
+        "none with a chance of exp(-5) = 0.7 %.",
+    )
+    validated_rows: float = threshold(
+        1000.0,
+        "Rows from which the rate of validation data is believed, which may have been enriched 20 times for "
+        "the sake of the metrics: at a true rate of 0.3 % a thousand rows have none once in 20 times.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the records without positives: of the pool, or of the batch where there is no pool."""
         if window.kind in LIKELIHOOD:
             return self._of_batches(window)
-        if not (window.has("pool_pos_count") and window.has("pool_size")):
-            return Skipped("the counts of the pool are not recorded")
+        missing = unrecorded(window, ("pool_pos_count", "pool_size"))
+        if missing:
+            return missing
         now = pool(window)
         absent = without_positives(window, now)
         return self._of_pools(window, now, classes_of(absent)) if absent.any() else []
@@ -171,18 +181,18 @@ class NoPositivesInPool(Rule):
         records = len(window.series("live_pos_count"))
         seen = now.size + now.batch * (records - 1)
         for index in classes:
-            declared, rate = window.run.positive_rate(index), float(known[index])
+            declared, rate = window.run.positive_rate(index), known[index]
             # What the rows seen so far let expect, less two standard errors of their number.
-            sure = float(live[index] - 2.0 * np.sqrt(live[index])) / max(now.batch * records, 1.0)
+            sure = (live[index] - 2.0 * np.sqrt(live[index])) / max(now.batch * records, 1.0)
             cause = remedy = None
             if sure * now.whole >= self.surely_expected:
-                cause, remedy, rate = self.order_cause, self.order_remedy, float(rates[index])
+                cause, remedy, rate = self.order_cause, self.order_remedy, rates[index]
             elif rate * now.whole >= self.surely_expected:  # never so where it is nan
                 cause = self.validation_cause if declared is None else self.loader_cause
                 remedy = self.loader_remedy
             to = None
             if cause is None:
-                rate = declared or float(rates[index])
+                rate = declared or rates[index]
                 if rate == 0.0:
                     cause, remedy = self.unseen_cause, self.unseen_remedy
                 elif rate * now.whole >= self.wanted_positives:
@@ -191,19 +201,17 @@ class NoPositivesInPool(Rule):
             yield Evidence(
                 {
                     "pool_size": now.size,
-                    "empty_percent": 100.0 * float(np.mean(counts[:, index] == 0)),
+                    "empty_percent": 100.0 * np.mean(counts[:, index] == 0),
                     "positive_rate": rate,
                     "expected_positives": rate * now.whole,
                     "rows_seen": seen,
                     "wanted_positives": self.wanted_positives,
-                    **({} if to is None else {"queue_size": float(to)}),
+                    **({} if to is None else {"queue_size": to}),
                 },
                 index,
                 cause=cause,
                 remedy=remedy,
-                prescription=None
-                if to is None
-                else {"parameter": "queue_size", "from": now.queue_size, "to": to},
+                prescription=None if to is None else Change("queue_size", now.queue_size, to),
             )
 
     def _of_batches(self, window: Window) -> Iterator[Evidence]:
@@ -212,7 +220,7 @@ class NoPositivesInPool(Rule):
         rows = total + window.series("live_neg_count").values.sum(axis=0)
         known = population_rates(window, len(total))
         for index in classes_of((total == 0) & (rows > 0)):
-            declared, rate, seen = window.run.positive_rate(index), float(known[index]), float(rows[index])
+            declared, rate, seen = window.run.positive_rate(index), known[index], rows[index]
             severity: Severity = "error"
             if np.isnan(rate):
                 if len(total) > 2 or seen < self.unknown_rows:
@@ -227,7 +235,7 @@ class NoPositivesInPool(Rule):
             else:
                 severity = "error" if seen >= self.unknown_rows else "warning"
                 cause = self.batch_validation_cause
-            values = {"rows_seen": seen, "records": float(len(positives)), "rarer_than": seen / 3.0}
+            values = {"rows_seen": seen, "records": len(positives), "rarer_than": seen / 3.0}
             if not np.isnan(rate):
                 values |= {"positive_rate": rate, "expected_positives": rate * seen}
             yield Evidence(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, mean
 from imbalance_doctor.rules.scores import auroc_error, fresh_rows, weighted
 
@@ -53,43 +52,57 @@ class NoSeparation(Rule):
     Hanley & McNeil, *The meaning and use of the area under a ROC curve*, Radiology 1982 (its error).
     """
 
-    code: ClassVar[str] = "IMB005"
-    name: ClassVar[str] = "no-separation"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB005"
+    name = "no-separation"
+    severity = "warning"
+    kinds = RANKING | LIKELIHOOD
+    requires = (
         "pool_auroc", "live_pos_count", "live_neg_count", "pool_pos_count", "pool_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = (
+    explained_by = (
         "IMB001", "IMB002", "IMB010", "IMB011", "IMB016", "IMB020", "IMB201", "IMB202", "IMB305", "IMB402",
         "IMB509", "IMB703",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}), no "
         "better than a random order's."
     )
-    confirmed_symptom: ClassVar[str] = (
+    confirmed_symptom = (
         "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}) and that "
         "of validation {judged:.2f} (± {judged_error:.2f}), no better than a random order's."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the inputs do not tell the label, or the model cannot learn it at this capacity and learning rate."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "check that rows and labels belong together, and that the model can overfit one batch; then look at "
         "features, capacity and learning rate. No loss mends this."
     )
 
-    #: AUROC below which (by two standard errors) nothing was learnt. See Evidence.
-    auroc: float = 0.6
-    #: Steps before the first verdict, and share of a run of known length; steps where it is unknown. Of 22
-    #: runs at a learning rate of 0.001, their length unknown, one was at .49 by step 390 and at .79 by 600.
-    settle_steps: int = 300
-    settle_share: float = 0.5
-    unknown_steps: int = 500
-    #: Rise of AUROC since the first third of the records, from which the run is on its way.
-    rise: float = 0.05
+    auroc: float = threshold(
+        0.6,
+        "AUROC below which, by two standard errors, nothing was learnt: rows and labels that do not belong "
+        "together were at .45 to .52.",
+    )
+    settle_steps: int = threshold(
+        300, "Steps before the first verdict: runs that learn slowly were at .43 to .58 by step 200."
+    )
+    settle_share: float = threshold(
+        0.5,
+        "Share of a run of known length before the first verdict, where that is more: a long run may learn "
+        "slowly, and half of it is left to act in.",
+    )
+    unknown_steps: int = threshold(
+        500,
+        "Steps before the first verdict where the length of the run is unknown: of 22 runs at a learning "
+        "rate of 0.001 one was at .49 by step 390 and at .79 by 600.",
+    )
+    rise: float = threshold(
+        0.05,
+        "Rise of AUROC since the first third of the records, from which the run is on its way: the errors "
+        "of random orders were .01 to .03.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the order of the scores with a random one."""
@@ -147,7 +160,7 @@ class NoSeparation(Rule):
         self, steps: int, auroc: Floats, error: Floats, judged: Floats, confirmed: Bools, classes: list[int]
     ) -> Iterator[Evidence]:
         for index in classes:
-            values = {"steps": float(steps), "auroc": float(auroc[index]), "error": float(error[index])}
+            values = {"steps": steps, "auroc": auroc[index], "error": error[index]}
             if confirmed[index]:
-                values |= {"judged": float(judged[0, index]), "judged_error": float(judged[1, index])}
+                values |= {"judged": judged[0, index], "judged_error": judged[1, index]}
             yield Evidence(values, index, symptom=self.confirmed_symptom if confirmed[index] else None)

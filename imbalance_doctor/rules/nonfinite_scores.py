@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import ANY, FOCAL, RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import recent
@@ -45,38 +43,38 @@ class NonfiniteScores(Rule):
     Micikevicius et al., *Mixed Precision Training*, ICLR 2018 (overflow and loss scaling).
     """
 
-    code: ClassVar[str] = "IMB001"
-    name: ClassVar[str] = "nonfinite-scores"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = ANY
-    requires: ClassVar[tuple[str, ...]] = ("loss",)
-    min_records: ClassVar[int] = 1
-    at_once: ClassVar[bool] = True
+    code = "IMB001"
+    name = "nonfinite-scores"
+    severity = "error"
+    kinds = ANY
+    requires = ("loss",)
+    min_records = 1
+    at_once = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{nonfinite_logits:,.0f} logits of the newest batch are NaN or infinite; "
         "so were some in {sick_records:.0f} of the last {records:.0f} records."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "an exploded step (learning rate, no gradient clipping), input rows that hold NaN or infinity, "
         "or an overflow in half precision."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "go back to the last checkpoint if the weights are NaN; lower the learning rate and clip "
         "gradients; look for NaN in the input; under fp16 use bf16 or a gradient scaler. "
         "Non-finite rows have not entered the memory queue."
     )
 
-    loss_symptom: ClassVar[str] = (
+    loss_symptom = (
         "the loss is NaN or infinite although every logit is finite; "
         "so it was in {sick_records:.0f} of the last {records:.0f} records."
     )
-    loss_cause: ClassVar[str] = (
+    loss_cause = (
         "an overflow inside the loss (half precision, logits beyond its range), a NaN in targets or "
         "weights, or weights that are all 0."
     )
 
-    passing_symptom: ClassVar[str] = (
+    passing_symptom = (
         "the loss was NaN or infinite in at least one step since the record before; it is finite again."
     )
 
@@ -99,9 +97,9 @@ class NonfiniteScores(Rule):
         counts = recent(window, "nonfinite_count") if window.has("nonfinite_count") else np.zeros(1)
         values = {
             "nonfinite_logits": broken,
-            "sick_records": float(max((~np.isfinite(losses)).sum(), (counts > 0).sum())),
-            "records": float(len(losses)),
-            "steps": float(window.run.every),
+            "sick_records": max((~np.isfinite(losses)).sum(), (counts > 0).sum()),
+            "records": len(losses),
+            "steps": window.run.every,
         }
         if broken:
             return Evidence(values)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     RECENT,
     Floats,
@@ -85,56 +84,81 @@ class OscillatingLoss(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020, section 5.
     """
 
-    code: ClassVar[str] = "IMB203"
-    name: ClassVar[str] = "oscillating-loss"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB203"
+    name = "oscillating-loss"
+    severity = "info"
+    kinds = RANKING
+    requires = (
         "per_class_loss", "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 15
-    explained_by: ClassVar[tuple[str, ...]] = (
+    min_records = 15
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB010", "IMB202", "IMB204", "IMB402",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the loss of {class_label} moves by ±{deviation:.2f} around its trend, {excess:.1f} times the "
         "standard error of an estimate from {positives:.0f} positives."
     )
-    cause: ClassVar[str] = "the pool is a small sample: what moves is the estimate, not the model."
-    remedy: ClassVar[str] = (
+    cause = "the pool is a small sample: what moves is the estimate, not the model."
+    remedy = (
         "read its mean over records; queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}) would bring "
         "the standard error to {wanted_error:.2g}."
     )
-    moving_symptom: ClassVar[str] = (
+    moving_symptom = (
         "average precision of the last {evaluations:.0f} evaluations was between {lowest:.2f} and "
         "{highest:.2f}, with falls and rises far outside its standard error of {error:.2g}."
     )
-    steps_cause: ClassVar[str] = "the model itself moves: its steps are too large, and ranks flip."
-    steps_remedy: ClassVar[str] = 'lower the learning rate, or use tau_scale="iqr".'
+    steps_cause = "the model itself moves: its steps are too large, and ranks flip."
+    steps_remedy = 'lower the learning rate, or use tau_scale="iqr".'
 
-    #: Standard deviation of the loss around its trend that reads as wild. 0.02 to 0.09 in ordinary pools.
-    deviation: float = 0.12
-    #: Records over which it must be that; over the newest 20 three quarters of it do, so that a finding near
-    #: the border does not come and go (it did twice in 3,000 steps).
-    records: int = 60
-    lasting: float = 0.75
-    #: Standard error from which the sample is worth a word: 25 positives at a loss of 0.5.
-    error: float = 0.1
-    #: Evaluations that tell how the model moves,
-    evaluations: int = 8
-    #: and the fall or rise of average precision that is one: this, and these standard errors. The rows are
-    #: the same each time, so that their errors largely cancel.
-    swing: float = 0.05
-    swing_errors: float = 2.0
-    #: One fall must be as deep as this and these.
-    deep: float = 0.1
-    deep_errors: float = 3.0
-    #: Ratio to the standard error from which the sample does not explain it: 0.3 to 2.2 in all runs of the
-    #: table, and above 2.5 in 4 of 148 ordinary ones, whose loss was falling fast.
-    excess: float = 4.0
-    #: Standard error that the prescribed queue would have.
-    wanted_error: float = 0.05
+    deviation: float = threshold(
+        0.12,
+        "Standard deviation of the loss around its trend that reads as wild: 0.02 to 0.09 in ordinary pools.",
+    )
+    records: int = threshold(
+        60,
+        "Records over which it must be that, so that a finding near the border does not come and go: it did "
+        "twice in 3,000 steps with the newest 20 alone.",
+    )
+    lasting: float = threshold(
+        0.75,
+        "Share of that deviation that the newest 20 records must still have, so that what is over is not "
+        "told.",
+    )
+    error: float = threshold(
+        0.1,
+        "Standard error of the estimate, from which the sample is worth a word: 25 positives at a loss of "
+        "0.5.",
+    )
+    evaluations: int = threshold(
+        8, "Newest evaluations that tell how the model moves: enough for a fall and the rise after it."
+    )
+    swing: float = threshold(
+        0.05,
+        "Fall or rise of average precision that is one: a model with too large steps went .57, .07, .02, "
+        ".28.",
+    )
+    swing_errors: float = threshold(
+        2.0,
+        "Standard errors that it must be as well. The rows are the same each time, so that their errors "
+        "largely cancel.",
+    )
+    deep: float = threshold(
+        0.1, "Depth of at least one of the falls: without it a healthy table (.68, .60, .69) was found."
+    )
+    deep_errors: float = threshold(
+        3.0,
+        "Standard errors that the deep fall must be as well: 3, because the worst of several is looked at.",
+    )
+    excess: float = threshold(
+        4.0,
+        "Deviation over its standard error, from which the sample does not explain it: 0.3 to 2.2 in all "
+        "measured runs, and above 2.5 in 4 of 148 ordinary ones, whose loss was falling fast.",
+    )
+    wanted_error: float = threshold(
+        0.05, "Standard error with the prescribed queue: half of `error`, which is four times the positives."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Measure the movement, of validation first, and compare that of the loss with its sampling error."""
@@ -153,7 +177,7 @@ class OscillatingLoss(Rule):
         precision = validation(window).since(window.since).last(self.evaluations).values
         if len(precision) < 3:
             return None
-        error = standard_error(window, float(np.median(precision)))
+        error = standard_error(window, np.median(precision))
         changes = np.diff(precision)
         large = changes[np.abs(changes) > max(self.swing, self.swing_errors * error)]
         falls = np.flatnonzero(large < 0.0)
@@ -163,9 +187,9 @@ class OscillatingLoss(Rule):
             return None
         return Evidence(
             {
-                "evaluations": float(len(precision)),
-                "lowest": float(precision.min()),
-                "highest": float(precision.max()),
+                "evaluations": len(precision),
+                "lowest": precision.min(),
+                "highest": precision.max(),
                 "error": error,
             },
             0 if window.classes == 1 else None,
@@ -184,20 +208,20 @@ class OscillatingLoss(Rule):
         error = np.sqrt(variance / np.maximum(positives, 1.0))
         wanted = variance / self.wanted_error**2
         for index in classes:
-            rows = float(wanted[index] / max(positives[index], 0.1)) * now.size
+            rows = wanted[index] / max(positives[index], 0.1) * now.size
             sampled = deviation[index] < self.excess * error[index]
             # A queue does not help where a cap leaves few of its rows: that is IMB204.
             to = larger_queue(rows, now) if now.cap is None else None
             if sampled and (to is None or error[index] < self.error):
                 continue
-            prescription: dict[str, Any] = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+            prescription = Change("queue_size", now.queue_size, to)
             yield Evidence(
                 {
-                    "deviation": float(deviation[index]),
-                    "excess": float(deviation[index] / error[index]),
-                    "positives": float(positives[index]),
-                    "queue_size": float(to or now.queue_size),
-                    "queue_size_now": float(now.queue_size),
+                    "deviation": deviation[index],
+                    "excess": deviation[index] / error[index],
+                    "positives": positives[index],
+                    "queue_size": to or now.queue_size,
+                    "queue_size_now": now.queue_size,
                     "wanted_error": self.wanted_error,
                 },
                 index,

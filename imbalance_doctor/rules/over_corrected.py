@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import classes_of, in_warmup, round_to
 from imbalance_doctor.rules.weights import (
+    CORRECTS,
     Correction,
     Overweight,
     correction,
@@ -70,49 +69,52 @@ class OverCorrected(Overweight, Rule):
     a Classifier to New a Priori Probabilities*, Neural Computation 2002.
     """
 
-    code: ClassVar[str] = "IMB015"
-    name: ClassVar[str] = "over-corrected"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703", "IMB012")
-    foreseeable: ClassVar[bool] = True
+    code = "IMB015"
+    name = "over-corrected"
+    severity = "warning"
+    kinds = LIKELIHOOD
+    requires = ("live_pos_count", "live_neg_count")
+    explained_by = ("IMB001", "IMB703", "IMB012")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the positives of {class_label} weigh {total:.3g} times as much as all negatives together: "
         "{weight:.3g} each, at a rate of {positive_rate:.2g}."
     )
-    flagged_symptom: ClassVar[str] = (
+    flagged_symptom = (
         "the default decision calls {flagged_percent:.0f} % of the negatives of {class_label} positive; its "
         "positives weigh {total:.3g} times as much as all negatives together."
     )
-    cause: ClassVar[str] = "pos_weight is larger than the number of negatives for each positive."
-    remedy: ClassVar[str] = (
+    cause = "pos_weight is larger than the number of negatives for each positive."
+    remedy = (
         "pos_weight of {pos_weight:.2g} at the most, where both sides weigh the same; for more recall, lower "
         "the threshold, which costs nothing of the order."
     )
-    alpha_cause: ClassVar[str] = "alpha weighs a positive by more than the number of negatives for each."
-    alpha_remedy: ClassVar[str] = (
+    alpha_cause = "alpha weighs a positive by more than the number of negatives for each."
+    alpha_remedy = (
         "alpha of {alpha:.3g} at the most, where both sides weigh the same; for more recall, lower the "
         "threshold, which costs nothing of the order."
     )
-    class_cause: ClassVar[str] = "its class weight is larger than its rarity asks for."
-    class_remedy: ClassVar[str] = (
+    class_cause = "its class weight is larger than its rarity asks for."
+    class_remedy = (
         "a class weight {total:.2g} times as small, at which it weighs as much as all others together."
     )
-    sampler_cause: ClassVar[str] = "the batches hold far more positives than negatives."
-    sampler_remedy: ClassVar[str] = "have the sampler draw as many positives as negatives, at the most."
+    sampler_cause = "the batches hold far more positives than negatives."
+    sampler_remedy = "have the sampler draw as many positives as negatives, at the most."
 
-    #: Odds of the class in the population, or in the batches where that is unknown, up to which it is one to
-    #: be corrected for, with room for a balanced sampler's luck. Weights that favour a majority are IMB106's.
-    common: float = 2.0
+    common: float = threshold(
+        2.0,
+        "Odds of the class in the population, or in the batches where that is unknown, up to which it is "
+        "one to be corrected for: 1 is balance, with room for a balanced sampler's luck. Weights that "
+        "favour a majority are IMB106's.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compute what the weights make of the observed rates, and look what became of the negatives."""
         if in_warmup(window):
             return []
         found = correction(window)
-        corrected = (found.weight > 1.0) | (found.sampled >= 2.0)
+        corrected = (found.weight > 1.0) | (found.sampled >= CORRECTS)
         corrected &= found.odds / np.fmax(found.sampled, 1.0) <= self.common
         over = corrected & self.overweight(window, found) & ~found.twice
         return self._findings(window, found, classes_of(over)) if over.any() else []
@@ -124,14 +126,14 @@ class OverCorrected(Overweight, Rule):
             "sigmoid_focal": (self.alpha_cause, self.alpha_remedy),
         }.get(window.kind, (self.class_cause, self.class_remedy))
         for index in classes:
-            total, alarm = float(found.total[index]), float(alarms[index])
+            total, alarm = found.total[index], alarms[index]
             flagged = self.is_far(total, alarm)
             weighted = found.weight[index] > 1.0
-            odds = float(found.odds[index])
+            odds = found.odds[index]
             yield Evidence(
                 {
                     "total": total,
-                    "weight": float(found.weight[index]),
+                    "weight": found.weight[index],
                     "positive_rate": odds / (1.0 + odds),
                     "pos_weight": round_to(1.0 / odds),
                     "alpha": round_to(1.0 / (1.0 + odds), 3),

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import ANY, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, recent
 from imbalance_doctor.rules.phases import CHANCE_AUROC, class_mean, standard_error, validation
 from imbalance_doctor.rules.scores import fresh_rows, weighted
@@ -69,64 +67,88 @@ class Overfitting(Rule):
     Prechelt, *Early Stopping - But When?*, 1998.
     """
 
-    code: ClassVar[str] = "IMB704"
-    name: ClassVar[str] = "overfitting"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = ANY
-    requires: ClassVar[tuple[str, ...]] = ("pool_auroc",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "auroc")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB701", "IMB703")
+    code = "IMB704"
+    name = "overfitting"
+    severity = "warning"
+    kinds = ANY
+    requires = ("pool_auroc",)
+    requires_eval = ("average_precision", "auroc")
+    explained_by = ("IMB001", "IMB701", "IMB703")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision on validation data was {best:.2f} at step {best_step:.0f} and is {now:.2f} at "
         "step {step:.0f}; AUROC is {pool_auroc:.3f} in training and {auroc:.3f} in validation."
     )
-    cause: ClassVar[str] = "the model memorises training rows instead of learning what sets positives apart."
-    remedy: ClassVar[str] = (
+    cause = "the model memorises training rows instead of learning what sets positives apart."
+    remedy = (
         "stop at step {best_step:.0f} or take its weights; fewer epochs, more regularisation, or more "
         "positives."
     )
 
-    gap_symptom: ClassVar[str] = (
+    gap_symptom = (
         "training rows are ranked with an AUROC of {pool_auroc:.3f} and validation rows with {auroc:.3f}, "
         "the best of the last {evaluations:.0f} evaluations, up to step {step:.0f} (average precision "
         "{now:.2f})."
     )
-    gap_cause: ClassVar[str] = (
+    gap_cause = (
         "the model has memorised training rows or reads something that only they have; or validation rows "
         "have other labels, class ids or preprocessing."
     )
-    gap_remedy: ClassVar[str] = (
+    gap_remedy = (
         "score training rows as you score validation rows: if they come out as badly, labels or "
         "preprocessing differ there; if not, look for leaks, then regularise, augment, or find more "
         "positives."
     )
 
-    #: Fall of average precision from its best that matters.
-    fall: float = 0.05
-    #: The same in standard deviations of one evaluation; the difference of two means of five has 0.63.
-    noise: float = 1.5
-    #: Evaluations that are averaged, for the best and for now.
-    smooth: int = 5
-    #: Evaluations that there must be.
-    evaluations: int = 10
-    #: How far the pool's AUROC is above that of the validation data, at the least.
-    gap: float = 0.02
-    #: The same in standard errors of the validation data's: with 8 positives it may be off by 0.1.
-    errors: float = 2.0
-    #: Pairs that validation data misorders for each that the pool does, at the least.
-    misordered: float = 2.0
-    #: AUROC of the pool from which training rows are ranked well.
-    ranked: float = 0.8
-    #: How far validation is below the pool where nothing fell. Healthy networks on finite data that they rank
-    #: without an error came to .966 to .995.
-    standing_gap: float = 0.1
-    #: The same in standard errors of both.
-    standing_errors: float = 3.0
-    #: Evaluations that must all be that far below.
-    standing: int = 3
-    #: Looks at the pool, up to the newest of them, that are averaged: those of 20 records.
-    looks: int = 4
+    fall: float = threshold(
+        0.05,
+        "Fall of average precision from its best that matters: runs that overfit fell by .21 to .34 on "
+        "Gaussian data.",
+    )
+    noise: float = threshold(
+        1.5,
+        "The same in standard deviations of one evaluation: the difference of two means of five has 0.63.",
+    )
+    smooth: int = threshold(
+        5,
+        "Evaluations that are averaged, for the best and for now: single ones wandered from .86 to .50 on 8 "
+        "positives.",
+    )
+    evaluations: int = threshold(
+        10, "Evaluations that there must be: a mean of five at the best, and another one now."
+    )
+    gap: float = threshold(
+        0.02,
+        "How far the pool's AUROC is above that of the validation data, at the least: on fresh rows the two "
+        "agree.",
+    )
+    errors: float = threshold(
+        2.0, "The same in standard errors of the validation data's: with 8 positives it may be off by 0.1."
+    )
+    misordered: float = threshold(
+        2.0,
+        "Pairs that validation data misorders for each that the pool does, at the least: a gap of 0.02 at "
+        "an AUROC of .7 is none.",
+    )
+    ranked: float = threshold(
+        0.8, "AUROC of the pool from which training rows are ranked well: memorised rows had 1.000."
+    )
+    standing_gap: float = threshold(
+        0.1,
+        "How far validation is below the pool where nothing fell: healthy networks on finite data that they "
+        "rank without an error came to .966 to .995.",
+    )
+    standing_errors: float = threshold(
+        3.0, "The same in standard errors of both: 3 is a chance of one in 700."
+    )
+    standing: int = threshold(
+        3,
+        "Evaluations that must all be that far below: one or two of them are luck where validation has few "
+        "positives.",
+    )
+    looks: int = threshold(
+        4, "Looks at the pool, up to the newest evaluation, that are averaged: those of 20 records."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for a fall of validation, and else for classes that it ranks far worse than the pool."""
@@ -139,9 +161,9 @@ class Overfitting(Rule):
             return []
         smooth = np.convolve(values, np.full(self.smooth, 1.0 / self.smooth), "valid")
         best = int(smooth.argmax())
-        fall = float(smooth[best] - smooth[-1])
+        fall = smooth[best] - smooth[-1]
         # The second difference of independent errors has the root of 6 times their deviation.
-        jitter = 1.48 * float(np.median(np.abs(np.diff(values, 2)))) / math.sqrt(6.0)
+        jitter = 1.48 * np.median(np.abs(np.diff(values, 2))) / math.sqrt(6.0)
         if fall < max(self.fall, self.noise * jitter):
             return []
         ranked = class_mean(recent(window, "pool_auroc"))
@@ -149,17 +171,17 @@ class Overfitting(Rule):
         known = ranked[np.isfinite(ranked)]
         if not len(known) or not len(auroc):
             return []
-        inside, outside = 1.0 - float(known.mean()), 1.0 - float(auroc.mean())
+        inside, outside = 1.0 - known.mean(), 1.0 - auroc.mean()
         gap = max(self.gap, self.errors * standard_error(window, 1.0 - outside))
         if outside < max(inside + gap, self.misordered * inside):
             return []
         return [
             Evidence(
                 {
-                    "best": float(smooth[best]),
-                    "best_step": float(precision.steps[best + self.smooth // 2]),
-                    "now": float(smooth[-1]),
-                    "step": float(precision.steps[-1]),
+                    "best": smooth[best],
+                    "best_step": precision.steps[best + self.smooth // 2],
+                    "now": smooth[-1],
+                    "step": precision.steps[-1],
                     "pool_auroc": 1.0 - inside,
                     "auroc": 1.0 - outside,
                 }
@@ -184,15 +206,15 @@ class Overfitting(Rule):
         found = classes_of(behind)
         # Of one class, or of most: it is the loss as a whole that is behind.
         groups: list[int | None] = [None] if 2 * len(found) > len(behind) else [*found]
-        step = float(window.eval_series("auroc").steps[-1])
+        step = window.eval_series("auroc").steps[-1]
 
         def told(index: int | None) -> Evidence:
             of = found if index is None else [index]
             values = {
-                "pool_auroc": float(inside[of].mean()),
-                "auroc": float(judged[of].mean()),
-                "now": float(precision[-1, of].mean()),
-                "evaluations": float(self.standing),
+                "pool_auroc": inside[of].mean(),
+                "auroc": judged[of].mean(),
+                "now": precision[-1, of].mean(),
+                "evaluations": self.standing,
                 "step": step,
             }
             return Evidence(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, positive_rates
 
 
@@ -53,26 +51,24 @@ class PositivesNotRare(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020.
     """
 
-    code: ClassVar[str] = "IMB205"
-    name: ClassVar[str] = "positives-not-rare"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"smooth_ap"})
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB205"
+    name = "positives-not-rare"
+    severity = "info"
+    kinds = frozenset({"smooth_ap"})
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count",
     )  # fmt: skip
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB010",)
-    foreseeable: ClassVar[bool] = True
+    explained_by = ("IMB010",)
+    foreseeable = True
 
-    symptom: ClassVar[str] = "{rate_percent:.0f} % of the rows are positives of {class_label}."
-    cause: ClassVar[str] = "the class is not rare, or a sampler makes it common."
-    remedy: ClassVar[str] = (
-        "none is needed; BCE, cross-entropy or a focal loss would order the scores as well for less."
+    symptom = "{rate_percent:.0f} % of the rows are positives of {class_label}."
+    cause = "the class is not rare, or a sampler makes it common."
+    remedy = "none is needed; BCE, cross-entropy or a focal loss would order the scores as well for less."
+
+    common: float = threshold(0.2, "Share of positives from which Smooth-AP gained nothing over BCE.")
+    errors: float = threshold(
+        3.0, "Standard errors above it: one look in 700 is, at a rate that is exactly that."
     )
-
-    #: Share of positives from which Smooth-AP gained nothing over BCE. See Evidence.
-    common: float = 0.2
-    #: Standard errors above it: one look in 700 at a rate that is exactly that.
-    errors: float = 3.0
 
     def examine(self, window: Window) -> Verdict:
         """Compare the positives with the rows."""
@@ -84,4 +80,4 @@ class PositivesNotRare(Rule):
     @staticmethod
     def _findings(rates: Floats, classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
-            yield Evidence({"rate_percent": 100.0 * float(rates[index])}, index)
+            yield Evidence({"rate_percent": 100.0 * rates[index]}, index)

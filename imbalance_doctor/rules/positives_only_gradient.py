@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, held
 
 
@@ -62,55 +60,61 @@ class PositivesOnlyGradient(Rule):
     (a surrogate with gradient through both).
     """
 
-    code: ClassVar[str] = "IMB509"
-    name: ClassVar[str] = "positives-only-gradient"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = THRESHOLDED
-    requires: ClassVar[tuple[str, ...]] = ("pool_pos_count",)
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = (
+    code = "IMB509"
+    name = "positives-only-gradient"
+    severity = "info"
+    kinds = THRESHOLDED
+    requires = ("pool_pos_count",)
+    min_records = 10
+    explained_by = (
         "IMB001", "IMB002", "IMB202", "IMB301", "IMB304", "IMB305", "IMB401", "IMB402", "IMB403",
     )  # fmt: skip
-    foreseeable: ClassVar[bool] = True
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "in {steps:.0f} steps no negative has received any gradient from this loss: nothing pushes them "
         "down, unless another loss is added to it; the pool's AUROC is {auroc:.2f}."
     )
-    cause: ClassVar[str] = (
-        "its thresholds carry no gradient, so that positives are pushed up and negatives never down."
-    )
-    decay_symptom: ClassVar[str] = (
+    cause = "its thresholds carry no gradient, so that positives are pushed up and negatives never down."
+    decay_symptom = (
         "the pool's AUROC has fallen from {before:.2f} to {auroc:.2f} since this loss took over "
         "{steps:.0f} steps ago; no negative has received any gradient from it."
     )
-    planned_symptom: ClassVar[str] = (
+    planned_symptom = (
         "no negative receives any gradient from this loss, and nothing else trains the model once it leads, "
         "unless another loss is added to it."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "keep BCE or cross-entropy beside it (LossWarmupWrapper with final_main_weight below 1), or use "
         "Smooth-AP."
     )
-    pairwise_remedy: ClassVar[str] = (
+    pairwise_remedy = (
         'surrogate="pairwise", which pushes negatives too; or keep BCE or cross-entropy beside it '
         "(LossWarmupWrapper with final_main_weight below 1)."
     )
 
-    #: Mean AUROC of the pool, below which the order is not being learnt. See Evidence; 0.7 raised two false
-    #: alarms in 116 healthy runs, 0.6 none.
-    auroc: float = 0.6
-    #: Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100.
-    settle_steps: int = 150
-    #: Fall of the pool's AUROC below its first looks that is a decay: 0.12 to 0.3 in runs that decayed, 0.02
-    #: where a likelihood loss with half of the weight held it.
-    fall: float = 0.1
-    #: AUROC of the pool from which a fall is information: a binary run at .88 went on to learn.
-    good: float = 0.85
-    #: Looks at the scores that are the beginning: 40 steps of a loss that begins the run.
-    first: int = 3
-    #: Records back from the newest whose looks are "now": 2 looks or 1, and never those of the beginning.
-    latest: int = 10
+    auroc: float = threshold(
+        0.6,
+        "Mean AUROC of the pool, below which the order is not being learnt: 0.7 raised two false alarms in "
+        "116 healthy runs, 0.6 none.",
+    )
+    settle_steps: int = threshold(
+        150, "Steps from the start after which it is judged: pairwise and Smooth-AP were above 0.8 by 100."
+    )
+    fall: float = threshold(
+        0.1,
+        "Fall of the pool's AUROC below its first looks that is a decay: 0.12 to 0.3 in runs that decayed, "
+        "0.02 where a likelihood loss with half of the weight held it.",
+    )
+    good: float = threshold(
+        0.85, "AUROC of the pool from which a fall is information: a binary run at .88 went on to learn."
+    )
+    first: int = threshold(
+        3, "Looks at the scores that are the beginning: 40 steps of a loss that begins the run."
+    )
+    latest: int = threshold(
+        10, 'Newest records whose looks are "now": 2 looks or 1, and never those of the beginning.'
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at how the order of the scores develops under this loss."""
@@ -133,15 +137,23 @@ class PositivesOnlyGradient(Rule):
         if not math.isfinite(late):
             return []
         values = {
-            "steps": float(window.step - window.since),
+            "steps": window.step - window.since,
             "auroc": late,
             "before": early,
         }
         error = _error(window, latest)
         fall = max(self.fall, 2.0 * math.hypot(error, _error(window, first)))
         if len(series) >= self.first + len(latest) and late < early - fall:
-            mild: Severity = "info" if late >= self.good else "warning"
-            return [Evidence(values, index, severity=mild, symptom=self.decay_symptom, remedy=remedy)]
+            mild = late >= self.good
+            return [
+                Evidence(
+                    values,
+                    index,
+                    severity="info" if mild else "warning",
+                    symptom=self.decay_symptom,
+                    remedy=remedy,
+                )
+            ]
         if not alone:
             return []
         stuck = steps >= self.settle_steps and late + error < self.auroc and not newest >= self.auroc
@@ -153,7 +165,7 @@ def _error(window: Window, looks: Series) -> float:
 
     Negatives are many more; rows of the queue that two looks share are counted twice.
     """
-    positives = float(held(window, "pool_pos_count", looks.steps).sum())
+    positives = held(window, "pool_pos_count", looks.steps).sum()
     return math.sqrt(1.0 / (12.0 * max(positives, 1.0)))
 
 

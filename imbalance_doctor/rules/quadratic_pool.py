@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import recent
 
 
@@ -47,32 +45,36 @@ class QuadraticPool(Rule):
     docs/kernels.md of this project.
     """
 
-    code: ClassVar[str] = "IMB206"
-    name: ClassVar[str] = "quadratic-pool"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count")
-    foreseeable: ClassVar[bool] = True
+    code = "IMB206"
+    name = "quadratic-pool"
+    severity = "info"
+    kinds = RANKING
+    requires = ("pool_size", "pool_pos_count")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{rows:,.0f} rows are compared with {positives:,.0f} positives: written as a matrix, {gib:.1f} GiB."
     )
-    cause: ClassVar[str] = "many rows in one pool, as when sequences or images are flattened."
-    remedy: ClassVar[str] = (
+    cause = "many rows in one pool, as when sequences or images are flattened."
+    remedy = (
         "none: the kernel in use never writes the matrix down and takes about {seconds:.1g} s on one core; "
         "leave max_pool_size out."
     )
 
-    #: Size of the matrix from which it is told, in GiB: with autograd's copies, what a small GPU can spare.
-    gib: float = 1.0
-    #: Seconds for loss and gradient of a row, at most. See Evidence.
-    seconds: float = 4e-7
+    gib: float = threshold(
+        1.0,
+        "Size of the matrix from which it is told, in GiB: with autograd's copies, what a small GPU can "
+        "spare.",
+    )
+    seconds: float = threshold(
+        4e-7, "Seconds for loss and gradient of a row, at most, as measured on one core."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Multiply rows and positives of the newest pool."""
-        rows = float(recent(window, "pool_size", 1)[0])
+        rows = recent(window, "pool_size", 1)[0]
         positives = recent(window, "pool_pos_count", 1)[0]
-        total = float(positives.sum())
+        total = positives.sum()
         gib = 4.0 * rows * total / 2**30
         if gib < self.gib:
             return []

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, positive_rates, recent, round_to
 
 
@@ -54,47 +52,56 @@ class QuantileBelowPositiveRate(Rule):
     Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
     """
 
-    code: ClassVar[str] = "IMB301"
-    name: ClassVar[str] = "quantile-below-positive-rate"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
-    requires: ClassVar[tuple[str, ...]] = ("pool_pos_count", "pool_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB010")
-    foreseeable: ClassVar[bool] = True
-    new_run: ClassVar[tuple[str, str] | None] = ("quantile", "quantile_wanted")
+    code = "IMB301"
+    name = "quantile-below-positive-rate"
+    severity = "warning"
+    kinds = frozenset({"recall_at_quantile"})
+    requires = ("pool_pos_count", "pool_neg_count")
+    explained_by = ("IMB001", "IMB010")
+    foreseeable = True
+    new_run = ("quantile", "quantile_wanted")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the loss flags the top {quantile_percent:.3g} % of the pool, of which {rate_percent:.3g} % are "
         "positives of {class_label}: recall cannot exceed {cap_percent:.0f} %."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the quantile is smaller than the positive rate, so that the threshold lies among the positives even "
         "for a perfect model."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "a quantile above the positive rate, such as {quantile_wanted:.2g}, unless the budget really is "
         "that small."
     )
 
-    sampler_cause: ClassVar[str] = (
+    sampler_cause = (
         "a sampler: {rate_percent:.3g} % of the pool are positives where the population has "
         "{population_percent:.2g} %, and the quantile is one of the pool."
     )
-    sampler_remedy: ClassVar[str] = (
+    sampler_remedy = (
         "quantile={quantile_wanted:.2g}, which flags as many of this pool's negatives as "
         "{meant_percent:.3g} % do of the population; or train without the sampler and let the queue hold "
         "the positives."
     )
 
-    #: Recall that a perfect model could reach, below which the cap is reported: 1 with room for the
-    #: sampling error of the rate.
-    cap: float = 0.9
-    #: Below this it is a warning: AP was 10 to 60 % lower than with the quantile at the rate.
-    low: float = 0.5
-    #: The quantile that is recommended, in positive rates: it gained a further 2 to 11 % over the rate.
-    wanted: float = 2.0
-    #: Multiple of the declared rate from which a sampler made the pool's.
-    sampled: float = 2.0
+    cap: float = threshold(
+        0.9,
+        "Recall that a perfect model could reach, below which the cap is told: 1, with room for the "
+        "sampling error of the rate.",
+    )
+    low: float = threshold(
+        0.5,
+        "Recall that a perfect model could reach, below which it is a warning: AP was 10 to 60 % lower than "
+        "with the quantile at the rate.",
+    )
+    wanted: float = threshold(
+        2.0, "Quantile that is recommended, in positive rates: it gained a further 2 to 11 % over the rate."
+    )
+    sampled: float = threshold(
+        2.0,
+        "Times the declared rate, above which a sampler made that of the pool: less is a declared rate that "
+        "is off.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the quantile with the positive rate."""
@@ -108,7 +115,7 @@ class QuantileBelowPositiveRate(Rule):
     def _findings(self, window: Window, rate: Floats, classes: list[int]) -> Iterator[Evidence]:
         quantile = float(window.config("quantile", 1.0))
         for index in classes:
-            pooled, declared = float(rate[index]), window.run.positive_rate(index)
+            pooled, declared = rate[index], window.run.positive_rate(index)
             sampled = declared is not None and pooled > self.sampled * declared
             population = declared if declared is not None and sampled else pooled
             # A share of the population is meant; what carries over to the pool is that of its negatives.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, pool, queue_for, recent
 
 
@@ -71,43 +70,53 @@ class QueueDilutesGradient(Rule):
     Kingma & Ba, *Adam*, ICLR 2015 (steps that do not depend on the gradient's scale).
     """
 
-    code: ClassVar[str] = "IMB404"
-    name: ClassVar[str] = "queue-dilutes-gradient"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB404"
+    name = "queue-dilutes-gradient"
+    severity = "info"
+    kinds = RANKING
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    foreseeable: ClassVar[bool] = True
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB403")
+    min_records = 10
+    foreseeable = True
+    explained_by = ("IMB001", "IMB002", "IMB403")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{live_positives:.2g} live positives of {class_label} carry gradient, and it is divided by the "
         "{pool_positives:,.0f} of the pool: it is {dilution:.0f} times smaller than that of the batch alone."
     )
-    cause: ClassVar[str] = "the loss averages over queued positives too, which are detached."
-    remedy: ClassVar[str] = (
+    cause = "the loss averages over queued positives too, which are detached."
+    remedy = (
         'pos_numerator="live"; or a larger learning rate, up to {dilution:.0f} times with plain SGD. '
         "Adam makes up for most of it."
     )
-    queue_remedy: ClassVar[str] = (
+    queue_remedy = (
         "a smaller queue (queue_size of about {enough:,.0f} holds {wanted_positives:.0f} positives); or "
         "a larger learning rate, up to {dilution:.0f} times with plain SGD. Adam makes up for most of it."
     )
 
-    #: Share of live among pooled positives below which it is worth knowing: a factor of 20 on the gradient
-    #: is more than a search over learning rates usually spans.
-    share: float = 0.05
-    #: The same for losses whose remedy is another queue: those of the table had 256 times the batch; 17 times
-    #: was the better one, and 30 times is in ordinary runs.
-    queue_share: float = 0.01
-    #: Positives that a smaller queue must leave, 2.5 times what IMB003 asks for,
-    wanted_positives: float = 50.0
-    #: and negatives beyond the threshold or in the band, twice what IMB304 and IMB401 ask for.
-    wanted_beyond: float = 20.0
-    #: Share of the present queue that the smaller one may have: less than halving it is worth no change.
-    smaller: float = 0.5
+    share: float = threshold(
+        0.05,
+        "Share of live among pooled positives, below which it is worth knowing: a factor of 20 on the "
+        "gradient is more than a search over learning rates usually spans.",
+    )
+    queue_share: float = threshold(
+        0.01,
+        "The same for losses whose remedy is another queue: the diluted runs had a queue of 256 batches, 17 "
+        "batches was the better one, and 30 are in ordinary runs.",
+    )
+    wanted_positives: float = threshold(
+        50.0, "Positives that a smaller queue must leave: 2.5 times what IMB003 asks for."
+    )
+    wanted_beyond: float = threshold(
+        20.0,
+        "Negatives beyond the threshold or in the band that it must leave: twice what IMB304 and IMB401 ask "
+        "for.",
+    )
+    smaller: float = threshold(
+        0.5,
+        "Share of the present queue that the smaller one may have: less than halving it is worth no change.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare live with pooled positives."""
@@ -129,18 +138,18 @@ class QueueDilutesGradient(Rule):
         beyond = window.config("quantile" if window.kind == "recall_at_quantile" else "beta")
         least = self.wanted_beyond / float(beyond) if beyond else 0.0
         # One queue serves all classes: the rarest decides.
-        rows = max(self.wanted_positives * now.size * records / float(pooled[pooled > 0].min()), least)
+        rows = max(self.wanted_positives * now.size * records / pooled[pooled > 0].min(), least)
         queue = queue_for(rows, now)
         if not numerator and queue > self.smaller * now.queue_size:
             return
-        live_numerator = {"parameter": "pos_numerator", "from": "pool", "to": "live"}
+        live_numerator = Change("pos_numerator", "pool", "live")
         for index in classes:
             yield Evidence(
                 {
-                    "live_positives": float(live[index]) / records,
-                    "pool_positives": float(pooled[index]) / records,
-                    "dilution": float(pooled[index] / live[index]),
-                    "enough": float(queue),
+                    "live_positives": live[index] / records,
+                    "pool_positives": pooled[index] / records,
+                    "dilution": pooled[index] / live[index],
+                    "enough": queue,
                     "wanted_positives": self.wanted_positives,
                 },
                 index,

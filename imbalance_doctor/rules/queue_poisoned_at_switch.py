@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import RESET_QUEUE, Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import catalogue
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import ResetQueue
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 
 _LOW, _MIDDLE, _HIGH = (catalogue.QUANTILE_LEVELS.index(level) for level in (0.25, 0.5, 0.75))
@@ -52,32 +51,36 @@ class QueuePoisonedAtSwitch(Rule):
     He et al., *Momentum Contrast*, CVPR 2020 (a queue is useful while its keys come from similar encoders).
     """
 
-    code: ClassVar[str] = "IMB505"
-    name: ClassVar[str] = "queue-poisoned-at-switch"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB505"
+    name = "queue-poisoned-at-switch"
+    severity = "info"
+    kinds = RANKING
+    requires = (
         "queue_fill", "live_pos_count", "live_neg_count", "live_score_quantiles", "queue_score_quantiles",
     )  # fmt: skip
-    min_records: ClassVar[int] = 1
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    min_records = 1
+    explained_by = ("IMB001",)
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "when this loss took over at step {took_over:.0f}, its queue held {queued:,.0f} older rows, whose "
         "median score for {class_label} is {queue_median:.2g}; that of the live batch is {live_median:.2g}."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the queue was filled before the switch, past the wrapper, or comes from another model's checkpoint."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "call reset_queue() when the loss takes over, or the wrapper in every phase; by itself the queue "
         "needs {steps:,.0f} steps to forget them."
     )
 
-    #: Distance of the medians, in mean interquartile ranges, from which the scores are another model's.
-    shift: float = 1.0
-    #: Rows that a batch may have added for each step since the last record: a margin for uneven batches.
-    margin: float = 1.5
+    shift: float = threshold(
+        1.0,
+        "Distance of the medians of live and queued scores, in mean interquartile ranges, from which the "
+        "queued ones are another model's: either median then lies outside the other's middle half.",
+    )
+    margin: float = threshold(
+        1.5, "Batches that may have been added for each step since the last record: a margin for uneven ones."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the queue at the newest takeover, while its rows can still be there."""
@@ -88,14 +91,12 @@ class QueuePoisonedAtSwitch(Rule):
         size = int(window.config("queue_size") or 0)
         if fill.values[at] == 0.0 or not size:
             return []
-        batch = float(
-            window.series("live_pos_count").values[at, 0] + window.series("live_neg_count").values[at, 0]
-        )
+        batch = window.series("live_pos_count").values[at, 0] + window.series("live_neg_count").values[at, 0]
         step = int(fill.steps[at])
         elapsed = 0 if step == window.run.start_step else usual
         if at == 0 and window.treated:
             return []
-        older = float(fill.values[at]) * size - self.margin * batch * elapsed
+        older = fill.values[at] * size - self.margin * batch * elapsed
         if older <= 0.0 or (window.step - step) * batch > size:
             return []
         return self._compare(window, step, older, size / max(batch, 1.0))
@@ -112,13 +113,13 @@ class QueuePoisonedAtSwitch(Rule):
         apart: Bools = np.abs(now[:, _MIDDLE] - then[:, _MIDDLE]) > self.shift * widths
         for index in classes_of(apart):
             values = {
-                "took_over": float(step),
+                "took_over": step,
                 "queued": older,
-                "queue_median": float(then[index, _MIDDLE]),
-                "live_median": float(now[index, _MIDDLE]),
+                "queue_median": then[index, _MIDDLE],
+                "live_median": now[index, _MIDDLE],
                 "steps": forgets,
             }
-            yield Evidence(values, index, prescription=RESET_QUEUE)
+            yield Evidence(values, index, prescription=ResetQueue())
 
 
 def _takeover(steps: np.ndarray[tuple[int], np.dtype[np.int64]], every: int) -> tuple[int, int]:

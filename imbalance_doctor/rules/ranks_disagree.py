@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,30 @@ class RanksDisagree(Rule):
     (replicas stay equal as long as each step is).
     """
 
-    code: ClassVar[str] = "IMB602"
-    name: ClassVar[str] = "ranks-disagree"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = ("ranks_apart",)
-    min_records: ClassVar[int] = 1
+    code = "IMB602"
+    name = "ranks-disagree"
+    severity = "warning"
+    kinds = RANKING
+    requires = ("ranks_apart",)
+    min_records = 1
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "at step {step:.0f} {apart:.0f} of the other {others:.0f} processes held another queue or other "
         "settings than this one, though all rank the same gathered batch."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the loss was built, reset, changed or loaded on some processes only, or they count different steps."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "the same settings on every process, and reset_queue, reconfigure and load_state_dict on all of "
         "them or none; reset_queue on all of them makes the queues equal again."
     )
 
-    #: Records that are read: a queue of 1,024 rows that was emptied on one rank of two, 64 rows a batch each,
-    #: is the same again 8 steps later, in the one record that is looked at closely of every 5.
-    records: int = 5
+    records: int = threshold(
+        5,
+        "Newest records that are read: a queue of 1,024 rows that was emptied on one rank of two, 64 rows a "
+        "batch each, is the same again 8 steps later, in the one record of 5 that is looked at closely.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Read how many ranks differ, or did since the last look."""
@@ -78,8 +78,8 @@ class RanksDisagree(Rule):
         if not len(differed):
             return []
         values = {
-            "apart": float(newest.values[differed[-1]]),
-            "others": float(max(window.run.world_size - 1, 1)),
-            "step": float(newest.steps[differed[-1]]),
+            "apart": newest.values[differed[-1]],
+            "others": max(window.run.world_size - 1, 1),
+            "step": newest.steps[differed[-1]],
         }
         return [Evidence(values)]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, recent
 
 
@@ -40,38 +38,42 @@ class RecallMet(Rule):
     Boyd et al., *Accuracy at the Top*, NeurIPS 2012.
     """
 
-    code: ClassVar[str] = "IMB302"
-    name: ClassVar[str] = "recall-met"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
-    requires: ClassVar[tuple[str, ...]] = ("per_class_loss", "pool_pos_count", "above_threshold_count")
-    min_records: ClassVar[int] = 10
+    code = "IMB302"
+    name = "recall-met"
+    severity = "info"
+    kinds = frozenset({"recall_at_quantile"})
+    requires = ("per_class_loss", "pool_pos_count", "above_threshold_count")
+    min_records = 10
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{above_percent:.1f} % of the {positives:.0f} pooled positives of {class_label} are above the "
         "threshold; the loss is {class_loss:.3f}."
     )
-    cause: ClassVar[str] = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
-    remedy: ClassVar[str] = (
+    cause = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
+    remedy = (
         "none needed. Check that the quantile is the one you mean; a smaller one, down to the positive "
         "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
     )
 
-    #: Positives in each record, so that the share means something.
-    positives: float = 10.0
-    #: Share of them above the threshold over the last 10 records: one straggler in 1,200 is no miss.
-    above: float = 0.995
-    #: A loss above this still pushes positives that are within a few temperatures of the threshold.
-    loss: float = 0.02
+    records: int = threshold(10, "Newest records that must all have met it: they span 100 to 250 steps.")
+    positives: float = threshold(10.0, "Positives in each record, so that a share of them means something.")
+    above: float = threshold(
+        0.995, "Share of them above the threshold over those records: one straggler in 1,200 is no miss."
+    )
+    loss: float = threshold(
+        0.02,
+        "Loss up to which it is met: one that is higher still pushes positives that are within a few "
+        "temperatures of the threshold.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare positives above the threshold with all positives."""
-        losses = recent(window, "per_class_loss", 10)
+        losses = recent(window, "per_class_loss", self.records)
         met = losses[-1] < self.loss
         if not met.any():
             return []
-        positives = recent(window, "pool_pos_count", 10)
-        above = recent(window, "above_threshold_count", 10)
+        positives = recent(window, "pool_pos_count", self.records)
+        above = recent(window, "above_threshold_count", self.records)
         met &= ((positives >= self.positives) & (losses < self.loss)).all(axis=0)
         share = above.sum(axis=0) / np.maximum(positives.sum(axis=0), 1.0)
         return self._findings(window, share, classes_of(met & (share >= self.above)))
@@ -84,11 +86,11 @@ class RecallMet(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "above_percent": 100.0 * float(share[index]),
-                    "positives": float(positives[index]),
-                    "class_loss": float(recent(window, "per_class_loss", 1)[0, index]),
-                    "quantile": float(window.config("quantile", 1.0)),
-                    "positive_rate": float(positives[index] / rows[index]),
+                    "above_percent": 100.0 * share[index],
+                    "positives": positives[index],
+                    "class_loss": recent(window, "per_class_loss", 1)[0, index],
+                    "quantile": window.config("quantile", 1.0),
+                    "positive_rate": positives[index] / rows[index],
                 },
                 index,
             )

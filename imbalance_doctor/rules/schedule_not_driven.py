@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -48,54 +47,58 @@ class ScheduleNotDriven(Rule):
     The hooks' names are those of Lightning's `Callback`.
     """
 
-    code: ClassVar[str] = "IMB506"
-    name: ClassVar[str] = "schedule-not-driven"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    min_records: ClassVar[int] = 5
+    code = "IMB506"
+    name = "schedule-not-driven"
+    severity = "error"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    min_records = 5
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the run is {steps:.0f} steps old and still in a warmup of {warmup_steps:.0f} steps: the main loss "
         "does not train."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the wrapper does not hear of training steps: on_train_batch_start(global_step) is not called, or "
         "with a number that stands still or begins at 0 at each epoch."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "call loss_fn.on_train_batch_start(global_step) before each forward, with steps counted over all "
         "epochs, and loss_fn.on_train_epoch_start(epoch) at each epoch."
     )
-    blend_symptom: ClassVar[str] = (
+    blend_symptom = (
         "the run is {steps:.0f} steps old and still in a blend that ends at step {warmup_steps:.0f}."
     )
-    restart_symptom: ClassVar[str] = (
+    restart_symptom = (
         "the schedule has gone back to its beginning {restarts:.0f} times, the last time at step "
         "{at_step:.0f}: the main loss stops training there, and its queue is emptied when it takes over anew."
     )
-    restart_cause: ClassVar[str] = (
+    restart_cause = (
         "on_train_batch_start hears a number that begins at 0 again, as the index of a batch in its epoch "
         "does."
     )
-    temperature_symptom: ClassVar[str] = (
+    temperature_symptom = (
         "the temperature has stayed at {temperature:.3g} for {steps:.0f} steps of the main phase; the "
         "schedule should have brought it to {scheduled:.3g} by now."
     )
 
-    #: Records beyond the end of the warmup: steps may be counted from 0 or 1, and recorded one late.
-    records: int = 5
-    #: Relative movement of the temperature that must have been due.
-    due: float = 1e-3
-    #: Times that the phase fell: once, a run was resumed (see temperature-jumped-back).
-    restarts: int = 2
+    records: int = threshold(
+        5, "Records beyond the end of the warmup: steps may be counted from 0 or 1, and recorded one late."
+    )
+    due: float = threshold(
+        1e-3,
+        "Relative movement of the temperature that must have been due: float32 resolves a thousandth of it.",
+    )
+    restarts: int = threshold(
+        2, "Times that the phase fell: once, a run was resumed (see temperature-jumped-back)."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare phase and temperature with the configured schedule."""
         phase = window.series("phase")
         fell = np.flatnonzero(phase.values[1:] < phase.values[:-1])
         if len(fell) >= self.restarts:
-            values = {"restarts": float(len(fell)), "at_step": float(phase.steps[fell[-1] + 1])}
+            values = {"restarts": len(fell), "at_step": phase.steps[fell[-1] + 1]}
             return [Evidence(values, symptom=self.restart_symptom, cause=self.restart_cause)]
         lengths = [window.config(name) for name in ("warmup_steps", "blend_steps")]
         if phase.values[-1] != MAIN_PHASE and lengths == [None, None]:
@@ -107,7 +110,7 @@ class ScheduleNotDriven(Rule):
             if steps < end + self.records * window.run.every:
                 return []
             symptom = None if phase.values[-1] == WARMUP_PHASE else self.blend_symptom
-            return [Evidence({"steps": float(steps), "warmup_steps": end}, symptom=symptom)]
+            return [Evidence({"steps": steps, "warmup_steps": end}, symptom=symptom)]
         return self._temperature(window) if window.has("temperature") else []
 
     def _temperature(self, window: Window) -> Verdict:
@@ -116,12 +119,12 @@ class ScheduleNotDriven(Rule):
         if main < self.records or len(temperatures) < main:
             return []
         held = temperatures.last(main)
-        now = float(held.values[-1])
+        now = held.values[-1]
         if (held.values != now).any():
             return []
         start, end = float(window.config("temp_start", now)), float(window.config("temp_end", now))
         decay = float(window.config("temp_decay_steps", 0))
-        spanned = float(held.steps[-1] - held.steps[0])
+        spanned = held.steps[-1] - held.steps[0]
         if decay <= 0 or start <= 0 or end <= 0 or math.isclose(now, end, rel_tol=1e-4):
             return []
         moved = math.log(end / start) * min(spanned / decay, 1.0)

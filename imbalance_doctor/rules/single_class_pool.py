@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
+from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import Floats, classes_of, mean, recent
 
 
@@ -53,56 +52,71 @@ class SingleClassPool(Rule):
     Bottou, *Stochastic Gradient Descent Tricks*, 2012 (shuffle the examples).
     """
 
-    code: ClassVar[str] = "IMB010"
-    name: ClassVar[str] = "single-class-pool"
-    severity: ClassVar[Severity] = "error"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
-    min_records: ClassVar[int] = 3
+    code = "IMB010"
+    name = "single-class-pool"
+    severity = "error"
+    kinds = RANKING | LIKELIHOOD
+    requires = ("live_pos_count", "live_neg_count")
+    explained_by = ("IMB001",)
+    min_records = 3
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "every one of the {pool_positives:,.0f} pooled rows is a positive of {class_label}, in "
         "{empty_percent:.0f} % of recent records: there is nothing to rank them against."
     )
-    cause: ClassVar[str] = (
-        "the loader delivers one class at a time (sorted or filtered), or all labels are 1."
-    )
-    remedy: ClassVar[str] = "shuffle the training data, and look at the labels of one batch."
+    cause = "the loader delivers one class at a time (sorted or filtered), or all labels are 1."
+    remedy = "shuffle the training data, and look at the labels of one batch."
 
-    all_symptom: ClassVar[str] = (
+    all_symptom = (
         "every one of the {rows:,.0f} rows in {records:.0f} recorded batches is a positive of {class_label}."
     )
-    order_symptom: ClassVar[str] = (
+    order_symptom = (
         "{alone:.0f} of {records:.0f} recorded batches hold nothing but positives of {class_label}, which is "
         "{rate_percent:.2g} % of the rows."
     )
-    many_symptom: ClassVar[str] = (
+    many_symptom = (
         "{alone:.0f} of {records:.0f} recorded batches hold one class alone, out of {classes:.0f} of which "
         "this is seen."
     )
-    order_cause: ClassVar[str] = (
+    order_cause = (
         "the order of the data: the loader delivers one class at a time (sorted by label or by source), and "
         "each stretch unlearns what the one before has taught."
     )
 
-    #: Share of recent records without a negative. See Evidence.
-    share: float = 0.5
-    #: Rows of a likelihood loss without a negative.
-    rows: float = 1000.0
-    #: Standard errors, and batches of one class, beyond what its share of the rows lets expect.
-    errors: float = 5.0
-    least: float = 1.5
-    #: Chance of such a batch below which one is enough, in so many records that hold no other positives.
-    never: float = 1e-6
-    records: float = 20.0
+    share: float = threshold(
+        0.5,
+        "Share of recent records without a negative: a pool of 512 rows at a positive rate of 99 % lacks "
+        "any once in 170 times, so that half of them do not by chance.",
+    )
+    rows: float = threshold(
+        1000.0,
+        "Rows of a likelihood loss without a negative: at a positive rate of 99 % a thousand have none with "
+        "a chance of 4e-5.",
+    )
+    errors: float = threshold(
+        5.0,
+        "Standard errors beyond the batches of one class that its share of the rows lets expect: far "
+        "outside of chance, as a sorted loader is.",
+    )
+    least: float = threshold(
+        1.5,
+        "Batches of one class beyond that number, so that it takes two: one alone may be a freak of a small "
+        "batch.",
+    )
+    never: float = threshold(
+        1e-6, "Chance of a batch of one class, below which one is enough: a loader that gives it is sorted."
+    )
+    records: float = threshold(
+        20.0, "Records that there must be for that, none of which mixes the class with others."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the records that hold positives and no negatives."""
         if window.kind in LIKELIHOOD:
             return self._of_batches(window)
-        if not (window.has("pool_pos_count") and window.has("pool_neg_count")):
-            return Skipped("the counts of the pool are not recorded")
+        missing = unrecorded(window, ("pool_pos_count", "pool_neg_count"))
+        if missing:
+            return missing
         positives, negatives = recent(window, "pool_pos_count"), recent(window, "pool_neg_count")
         alone = (negatives == 0) & (positives > 0)
         share = alone.sum(axis=0) / len(alone)
@@ -112,17 +126,17 @@ class SingleClassPool(Rule):
     def _of_pools(self, positives: Floats, share: Floats, classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
             yield Evidence(
-                {"pool_positives": float(positives[index]), "empty_percent": 100.0 * float(share[index])},
+                {"pool_positives": positives[index], "empty_percent": 100.0 * share[index]},
                 index,
             )
 
     def _of_batches(self, window: Window) -> Iterator[Evidence]:
         positives, negatives = (window.series(f"live_{kind}_count").values for kind in ("pos", "neg"))
-        rows, records = positives + negatives, float(len(positives))
+        rows, records = positives + negatives, len(positives)
         seen = rows.sum(axis=0)
         rate = positives.sum(axis=0) / np.maximum(seen, 1.0)
         for index in classes_of((negatives.sum(axis=0) == 0) & (seen >= self.rows)):
-            yield Evidence({"rows": float(seen[index]), "records": records}, index, symptom=self.all_symptom)
+            yield Evidence({"rows": seen[index], "records": records}, index, symptom=self.all_symptom)
         alone = ((negatives == 0) & (positives > 0)).sum(axis=0)
         chance = np.where(rows > 0, rate**rows, 0.0).sum(axis=0)
         mixed = ((negatives > 0) & (positives > 0)).sum(axis=0)
@@ -132,10 +146,10 @@ class SingleClassPool(Rule):
         if not found:
             return
         values = {
-            "alone": float(alone[found].sum()),
+            "alone": alone[found].sum(),
             "records": records,
-            "classes": float(len(found)),
-            "rate_percent": 100.0 * float(rate[found[0]]),
+            "classes": len(found),
+            "rate_percent": 100.0 * rate[found[0]],
         }
         only = len(found) == 1
         yield Evidence(

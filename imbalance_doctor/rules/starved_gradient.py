@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     Bools,
     Floats,
@@ -64,41 +62,47 @@ class StarvedGradient(Rule):
     Narasimhan & Agarwal, *A Structural SVM Based Approach for Optimizing Partial AUC*, ICML 2013.
     """
 
-    code: ClassVar[str] = "IMB403"
-    name: ClassVar[str] = "starved-gradient"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = THRESHOLDED
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB403"
+    name = "starved-gradient"
+    severity = "warning"
+    kinds = THRESHOLDED
+    requires = (
         "pool_size", "pool_pos_count", "live_pos_count", "live_neg_count", "grad_pos_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002")
-    foreseeable: ClassVar[bool] = True
-    new_run: ClassVar[tuple[str, str] | None] = ("batch_size", "batch_needed")
+    min_records = 10
+    explained_by = ("IMB001", "IMB002")
+    foreseeable = True
+    new_run = ("batch_size", "batch_needed")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "a batch of {batch:,.0f} brings {live_positives:.2g} positives of {class_label} on average, and "
         "none in {empty_percent:.0f} % of steps; the {pool_positives:.0f} in the pool carry no gradient."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "batch size times positive rate is about {live_positives:.2g}, and this loss pushes live positives "
         "only."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "a batch of {batch_needed:,.0f} for {wanted_positives:.0f} live positives, gathering over ranks, "
         "or a sampler that draws more positives."
     )
-    pairwise_remedy: ClassVar[str] = (
+    pairwise_remedy = (
         "a batch of {batch_needed:,.0f} for {wanted_positives:.0f} live positives, gathering over ranks, "
         'or a sampler; or surrogate="pairwise", whose gradient reaches the negatives of every batch.'
     )
 
-    #: Mean live positives a batch, below which it is worth knowing.
-    starved: float = 1.0
-    #: Mean live positives below which most steps have no gradient: exp(-0.5) = 61 %.
-    idle: float = 0.5
-    #: Live positives of the batch that is recommended.
-    wanted_positives: float = 4.0
+    starved: float = threshold(
+        1.0,
+        "Mean live positives a batch, below which it is worth knowing: at 1, 37 % of the steps have no "
+        "gradient.",
+    )
+    idle: float = threshold(
+        0.5,
+        "Mean live positives below which it is a warning, as most steps have no gradient: exp(-0.5) = 61 %.",
+    )
+    wanted_positives: float = threshold(
+        4.0, "Live positives of the batch that is recommended: with 4, one step in 50 has no gradient."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Count the live positives of recent batches."""
@@ -120,15 +124,15 @@ class StarvedGradient(Rule):
         carrying = mean(recent(window, "grad_pos_count"))
         remedy = self.pairwise_remedy if window.kind == "pauc_at_budget" else None
         for index in classes:
-            positives = max(float(live[index]), 1.0 / len(counts))
+            positives = max(live[index], 1.0 / len(counts))
             yield Evidence(
                 {
                     "batch": batch,
-                    "live_positives": float(live[index]),
-                    "gradient_positives": float(carrying[index]),
-                    "pool_positives": float(pooled[index]),
-                    "empty_percent": 100.0 * float((counts[:, index] == 0).mean()),
-                    "batch_needed": float(round_up(batch * self.wanted_positives / positives)),
+                    "live_positives": live[index],
+                    "gradient_positives": carrying[index],
+                    "pool_positives": pooled[index],
+                    "empty_percent": 100.0 * (counts[:, index] == 0).mean(),
+                    "batch_needed": round_up(batch * self.wanted_positives / positives),
                     "wanted_positives": self.wanted_positives,
                 },
                 index,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
+from imbalance_doctor.findings import Skipped
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, TooFew, Verdict
+from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, TooFew, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 from imbalance_doctor.rules.scores import (
     MEDIAN,
@@ -80,63 +79,88 @@ class SuspectedLabelNoise(Rule):
     Northcutt, Jiang & Chuang, *Confident Learning*, JAIR 2021.
     """
 
-    code: ClassVar[str] = "IMB004"
-    name: ClassVar[str] = "suspected-label-noise"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING | LIKELIHOOD
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB004"
+    name = "suspected-label-noise"
+    severity = "warning"
+    kinds = RANKING | LIKELIHOOD
+    requires = (
         "pos_score_quantiles", "neg_score_quantiles", "pool_auroc", "live_pos_count", "pool_pos_count",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB006")
+    min_records = 10
+    explained_by = ("IMB001", "IMB006")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "{deep_percent:.1f} % of the positives of {class_label} score below the median negative, while "
         "{above_percent:.0f} % score above 95 % of the negatives."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "about {noise_percent:.0f} % (± {error_percent:.0f} %) of its positives score like negatives: "
         "mislabelled rows, or a kind of positive that the model cannot see."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "look at the lowest-scored positives, by a model that has not seen them; correct the labels, or "
         "drop the rows."
     )
 
-    #: Share of positives below the median negative; twice as many are as negatives are. See Evidence.
-    deep: float = 0.025
-    #: Share from which the positives as a whole have not been learnt yet: chance is 0.5.
-    most: float = 0.35
-    #: Different positives that must have been seen, for which older looks are taken as well where a batch
-    #: alone is ranked: of 20, one of 8 without noise had a share of .16 from a look at two.
-    positives: float = 40.0
-    #: From this share on it is a warning: 20 % mislabelled.
-    harmful: float = 0.1
-    #: Standard errors by which that share must exceed the first.
-    certainty: float = 1.5
-    #: Share below the upper quartile of the negatives, over the share below their median: 1.5 for rows that
-    #: score as negatives do, 1.4 to 1.9 under noise, above 2.1 in all but 3 of 148 healthy runs, where
-    #: positives lie on a slope down to the negatives.
-    slope: float = 2.0
-    #: Share of the other positives that score above 95 % of the negatives. A model that has not learnt to
-    #: tell the classes apart says nothing of the labels: 0.9 to 1.0 with a third mislabelled, 0.82 in a
-    #: linear model of digits that could not learn some of them.
-    separated: float = 0.87
-    #: Distance of the median positive from the median negative, in logits of a likelihood loss, below which
-    #: nothing is told apart: a tenth in the odds. Scores that had all collapsed were within 0.001.
-    apart: float = 0.1
-    #: Share of what is left of AUROC that it gains over the looks while a model is still learning, if it is
-    #: this many standard errors as well; and what validation AP gains.
-    closing: float = 0.5
-    errors: float = 1.0
-    rising: float = 0.05
-    #: Steps before the first look at the scores; and looks that there must be: at the second one, 50 steps
-    #: after the first, classes that were being learnt (from .85 to .90 in AUROC) still looked mislabelled, in
-    #: 3 of 4 runs on three classes of make_classification.
-    settle_steps: int = 100
-    least: int = 3
-    #: Looks reach back at least to this share of the run so far: to be learnt yet takes no longer.
-    back: float = 0.5
+    deep: float = threshold(
+        0.025,
+        "Share of positives below the median negative, from which it is told: of the mislabelled one half "
+        "is there, so that it stands for 5 % of them.",
+    )
+    most: float = threshold(
+        0.35, "Share from which the positives as a whole have not been learnt yet: chance is 0.5."
+    )
+    positives: float = threshold(
+        40.0,
+        "Different positives that must have been seen, for which older looks are taken as well where a "
+        "batch alone is ranked: of 20, one of 8 without noise had a share of .16 from a look at two.",
+    )
+    harmful: float = threshold(0.1, "Share from which it is a warning: it stands for 20 % mislabelled.")
+    certainty: float = threshold(
+        1.5,
+        "Standard errors by which the share must exceed `deep`: one in 15 looks does by chance, at a share "
+        "that is exactly that.",
+    )
+    slope: float = threshold(
+        2.0,
+        "Share below the upper quartile of the negatives, over the share below their median: 1.5 for rows "
+        "that score as negatives do, 1.4 to 1.9 under noise, above 2.1 in all but 3 of 148 healthy runs, "
+        "where positives lie on a slope down to the negatives.",
+    )
+    separated: float = threshold(
+        0.87,
+        "Share of the other positives that score above 95 % of the negatives. A model that has not learnt "
+        "to tell the classes apart says nothing of the labels: 0.9 to 1.0 with a third mislabelled, 0.82 in "
+        "a linear model of digits that could not learn some of them.",
+    )
+    apart: float = threshold(
+        0.1,
+        "Distance of the median positive from the median negative, in logits of a likelihood loss, below "
+        "which nothing is told apart: a tenth in the odds. Scores that had all collapsed were within 0.001.",
+    )
+    closing: float = threshold(
+        0.5,
+        "Share of what is left of AUROC that it gains over the looks while a model is still learning: wrong "
+        "labels stay, and what is learnt does not.",
+    )
+    errors: float = threshold(1.0, "Standard errors that this gain must be as well.")
+    rising: float = threshold(
+        0.05, "Gain of validation AP since the middle of the run while a model is still learning."
+    )
+    settle_steps: int = threshold(
+        100, "Steps before the first look at the scores that counts: an initial order says nothing of labels."
+    )
+    least: int = threshold(
+        3,
+        "Looks that there must be: at the second one, 50 steps after the first, classes that were being "
+        "learnt (from .85 to .90 in AUROC) still looked mislabelled, in 3 of 4 runs on three classes of "
+        "make_classification.",
+    )
+    back: float = threshold(
+        0.5,
+        "Share of the run so far to which the looks reach back at the least: to be learnt yet takes no "
+        "longer.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the low positives with the negatives."""
@@ -197,13 +221,13 @@ class SuspectedLabelNoise(Rule):
 
     def _findings(self, deep: Floats, error: Floats, above: Floats, classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
-            share = 100.0 * float(deep[index])
+            share = 100.0 * deep[index]
             yield Evidence(
                 {
                     "deep_percent": share,
                     "noise_percent": 2.0 * share,
-                    "error_percent": 200.0 * float(error[index]),
-                    "above_percent": 100.0 * float(above[index]),
+                    "error_percent": 200.0 * error[index],
+                    "above_percent": 100.0 * above[index],
                 },
                 index,
                 severity="warning" if deep[index] >= self.harmful else "info",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 
 @dataclass(frozen=True)
@@ -50,39 +48,40 @@ class TemperatureJumpedBack(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020 (a small temperature approximates the rank).
     """
 
-    code: ClassVar[str] = "IMB508"
-    name: ClassVar[str] = "temperature-jumped-back"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    min_records: ClassVar[int] = 2
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB506",)
+    code = "IMB508"
+    name = "temperature-jumped-back"
+    severity = "info"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    min_records = 2
+    explained_by = ("IMB506",)
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the temperature rose from {before:.3g} to {after:.3g} at step {at_step:.0f}; its schedule only "
         "ever lowers it, and it is {temperature:.3g} now."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "the schedule lost its place, as when a run resumes without the loss's state_dict and counts its "
         "decay of {decay_steps:,.0f} steps from there."
     )
-    remedy: ClassVar[str] = "save and load loss_fn.state_dict() beside the model's; it holds the queue too."
+    remedy = "save and load loss_fn.state_dict() beside the model's; it holds the queue too."
 
-    phase_symptom: ClassVar[str] = (
+    phase_symptom = (
         "the schedule went back at step {at_step:.0f}, to phase {phase:.0f} (0 is the warmup, 1 the blend), "
         "and is still there."
     )
-    phase_cause: ClassVar[str] = (
+    phase_cause = (
         "the schedule lost its place, as when a run resumes without the loss's state_dict, or counts its "
         "steps (or epochs) from 0 again."
     )
-    phase_remedy: ClassVar[str] = (
+    phase_remedy = (
         "save and load loss_fn.state_dict() beside the model's, and give the hooks steps and epochs counted "
         "over the whole training."
     )
 
-    #: Relative rise that is no rounding: float32 resolves a hundred-thousandth of it.
-    rise: float = 0.01
+    rise: float = threshold(
+        0.01, "Relative rise that is no rounding: float32 resolves a hundred-thousandth of it."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look for a phase that came back, and else for a temperature that did."""
@@ -91,7 +90,7 @@ class TemperatureJumpedBack(Rule):
         if len(fell) and phases.values[-1] < phases.values[fell[-1]]:
             return [
                 Evidence(
-                    {"at_step": float(phases.steps[fell[-1] + 1]), "phase": float(phases.values[-1])},
+                    {"at_step": phases.steps[fell[-1] + 1], "phase": phases.values[-1]},
                     symptom=self.phase_symptom,
                     cause=self.phase_cause,
                     remedy=self.phase_remedy,
@@ -106,14 +105,14 @@ class TemperatureJumpedBack(Rule):
         if not rose.any() or float(window.config("temp_end", 0.0)) > float(window.config("temp_start", 0.0)):
             return []
         last = int(np.flatnonzero(rose)[-1])
-        before, after, now = float(values[last]), float(values[last + 1]), float(values[-1])
+        before, after, now = values[last], values[last + 1], values[-1]
         if now <= before * (1.0 + self.rise):  # it is over
             return []
         values_ = {
             "before": before,
             "after": after,
-            "at_step": float(series.steps[last + 1]),
+            "at_step": series.steps[last + 1],
             "temperature": now,
-            "decay_steps": float(window.config("temp_decay_steps", 0)),
+            "decay_steps": window.config("temp_decay_steps", 0),
         }
         return [Evidence(values_)]

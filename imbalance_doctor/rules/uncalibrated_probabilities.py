@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import FOCAL, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of, in_warmup
 
 _METRICS = ("calibration_error", "mean_probability", "positive_rate", "rows")
@@ -49,32 +47,41 @@ class UncalibratedProbabilities(Rule):
     al., *On Focal Loss for Class-Posterior Probability Estimation*, CVPR 2021.
     """
 
-    code: ClassVar[str] = "IMB104"
-    name: ClassVar[str] = "uncalibrated-probabilities"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = FOCAL
-    requires: ClassVar[tuple[str, ...]] = ()
-    requires_eval: ClassVar[tuple[str, ...]] = _METRICS
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB703")
+    code = "IMB104"
+    name = "uncalibrated-probabilities"
+    severity = "info"
+    kinds = FOCAL
+    requires = ()
+    requires_eval = _METRICS
+    explained_by = ("IMB001", "IMB703")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the mean validation probability of {class_label} is {mean_probability:.2g} at a positive rate of "
         "{positive_rate:.2g}; the calibration error is {calibration_error:.2g}."
     )
-    cause: ClassVar[str] = "the minimum of a focal loss is not at the true probabilities."
-    remedy: ClassVar[str] = (
+    cause = "the minimum of a focal loss is not at the true probabilities."
+    remedy = (
         "none where only the order counts; calibrate on held-out data (Platt, isotonic) before using the "
         "numbers as probabilities."
     )
 
-    #: Difference of mean probability and rate, in rates, that counts as a bias. See Evidence.
-    bias: float = 0.5
-    #: Calibration error that is high without a bias. See Evidence.
-    error: float = 0.1
-    #: Standard errors of the observed rate that the bias must exceed.
-    certainty: float = 3.0
-    #: Evaluations in a row that must show it: in the first ones nothing is calibrated yet.
-    evaluations: int = 2
+    bias: float = threshold(
+        0.5,
+        "Difference of mean probability and rate, in rates, that counts as a bias: BCE was within a half in "
+        "all ordinary runs but one, in its first 100 steps; 7 of 14 sigmoid focal runs were at 1.6 to 3.7 "
+        "times the rate.",
+    )
+    error: float = threshold(
+        0.1,
+        "Calibration error that is high without a bias: BCE was within .06, focal with gamma 5 at .07 to "
+        ".18.",
+    )
+    certainty: float = threshold(
+        3.0, "Standard errors of the observed rate that the bias must exceed: 3 is a chance of one in 700."
+    )
+    evaluations: int = threshold(
+        2, "Evaluations in a row that must show it: in the first ones nothing is calibrated yet."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the newest evaluations."""
@@ -94,4 +101,4 @@ class UncalibratedProbabilities(Rule):
     @staticmethod
     def _findings(values: list[Floats], classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
-            yield Evidence({name: float(v[index]) for name, v in zip(_METRICS, values, strict=True)}, index)
+            yield Evidence({name: v[index] for name, v in zip(_METRICS, values, strict=True)}, index)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import UNCAP, cap_for, larger_queue, pool, wider_cap, without_positives
 
 
@@ -42,34 +41,37 @@ class UnderresolvedQuantile(Rule):
     David & Nagaraja, *Order Statistics*, 2003 (variance of a sample quantile).
     """
 
-    code: ClassVar[str] = "IMB304"
-    name: ClassVar[str] = "underresolved-quantile"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = frozenset({"recall_at_quantile"})
-    requires: ClassVar[tuple[str, ...]] = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB003", "IMB010", "IMB204")
-    foreseeable: ClassVar[bool] = True
+    code = "IMB304"
+    name = "underresolved-quantile"
+    severity = "warning"
+    kinds = frozenset({"recall_at_quantile"})
+    requires = ("pool_size", "pool_pos_count", "live_pos_count", "live_neg_count")
+    explained_by = ("IMB001", "IMB002", "IMB003", "IMB010", "IMB204")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "only {rows_above:.2g} of {pool_size:,.0f} pooled rows lie above the threshold at quantile "
         "{quantile:.3g}, and decide where it is."
     )
-    cause: ClassVar[str] = "the pool is too small for so high a quantile."
-    remedy: ClassVar[str] = (
+    cause = "the pool is too small for so high a quantile."
+    remedy = (
         "{wanted_rows:.0f} rows above the threshold need queue_size ≈ {queue_size:,.0f} "
         "(now {queue_size_now:,.0f}); or a larger quantile."
     )
-    cap_cause: ClassVar[str] = (
-        "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so high a quantile."
-    )
-    cap_remedy: ClassVar[str] = UNCAP
+    cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so high a quantile."
+    cap_remedy = UNCAP
 
-    #: Fewer rows above the threshold are a warning.
-    few: float = 10.0
-    #: Fewer are an error: the threshold is the maximum of the pool.
-    none: float = 1.0
-    #: Rows above the threshold with the prescribed queue.
-    wanted_rows: float = 20.0
+    few: float = threshold(
+        10.0,
+        "Rows above the threshold, below which it is a warning: the relative error of their share is one "
+        "over the root of their number, 32 % at 10.",
+    )
+    none: float = threshold(
+        1.0, "Rows above the threshold, below which it is an error: the threshold is the maximum of the pool."
+    )
+    wanted_rows: float = threshold(
+        20.0, "Rows above the threshold with the prescribed queue: the relative error is 22 % at 20."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the size of the full pool with the quantile."""
@@ -85,7 +87,7 @@ class UnderresolvedQuantile(Rule):
             "whole": now.whole,
             "quantile": quantile,
             "wanted_rows": self.wanted_rows,
-            "queue_size_now": float(now.queue_size),
+            "queue_size_now": now.queue_size,
         }
         severity: Severity = "error" if above < self.none else "warning"
         # The pool and the quantile are those of all classes; a single column is class 0.
@@ -93,12 +95,12 @@ class UnderresolvedQuantile(Rule):
         if without_positives(window, now).all():
             return []
         if now.cap:
-            values["cap_wanted"] = float(cap_for(wanted, now))
+            values["cap_wanted"] = cap_for(wanted, now)
             cause, remedy = self.cap_cause, self.cap_remedy
             return [Evidence(values, only, severity, None, cause, remedy, wider_cap(wanted, now))]
         to = larger_queue(wanted, now)
         if to is None:
             return []
-        values["queue_size"] = float(to)
-        prescription: Mapping[str, Any] = {"parameter": "queue_size", "from": now.queue_size, "to": to}
+        values["queue_size"] = to
+        prescription = Change("queue_size", now.queue_size, to)
         return [Evidence(values, only, severity=severity, prescription=prescription)]

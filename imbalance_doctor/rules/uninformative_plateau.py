@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.losses import catalogue
-from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
+from imbalance_doctor.prescriptions import Change
+from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     RECENT,
     Bools,
@@ -80,46 +79,58 @@ class UninformativePlateau(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020, section 5 (choice of the temperature).
     """
 
-    code: ClassVar[str] = "IMB201"
-    name: ClassVar[str] = "uninformative-plateau"
-    severity: ClassVar[Severity] = "warning"
-    kinds: ClassVar[frozenset[str]] = RANKING
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB201"
+    name = "uninformative-plateau"
+    severity = "warning"
+    kinds = RANKING
+    requires = (
         "per_class_loss", "pool_pos_count", "pool_neg_count", "tau_eff", "score_iqr", "score_std",
         "pos_score_quantiles", "neg_score_quantiles", "pool_auroc",
     )  # fmt: skip
-    min_records: ClassVar[int] = 10
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001", "IMB002", "IMB020", "IMB402")
+    min_records = 10
+    explained_by = ("IMB001", "IMB002", "IMB020", "IMB402")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the loss of {class_label} is {class_loss:.3f}, and would be {uninformative:.3f} if all its scores "
         "were equal; they are spread over {spread_ratio:.2g} temperatures, and a perfect order of them would "
         "have {perfect:.3f}."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "a temperature of {tau:.2g} is large for scores with a spread of {spread:.2g}: every comparison is "
         "near one half, or the many negatives outweigh the few positives."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         'a temperature of about {tau_wanted:.2g}, tau_scale="iqr", or a warmup with BCE or cross-entropy.'
     )
 
-    #: Loss of a perfect order over the uninformative value, from which the temperature is to blame: .94 and
-    #: .99 where a bounded head did not learn, .65 where it did.
-    blamed: float = 0.8
-    #: Distance of the loss from its uninformative value that still counts as being there: in the runs that
-    #: stayed on the plateau it was 0.007 to 0.03.
-    near: float = 0.05
-    #: AUROC of the pool from which the order is being learnt all the same: .91 to .95 in a partial AUC that
-    #: ended above its twin, .84 to .87 in heads that stayed at an AP of .07 and .10.
-    learnt: float = 0.9
-    #: Gain of AUROC over the recent records with which it is rising, beside two standard errors.
-    rising: float = 0.1
-    #: Growth of the spread over the recent records, from which the run is leaving the plateau by itself:
-    #: 1.0 to 1.3 in 200 steps where SGD was stuck, 6 and more in 70 where Adam left.
-    leaving: float = 1.5
-    #: Spread over temperature that the remedy aims at: best or near best from 8 to 60.
-    wanted_ratio: float = 10.0
+    blamed: float = threshold(
+        0.8,
+        "Loss of a perfect order over the uninformative value, from which the temperature is to blame: .94 "
+        "and .99 where a bounded head did not learn, .65 where it did.",
+    )
+    near: float = threshold(
+        0.05,
+        "Distance of the loss from its uninformative value that still counts as being there: in the runs "
+        "that stayed on the plateau it was 0.007 to 0.03.",
+    )
+    learnt: float = threshold(
+        0.9,
+        "AUROC of the pool from which the order is being learnt all the same: .91 to .95 in a partial AUC "
+        "that ended above its twin, .84 to .87 in heads that stayed at an AP of .07 and .10.",
+    )
+    rising: float = threshold(
+        0.1,
+        "Gain of AUROC over the recent records with which it is rising, beside two standard errors: it is "
+        "then information.",
+    )
+    leaving: float = threshold(
+        1.5,
+        "Growth of the spread over the recent records, from which the run is leaving the plateau by itself: "
+        "1.0 to 1.3 in 200 steps where SGD was stuck, 6 and more in 70 where Adam left.",
+    )
+    wanted_ratio: float = threshold(
+        10.0, "Spread, in temperatures, that the remedy aims at: 8 to 60 was best or near best."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Find classes whose scores are all but tied at this temperature, and stay so."""
@@ -157,18 +168,18 @@ class UninformativePlateau(Rule):
         fitted = np.maximum(ratio, width / _RANGE_IN_IQR)
         temperature = float(window.config("temperature") or 0.0)
         for index in classes:
-            wanted = round_to(temperature * float(fitted[index]) / self.wanted_ratio, 1)
-            prescription: dict[str, Any] | None = None
+            wanted = round_to(temperature * fitted[index] / self.wanted_ratio, 1)
+            prescription = None
             if 0.0 < wanted < temperature:
-                prescription = {"parameter": "temperature", "from": temperature, "to": wanted}
+                prescription = Change("temperature", temperature, wanted)
             yield Evidence(
                 {
-                    "class_loss": float(losses[index]),
-                    "uninformative": float(levels[index]),
-                    "perfect": float(perfect[index]),
-                    "spread_ratio": float(ratio[index]),
-                    "spread": float(ratio[index] * taus[index]),
-                    "tau": float(taus[index]),
+                    "class_loss": losses[index],
+                    "uninformative": levels[index],
+                    "perfect": perfect[index],
+                    "spread_ratio": ratio[index],
+                    "spread": ratio[index] * taus[index],
+                    "tau": taus[index],
                     "tau_wanted": wanted,
                 },
                 index,

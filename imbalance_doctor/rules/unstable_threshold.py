@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import THRESHOLDED, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     RECENT,
     UNCAP,
@@ -60,38 +58,45 @@ class UnstableThreshold(Rule):
     David & Nagaraja, *Order Statistics*, 2003 (the variance of a quantile is inverse to the squared density).
     """
 
-    code: ClassVar[str] = "IMB303"
-    name: ClassVar[str] = "unstable-threshold"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = THRESHOLDED
-    requires: ClassVar[tuple[str, ...]] = (
+    code = "IMB303"
+    name = "unstable-threshold"
+    severity = "info"
+    kinds = THRESHOLDED
+    requires = (
         "pool_size", "live_pos_count", "live_neg_count", "tau_eff", "score_iqr",
     )  # fmt: skip
-    min_records: ClassVar[int] = RECENT
-    explained_by: ClassVar[tuple[str, ...]] = (
+    min_records = RECENT
+    explained_by = (
         "IMB001", "IMB002", "IMB003", "IMB010", "IMB204", "IMB301", "IMB304", "IMB401", "IMB402", "IMB407",
     )  # fmt: skip
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "the threshold of {class_label} jumps by {jump:.2g} from record to record: {jump_in_spreads:.2g} "
         "times the spread of its scores, and {jump_in_temperatures:.2g} temperatures."
     )
-    cause: ClassVar[str] = (
+    cause = (
         "few scores lie near it: {rows_above:.2g} rows of the pool are above a quantile of {quantile:.3g}."
     )
-    remedy: ClassVar[str] = (
+    remedy = (
         "{wanted_rows:.0f} rows above it need queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}); "
         "and keep the quantile clear of the positive rate of {positive_rate:.2g}."
     )
 
-    cap_remedy: ClassVar[str] = UNCAP
+    cap_remedy = UNCAP
 
-    #: Mean jump in interquartile ranges of the scores. See Evidence.
-    jump: float = 0.1
-    #: Rows above the threshold from which on a jump is harmless: with 15 nothing was lost.
-    rows: float = 10.0
-    #: Rows above the threshold with the recommended queue.
-    wanted_rows: float = 20.0
+    jump: float = threshold(
+        0.1,
+        "Mean jump of the threshold, in interquartile ranges of the scores: 0.02 to 0.09 with a queue that "
+        "is large enough, 0.12 to 2.2 with four rows above the threshold.",
+    )
+    rows: float = threshold(
+        10.0, "Rows above the threshold from which on a jump is harmless: with 15 nothing was lost."
+    )
+    wanted_rows: float = threshold(
+        20.0,
+        "Rows above the threshold with the prescribed queue: the relative error of their share is 22 % at "
+        "20.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Measure how far each threshold is from the mean of its neighbours in time."""
@@ -125,16 +130,16 @@ class UnstableThreshold(Rule):
         for index in classes:
             yield Evidence(
                 {
-                    "jump": float(jumps[index]),
-                    "jump_in_spreads": float(jumps[index] / spreads[index]),
-                    "jump_in_temperatures": float(jumps[index] / taus[index]),
+                    "jump": jumps[index],
+                    "jump_in_spreads": jumps[index] / spreads[index],
+                    "jump_in_temperatures": jumps[index] / taus[index],
                     "rows_above": now.full_size * quantile,
                     "quantile": quantile,
                     "wanted_rows": self.wanted_rows,
-                    "queue_size_now": float(now.queue_size),
-                    **({} if to is None else {"queue_size": float(to)}),
-                    **({"cap_wanted": float(cap_for(wanted, now))} if now.cap else {}),
-                    "positive_rate": float(positives[index] / max(float(rows[index]), 1.0)),
+                    "queue_size_now": now.queue_size,
+                    **({} if to is None else {"queue_size": to}),
+                    **({"cap_wanted": cap_for(wanted, now)} if now.cap else {}),
+                    "positive_rate": positives[index] / max(rows[index], 1.0),
                 },
                 index,
                 remedy=self.cap_remedy if now.cap else None,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import WARMUP_PHASE, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.phases import chance, lift, validation
 
 
@@ -43,26 +41,31 @@ class WarmupOnPretrained(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020 (fine-tuned from pretrained features without a warmup).
     """
 
-    code: ClassVar[str] = "IMB503"
-    name: ClassVar[str] = "warmup-on-pretrained"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "positive_rate")
-    min_records: ClassVar[int] = 1
+    code = "IMB503"
+    name = "warmup-on-pretrained"
+    severity = "info"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    requires_eval = ("average_precision", "positive_rate")
+    min_records = 1
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision was {first:.2f} at step {evaluated:.0f} already (chance is {chance:.2g}), and is "
         "{now:.2f} in the warmup now."
     )
-    cause: ClassVar[str] = "the model is trained already, and a warmup is for scores without an order."
-    remedy: ClassVar[str] = "no warmup (warmup_steps=0); the ranking loss can begin at once."
+    cause = "the model is trained already, and a warmup is for scores without an order."
+    remedy = "no warmup (warmup_steps=0); the ranking loss can begin at once."
 
-    #: Average precision of the first evaluation, between 0 for chance and 1, that scores of new weights do
-    #: not have.
-    good: float = 0.5
-    #: Rise to the second evaluation with which the model is new, and learns fast.
-    learning: float = 0.1
+    good: float = threshold(
+        0.5,
+        "Average precision of the first evaluation, between 0 for chance and 1, that scores of new weights "
+        "do not have.",
+    )
+    learning: float = threshold(
+        0.1,
+        "Rise to the second evaluation with which the model is new and learns fast, as on digits at a rate "
+        "of 10 %.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Look at the first evaluation, if it was made at the very start."""
@@ -79,10 +82,10 @@ class WarmupOnPretrained(Rule):
         return [
             Evidence(
                 {
-                    "first": float(precision.values[0]),
-                    "evaluated": float(precision.steps[0]),
+                    "first": precision.values[0],
+                    "evaluated": precision.steps[0],
                     "chance": rate,
-                    "now": float(precision.values[-1]),
+                    "now": precision.values[-1],
                 }
             )
         ]

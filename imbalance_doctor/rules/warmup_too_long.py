@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import WARMUP_PHASE, Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
+from imbalance_doctor.rules.gate import unvalidated
 from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, validation
 
@@ -46,47 +45,55 @@ class WarmupTooLong(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020.
     """
 
-    code: ClassVar[str] = "IMB502"
-    name: ClassVar[str] = "warmup-too-long"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB506",)
-    foreseeable: ClassVar[bool] = True
-    new_run: ClassVar[tuple[str, str] | None] = ("warmup_steps", "wanted_steps")
+    code = "IMB502"
+    name = "warmup-too-long"
+    severity = "info"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    explained_by = ("IMB506",)
+    foreseeable = True
+    new_run = ("warmup_steps", "wanted_steps")
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision on validation data was within {flat:.2g} of {now:.2f} by step {plateau:.0f}, and "
         "the warmup has gone on for {idle_steps:.0f} steps since."
     )
-    cause: ClassVar[str] = "the warmup loss now fits calibration and not the order of the scores."
-    remedy: ClassVar[str] = "a warmup of about {plateau:.0f} steps."
-    endless_symptom: ClassVar[str] = (
+    cause = "the warmup loss now fits calibration and not the order of the scores."
+    remedy = "a warmup of about {plateau:.0f} steps."
+    endless_symptom = (
         "the warmup lasts all of the {total_steps:,.0f} steps of the run: the main loss never begins."
     )
-    endless_cause: ClassVar[str] = "the run is too short for its schedule."
-    endless_remedy: ClassVar[str] = (
-        "a warmup of {wanted_steps:,.0f} steps, a tenth of the run, or a longer run."
+    endless_cause = "the run is too short for its schedule."
+    endless_remedy = "a warmup of {wanted_steps:,.0f} steps, a tenth of the run, or a longer run."
+
+    flat: float = threshold(
+        0.02, "Average precision that a plateau may still gain: the noise of one evaluation is of this size."
+    )
+    idle: float = threshold(
+        0.4,
+        "Share of the warmup so far that must be flat: with a half, digits that had learnt all by step 170 "
+        "were not found in a warmup of 380.",
+    )
+    evaluations: int = threshold(
+        5, "Evaluations on the plateau, so that a pause in the rise is not taken for it."
+    )
+    ready: float = threshold(
+        0.3,
+        "Average precision, between 0 for chance and 1, below which a warmup is not done: the published "
+        "advice.",
     )
 
-    #: Average precision that a plateau may still gain. The noise of one evaluation is of this size.
-    flat: float = 0.02
-    #: Share of the warmup so far that must be flat. With a half, digits that had learnt all by step 170 were
-    #: not found in a warmup of 380.
-    idle: float = 0.4
-    #: Evaluations on the plateau, so that a pause in the rise is not taken for it.
-    evaluations: int = 5
-    #: Average precision, between 0 for chance and 1, below which a warmup is not done.
-    ready: float = 0.3
-
-    #: Share of the run that is prescribed for a warmup that would last all of it.
-    wanted: float = 0.1
+    wanted: float = threshold(
+        0.1,
+        "Share of the run that is prescribed for a warmup that would last all of it: long warmups gained "
+        "nothing over short ones.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Find since when average precision has been flat; or that the warmup never ends."""
         if self._is_endless(window):
-            total = float(window.run.total_steps or 0)
-            values = {"total_steps": total, "wanted_steps": float(round_up(self.wanted * total))}
+            total = window.run.total_steps or 0
+            values = {"total_steps": total, "wanted_steps": round_up(self.wanted * total)}
             return [
                 Evidence(
                     values,
@@ -96,12 +103,13 @@ class WarmupTooLong(Rule):
                     remedy=self.endless_remedy,
                 )
             ]
-        if not len(window.eval_series("average_precision")) or not len(window.eval_series("positive_rate")):
-            return Skipped("no validation average_precision, positive_rate; call doctor.log_eval")
+        missing = unvalidated(window, ("average_precision", "positive_rate"))
+        if missing:
+            return missing
         precision = validation(window)
         if len(precision) <= self.evaluations or window.series("phase").values[-1] != WARMUP_PHASE:
             return []
-        now = float(precision.values[-self.evaluations :].max())
+        now = precision.values[-self.evaluations :].max()
         if lift(now, chance(window)) < self.ready:
             return []
         plateau = int(precision.steps[np.flatnonzero(precision.values >= now - self.flat)[0]])
@@ -109,13 +117,7 @@ class WarmupTooLong(Rule):
         on_it = int((precision.steps >= plateau).sum())
         if on_it <= self.evaluations or newest - plateau < self.idle * (newest - start):
             return []
-        values = {
-            "flat": self.flat,
-            "now": now,
-            "plateau": float(plateau),
-            "idle_steps": float(newest - plateau),
-        }
-        return [Evidence(values)]
+        return [Evidence({"flat": self.flat, "now": now, "plateau": plateau, "idle_steps": newest - plateau})]
 
     @staticmethod
     def _is_endless(window: Window) -> bool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import round_up
 from imbalance_doctor.rules.phases import chance, lift, switch_step, validation
 
@@ -64,42 +62,54 @@ class WarmupTooShort(Rule):
     Brown et al., *Smooth-AP*, ECCV 2020 (trained from pretrained features).
     """
 
-    code: ClassVar[str] = "IMB501"
-    name: ClassVar[str] = "warmup-too-short"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"warmup_wrapper"})
-    requires: ClassVar[tuple[str, ...]] = ("phase",)
-    requires_eval: ClassVar[tuple[str, ...]] = ("average_precision", "positive_rate")
-    min_records: ClassVar[int] = 2
-    explained_by: ClassVar[tuple[str, ...]] = ("IMB001",)
+    code = "IMB501"
+    name = "warmup-too-short"
+    severity = "info"
+    kinds = frozenset({"warmup_wrapper"})
+    requires = ("phase",)
+    requires_eval = ("average_precision", "positive_rate")
+    min_records = 2
+    explained_by = ("IMB001",)
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "average precision was {at_switch:.2f} at step {evaluated:.0f}, before the warmup ended at step "
         "{switch:.0f}; the best since is {best:.2f}, and chance is {chance:.2g}."
     )
-    cause: ClassVar[str] = (
-        "the warmup loss had not brought up the order of the scores when the ranking loss took over."
-    )
-    remedy: ClassVar[str] = (
+    cause = "the warmup loss had not brought up the order of the scores when the ranking loss took over."
+    remedy = (
         "weight the positives in the warmup loss (pos_weight of about {weight:,.0f}), or begin with "
         "Smooth-AP at once; a longer warmup of the same kind helps less."
     )
-    thresholded_remedy: ClassVar[str] = (
+    thresholded_remedy = (
         "weight the positives in the warmup loss (pos_weight of about {weight:,.0f}), and keep it beside "
         "{main_loss} (final_main_weight below 1), which needs an order to begin with."
     )
 
-    #: Average precision at the switch, between 0 for chance and 1, below which the order was not there.
-    ready: float = 0.3
-    #: Share of the best average precision since, from which the warmup had done its part.
-    part: float = 0.5
-    #: Average precision on that scale up to which nothing has been learnt since either.
-    nothing: float = 0.1
-    #: Share of the warmup that an evaluation may lie back and still tell how it ended.
-    stale: float = 0.25
-    #: Records after the switch during which that is told even if the order has come since: with a good main
-    #: loss it comes within 10 steps, and looks are further apart.
-    records: int = 5
+    ready: float = threshold(
+        0.3,
+        "Average precision at the switch, between 0 for chance and 1, below which the order was not there: "
+        "the published advice.",
+    )
+    part: float = threshold(
+        0.5,
+        "Share of the best average precision since, from which the warmup had done its part: where no loss "
+        "gets above .23, .15 is no early end.",
+    )
+    nothing: float = threshold(
+        0.1,
+        "Average precision on that scale up to which nothing has been learnt since either, so that a share "
+        "of it says nothing.",
+    )
+    stale: float = threshold(
+        0.25,
+        "Share of the warmup that an evaluation may lie back and still tell how it ended: an older one has "
+        "not seen that.",
+    )
+    records: int = threshold(
+        5,
+        "Records after the switch during which it is told even if the order has come since: with a good "
+        "main loss it comes within 10 steps, and looks are further apart.",
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare average precision before the switch and now with the border."""
@@ -126,10 +136,10 @@ class WarmupTooShort(Rule):
         return [
             Evidence(
                 {
-                    "at_switch": float(precision.values[before]),
-                    "evaluated": float(precision.steps[before]),
-                    "switch": float(switch),
-                    "best": float(precision.values[before:].max()),
+                    "at_switch": precision.values[before],
+                    "evaluated": precision.steps[before],
+                    "switch": switch,
+                    "best": precision.values[before:].max(),
                     "chance": rate,
                     "weight": round_up(1.0 / max(rate, 1e-6)),
                 },

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import Evidence, Rule, Verdict
+from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Floats, classes_of, in_warmup, round_to
 from imbalance_doctor.rules.weights import numbers_of, odds_of, positive_weight
 
@@ -49,27 +47,33 @@ class WeightOnBothSides(Rule):
     The PyTorch documentation of `BCEWithLogitsLoss`.
     """
 
-    code: ClassVar[str] = "IMB019"
-    name: ClassVar[str] = "weight-on-both-sides"
-    severity: ClassVar[Severity] = "info"
-    kinds: ClassVar[frozenset[str]] = frozenset({"bce"})
-    requires: ClassVar[tuple[str, ...]] = ("live_pos_count", "live_neg_count")
-    foreseeable: ClassVar[bool] = True
+    code = "IMB019"
+    name = "weight-on-both-sides"
+    severity = "info"
+    kinds = frozenset({"bce"})
+    requires = ("live_pos_count", "live_neg_count")
+    foreseeable = True
 
-    symptom: ClassVar[str] = (
+    symptom = (
         "weight={weight:.3g} multiplies the loss of positives and negatives of {class_label} alike; there "
         "are {ratio:.3g} negatives for each positive, and nothing corrects that."
     )
-    cause: ClassVar[str] = "weight is a factor on every row, where pos_weight is one on positives."
-    remedy: ClassVar[str] = "pos_weight={pos_weight:.2g} in place of weight, or neither of them."
+    cause = "weight is a factor on every row, where pos_weight is one on positives."
+    remedy = "pos_weight={pos_weight:.2g} in place of weight, or neither of them."
 
-    #: Factor between the weight and the ratio within which the one is taken to be meant for the other.
-    factor: float = 2.0
-    #: Negatives for each positive from which there is something to correct: at fewer, a weight of 1 or 2,
-    #: such as scales one of several losses, would be within that factor.
-    least: float = 4.0
-    #: Positives by which the rate must be known.
-    positives: float = 5.0
+    factor: float = threshold(
+        2.0,
+        "Factor between the weight and the ratio within which the one is taken to be meant for the other: "
+        "room for a ratio that was counted on other data.",
+    )
+    least: float = threshold(
+        4.0,
+        "Negatives for each positive from which there is something to correct: at fewer, a weight of 1 or "
+        "2, such as scales one of several losses, would be within that factor.",
+    )
+    positives: float = threshold(
+        5.0, "Positives by which the rate must be known: its standard error is 45 % then, within `factor`."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the weight with the ratio of the classes."""
@@ -83,10 +87,10 @@ class WeightOnBothSides(Rule):
         ratio = 1.0 / np.maximum(odds, 1e-9)
         meant = np.maximum(given / ratio, ratio / given) <= self.factor
         found = meant & (ratio >= self.least) & (live >= self.positives)
-        return self._findings(float(given[0]), ratio, classes_of(found)) if found.any() else []
+        return self._findings(given[0], ratio, classes_of(found)) if found.any() else []
 
     @staticmethod
     def _findings(weight: float, ratio: Floats, classes: list[int]) -> Iterator[Evidence]:
         for index in classes:
-            value = float(ratio[index])
+            value = ratio[index]
             yield Evidence({"weight": weight, "ratio": value, "pos_weight": round_to(value)}, index)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.prescriptions import Change
 from losses import LossWarmupWrapper, SigmoidFocalLoss
 from tests.clinic.catalogue import bce, smooth_ap
 from tests.clinic.clinic import ClinicRun, Outcome
@@ -78,7 +79,7 @@ def attempts(trial: Trial) -> Iterator[Attempt]:
     if finding is None:
         return
     prescriptions = [f.prescription for f in trial.sick.opened if f.code == code and f.prescription]
-    settings = {p["parameter"]: p["to"] for p in prescriptions if "to" in p}
+    settings = {p.parameter: p.after for p in prescriptions if isinstance(p, Change)}
     if settings:
         words = f"{', '.join(f'`{name}`' for name in settings)} as prescribed"
         yield Attempt(trial, words, FROM_THE_START, sick.but(loss=configured(sick.loss, settings)))
@@ -201,10 +202,10 @@ def _main_loss_alone(run: ClinicRun, finding: Finding) -> ClinicRun:
     return run.but(loss=smooth_ap())
 
 
-Change = Callable[[ClinicRun, Finding], "ClinicRun | None"]
+Remedy = Callable[[ClinicRun, Finding], "ClinicRun | None"]
 
 #: Remedies that no running loss can take: in words, and as a change to the run.
-BY_HAND: dict[str, tuple[tuple[str, Change], ...]] = {
+BY_HAND: dict[str, tuple[tuple[str, Remedy], ...]] = {
     "IMB001": (("rows that are not finite left out", lambda run, f: _then(run, _finite_rows)),),
     "IMB006": (("`reset_queue()` when it is found", _with_reset),),
     "IMB007": (("inputs clipped to ±5", lambda run, f: _then(run, lambda x, y: (x.clamp(-5.0, 5.0), y))),),

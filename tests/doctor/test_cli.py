@@ -147,13 +147,18 @@ def test_rules_and_explain_teach(capsys):
     assert main(["rules"]) == EXIT_OK
     assert "IMB401 empty-band" in capsys.readouterr().out
     assert main(["rules", "--format", "json"]) == EXIT_OK
-    keys = {"code", "name", "severity", "losses", "summary", "thresholds"}
-    assert keys == set(json.loads(capsys.readouterr().out)[0])
+    keys = {"code", "name", "severity", "losses", "summary", "thresholds", "defaults", "reasons"}
+    listed = {rule["code"]: rule for rule in json.loads(capsys.readouterr().out)}
+    assert keys == set(listed["IMB401"])
+    assert listed["IMB401"]["defaults"]["few"] == 10.0
+    assert "32 % at 10" in listed["IMB401"]["reasons"]["few"]
     for name in ("IMB401", "imb401", "empty-band"):
         assert main(["explain", name]) == EXIT_OK
         out = capsys.readouterr().out
-        for section in ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References"):
+        sections = ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References", "Thresholds")
+        for section in sections:
             assert f"## {section}" in out
+        assert "- `few` = 10: Negatives in the band" in out
 
 
 def test_no_command_is_help_and_wrong_usage(capsys):

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from imbalance_doctor import Doctor, diagnose, load_run
-from imbalance_doctor.findings import RESET_QUEUE, Finding
+from imbalance_doctor.findings import Finding
+from imbalance_doctor.prescriptions import Change, ResetQueue
 from imbalance_doctor.records import LossInfo, TreatmentRecord
 from imbalance_doctor.treatment import apply, revert
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss
@@ -19,7 +20,7 @@ def finding(prescription):
 
 
 def prescribed(parameter, before, after):
-    return finding({"parameter": parameter, "from": before, "to": after})
+    return finding(Change(parameter, before, after))
 
 
 def treated(loss_fn, sick):
@@ -81,10 +82,10 @@ def test_a_queue_that_grows_keeps_its_rows():
 def test_a_queue_is_reset_once_and_not_filled_again(wrapped):
     inner = fed(PAUCAtBudgetLoss(1, queue_size=1024))
     loss_fn = LossWarmupWrapper(nn.BCEWithLogitsLoss(), inner) if wrapped else inner
-    record = treated(loss_fn, finding(RESET_QUEUE))
+    record = treated(loss_fn, finding(ResetQueue()))
     assert (record.parameter, record.before, record.after) == ("queue", 3 * 64, 0)
     assert float(inner.queue.fill()) == 0
-    assert apply(finding(RESET_QUEUE), loss_fn) is None
+    assert apply(finding(ResetQueue()), loss_fn) is None
     with pytest.raises(ValueError, match="192 rows that IMB000 had the queue forget do not come back"):
         revert(record, loss_fn)
 
@@ -124,8 +125,8 @@ def test_what_has_changed_since_is_not_taken_back():
             None,
             "IMB000 fault has no setting that carries its remedy; do it by hand: the remedy",
         ),
-        (nn.BCEWithLogitsLoss(), RESET_QUEUE, "BCEWithLogitsLoss is no loss of this package"),
-        (SigmoidFocalLoss(), RESET_QUEUE, "SigmoidFocalLoss has no queue to reset"),
+        (nn.BCEWithLogitsLoss(), ResetQueue(), "BCEWithLogitsLoss is no loss of this package"),
+        (SigmoidFocalLoss(), ResetQueue(), "SigmoidFocalLoss has no queue to reset"),
         (SmoothAPLoss(1), {"parameter": "queue", "action": "burn"}, "'action': 'burn'"),
         (
             RecallAtQuantileLoss(1),

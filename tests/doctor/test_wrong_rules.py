@@ -15,8 +15,9 @@ import torch
 from imbalance_doctor import Doctor, ImbalanceWarning, diagnose, preflight
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.cli import main
-from imbalance_doctor.findings import RESET_QUEUE, Failed, Finding, Skipped
+from imbalance_doctor.findings import Failed, Finding, Skipped
 from imbalance_doctor.history import History
+from imbalance_doctor.prescriptions import ResetQueue
 from imbalance_doctor.records import (
     EndRecord,
     EvalRecord,
@@ -271,7 +272,7 @@ def test_what_a_rule_passed_over_can_be_wrong_and_reading_it_changes_nothing(few
         Evidence({"level": torch.tensor(1.5)}, np.array(0)),
         Evidence({"level": np.array([1.5])}, 0),
         Evidence({"level": 1.5, "aside": math.nan, "other": True}, 0, prescription=changes(np.float32(2))),
-        Evidence({"level": 1.5}, 0, prescription=RESET_QUEUE),
+        Evidence({"level": 1.5}, 0, prescription=ResetQueue()),
         Evidence({"level": 1.5}, 0, prescription=changes([1, 2.5, None, "iqr"])),
         Evidence({"level": 1e300, "third": 1 / 3, "small": 1e-300}, 0),
     ],

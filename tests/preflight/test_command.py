@@ -8,7 +8,8 @@ from torch import nn
 
 from imbalance_doctor import preflight
 from imbalance_doctor.cli import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, main
-from imbalance_doctor.preflight.options import build, loss_types, settings, value_of
+from imbalance_doctor.plain import value_of
+from imbalance_doctor.preflight.options import build, loss_types, settings
 from imbalance_doctor.render.formats import FORMATS
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SoftmaxFocalLoss
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.render.numbers import number, prescription, ranges
 from imbalance_doctor.texts import clean
 
@@ -50,7 +51,7 @@ def test_ranges_say_how_many_are_left_out() -> None:
 
 
 def test_a_prescription_reads_as_a_change() -> None:
-    assert prescription({"parameter": "tau_scale", "from": None, "to": "iqr"}) == "tau_scale: none → iqr"
+    assert prescription(Change("tau_scale", None, "iqr")) == "tau_scale: none → iqr"
 
 
 def test_control_characters_do_not_reach_a_terminal() -> None:

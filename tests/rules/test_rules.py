@@ -17,8 +17,9 @@ import pytest
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import SEVERITIES, Severity, Skipped
 from imbalance_doctor.records import RunInfo
-from imbalance_doctor.rules import all_rules, find_rule, rule_types
+from imbalance_doctor.rules import all_rules, find_rule, rule_page, rule_types
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
+from imbalance_doctor.rules.gate import unready
 from imbalance_doctor.statistics import STATISTICS
 from tests.rules.cases import Case, counts
 
@@ -62,9 +63,8 @@ CASES = [
 @pytest.mark.parametrize(("rule", "case"), CASES)
 def test_case(rule: type[Rule], case: Case) -> None:
     window = case.window()
-    missing = [name for name in rule.requires if not window.has(name)]
-    assert not missing, f"the case lacks {missing}"
-    assert window.kind in rule.kinds
+    held_up = unready(rule, window)
+    assert held_up is None or held_up.cause in ("records", "evaluation"), held_up.reason
     verdict = rule().examine(window)
     if case.expect == "skipped" or isinstance(verdict, Skipped):
         assert isinstance(verdict, Skipped), list(verdict)
@@ -233,10 +233,28 @@ def test_names_are_public_and_well_formed(rule: type[Rule]) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_thresholds_are_fields_with_defaults(rule: type[Rule]) -> None:
+def test_fields_are_thresholds_with_a_reason_or_rules_that_it_builds_on(rule: type[Rule]) -> None:
     assert is_dataclass(rule)
     assert rule() == rule()
-    assert all(isinstance(getattr(rule(), f.name), (bool, int, float)) for f in fields(rule))
+    thresholds = {each.name: each for each in rule.thresholds()}
+    others = [f.name for f in fields(rule) if f.name not in thresholds]
+    assert not [name for name in others if not isinstance(getattr(rule(), name), Rule)]
+    for name, each in thresholds.items():
+        assert isinstance(each.default, {"int": int, "float": float}[each.type]), name
+        assert getattr(rule(), name) == each.default
+        assert len(each.why.split()) > 5, name  # what it is, and why it is this number
+        assert each.why.endswith("."), name
+        assert "  " not in each.why, name
+        assert "evidence" not in each.why.lower(), name  # the number is here, and not elsewhere
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_page_ends_with_the_thresholds(rule: type[Rule]) -> None:
+    _, heading, listed = rule_page(rule).partition("\n## Thresholds\n")
+    assert bool(heading) == bool(rule.thresholds())
+    said = " ".join(listed.split())
+    for each in rule.thresholds():
+        assert f"- `{each.name}` = {each.default:g}: {each.why}" in said
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -12,7 +12,10 @@ from imbalance_doctor.rules import find_rule, rule_page
 @click.command("explain", context_settings=options.CONTEXT, short_help="Explain a rule.")
 @click.argument("rule")
 def command(rule: str) -> int:
-    """Explain a rule, by code (IMB401) or name (empty-band): symptom, cause, remedy, evidence, limits."""
+    """Explain a rule, by code (IMB401) or name (empty-band).
+
+    Symptom, cause, remedy, evidence, limits, and its thresholds with the reason for each.
+    """
     found = find_rule(rule)
     click.echo(f"{found.code} {found.name} ({found.severity})\n")
     click.echo(rule_page(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from imbalance_doctor.cli.endings import exit_code
 from imbalance_doctor.cli.output import deliver
 from imbalance_doctor.project import find_project
 from imbalance_doctor.render.formats import FORMATS
-from imbalance_doctor.selection import Choice
+from imbalance_doctor.selection import Choice, said_thresholds
 
 
 class WithSettings(click.Command):
@@ -66,6 +67,7 @@ def _settings() -> list[click.Option]:
 @options.fail_on
 @options.select
 @options.ignore
+@options.threshold
 def command(
     loss: str,
     positive_rate: str,
@@ -79,6 +81,7 @@ def command(
     fail_on: str,
     select: str | None,
     ignore: str | None,
+    thresholds: Sequence[str],
     **given: str | None,
 ) -> int:
     """Judge a configuration before the run: what will go wrong, and values that pass.
@@ -97,7 +100,8 @@ def command(
     rates = _rates(positive_rate)
     settings = {name: text for name, text in given.items() if text is not None}
     project = find_project()
-    choice = Choice(options.codes(select), options.codes(ignore)).over(project.choice)
+    said = said_thresholds(options.thresholds(thresholds))
+    choice = Choice(options.codes(select), options.codes(ignore), said).over(project.choice)
     diagnosis = preflight(
         build(loss, settings, classes=len(rates)),
         batch_size=batch_size,
@@ -108,7 +112,7 @@ def command(
         target_metric=target_metric,
         select=choice.select,
         ignore=choice.ignore,
-        rules=choice.tuned(),
+        thresholds=choice.thresholds,
     )
     diagnosis = project.noted(diagnosis)
     deliver(diagnosis, form, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -22,8 +23,15 @@ from imbalance_doctor.render.formats import FORMATS
 @options.fail_on
 @options.select
 @options.ignore
+@options.threshold
 def command(
-    run: Path, form: str, output: Path | None, fail_on: str, select: str | None, ignore: str | None
+    run: Path,
+    form: str,
+    output: Path | None,
+    fail_on: str,
+    select: str | None,
+    ignore: str | None,
+    thresholds: Sequence[str],
 ) -> int:
     """Diagnose a run from its log: what is wrong, on which class, since when, why, and what to change.
 
@@ -39,9 +47,14 @@ def command(
     Rules are chosen by the options here, then by what the run itself chose, then by
     [tool.imbalance-doctor] of the nearest pyproject.toml.
     """  # noqa: D301
+    said = options.thresholds(thresholds)
     loaded, project = load_run(run), find_project()
     found = diagnose(
-        loaded, select=options.codes(select), ignore=options.codes(ignore), project=project.choice
+        loaded,
+        select=options.codes(select),
+        ignore=options.codes(ignore),
+        thresholds=said,
+        project=project.choice,
     )
     diagnosis = project.noted(found)
     deliver(diagnosis, form, output, run=loaded, folder=run if run.is_dir() else run.parent)

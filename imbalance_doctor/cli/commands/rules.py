@@ -12,8 +12,9 @@ from imbalance_doctor.cli.output import show
 from imbalance_doctor.project import find_project
 from imbalance_doctor.rules import rule_page
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.selection import Choice, thresholds_of
+from imbalance_doctor.selection import Choice
 from imbalance_doctor.texts import clean
+from imbalance_doctor.tuning import thresholds_of
 
 
 @click.command("rules", context_settings=options.CONTEXT, short_help="List the rules.")
@@ -42,6 +43,8 @@ def command(form: str, select: str | None, ignore: str | None) -> int:
             "losses": sorted(rule.kinds),
             "summary": _summary(type(rule)),
             "thresholds": thresholds_of(rule),
+            "defaults": {each.name: each.default for each in rule.thresholds()},
+            "reasons": {each.name: each.why for each in rule.thresholds()},
         }
         for rule in chosen
     ]
