@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-fast test-arithmetic lint check docs benchmarks clinic promise clean help
+.PHONY: demo test test-fast test-arithmetic lint check docs benchmarks clinic evidence promise clean help
 .NOTPARALLEL:  # two installs into one environment get in each other's way
 
 help:  ## Show this list
@@ -46,6 +46,9 @@ docs: $(VENV)/.installed-dev  ## Write the pages that follow from the code
 
 clinic: $(VENV)/.installed-dev  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic
+
+evidence: $(VENV)/.installed-dev  ## Run again the experiments behind the tables in the rules' pages (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic.evidence
 
 promise: $(VENV)/.installed-dev  ## Try to break the monitor's promise in many ways, write docs/promise.md (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.promise

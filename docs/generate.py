@@ -16,7 +16,8 @@ _HEAD = """\
 # The rules
 
 Every rule of `imbalance_doctor/rules`, with its symptom, cause, remedy and the evidence behind its
-thresholds. Generated from the rules' docstrings by `make docs`; edit those.
+thresholds. Generated from the rules' docstrings by `make docs`; edit those. Each table is what an experiment
+of `tests/clinic/evidence` printed: `python -m tests.clinic.evidence CODE` makes it again.
 `imbalance-doctor explain CODE` prints one of these pages.
 
 | code | name | severity | says |
