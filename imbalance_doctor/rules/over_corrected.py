@@ -52,12 +52,12 @@ class OverCorrected(Overweight, Rule):
     | 200 | .52 / .54 / 1.00 | .09 / .09 / .05 | .90 / .67 / .78 | .81 / .89 / 1.00 | .70 / .36 / .45 |
 
     Balance, a total of 1, costs precision at p = 0.5 and no AP: whoever sets it asks for that, and nothing is
-    said. From 5 on it is information: there a third and more of the precision of balance is gone, and of AP up
-    to .10. It is a warning from 30 on where a quarter of the negatives are called positive: there AP was .18
-    to .41 below that of balance on digits and make_classification and .03 to .16 on Gaussian data, and the
-    weight at balance wins that back. On Gaussian data that hardly separate (AUROC .84), totals of 1 / 5 / 10 /
-    30 / 100 had false alarms of .25 / .61 / .79 / .97 / .97 and the AP of balance (.31 / .31 / .31 / .30 /
-    .29): false alarms alone say nothing of the order.
+    said. From 5 on it is information: there a third and more of the precision of balance is gone, and up to
+    .10 of AP. It is a warning from 30 on where a quarter of the negatives are called positive: there AP was
+    .18 to .41 below that of balance on digits and make_classification and .03 to .16 on Gaussian data, and
+    the weight at balance wins that back. On Gaussian data that hardly separate (AUROC .84), totals of 1 / 5 /
+    10 / 30 / 100 had false alarms of .25 / .61 / .79 / .97 / .97 and the AP of balance (.31 / .31 / .31 / .30
+    / .29): false alarms alone say nothing of the order.
 
     ## Known problems
     A weight that stands for costs (a miss costs a hundred false alarms) is what it should be. In the first
