@@ -25,6 +25,7 @@ from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError
 from imbalance_doctor.guard import Guard, attempt, described, failures, from_outside, warn
 from imbalance_doctor.journal import Journal, TensorBoardTarget
+from imbalance_doctor.losses import kinds
 from imbalance_doctor.metrics import (
     DEFAULT_BUDGET,
     IGNORED,
@@ -49,7 +50,7 @@ from imbalance_doctor.records import (
     as_array,
     whole,
 )
-from imbalance_doctor.rules.base import SOFTMAX, Rule
+from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
 from imbalance_doctor.selection import as_list, changed_thresholds, choose_rules
@@ -689,7 +690,7 @@ class Doctor:
 
         A loss of a kind that we do not know, over exclusive classes, is most likely a softmax's too.
         """
-        return not {watcher.info.kind for watcher in self._watchers} <= SOFTMAX | {"other"}
+        return not {watcher.info.kind for watcher in self._watchers} <= kinds.SOFTMAX | {kinds.OTHER}
 
     def _budget(self) -> float:
         return float(self._setting((int, float), "quantile", "beta", default=DEFAULT_BUDGET))
@@ -697,15 +698,13 @@ class Doctor:
     def _ignore_index(self) -> int:
         return int(self._setting((int,), "ignore_index", default=IGNORED))
 
-    def _setting(self, kinds: tuple[type, ...], *names: str, default: float) -> Any:
+    def _setting(self, types: tuple[type, ...], *names: str, default: float) -> Any:
         """The first of these settings that a watched loss has, or the main loss of a wrapper."""
         for watcher in self._watchers:
-            config = watcher.info.config
-            main = config.get("main_loss")
-            config = {**config, **(main if isinstance(main, Mapping) else {})}
             for name in names:
-                if isinstance(config.get(name), kinds):
-                    return config[name]
+                value = watcher.info.setting(name)
+                if isinstance(value, types):
+                    return value
         return default
 
     # --- copies -----------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
-
-import torch
 
 from imbalance_doctor.findings import ImbalanceWarning
 from imbalance_doctor.losses import interrupts
@@ -22,10 +21,11 @@ logger = logging.getLogger("imbalance_doctor")
 
 from_outside = interrupts.from_outside
 
-#: Folders whose frames are not the user's: ours, and torch's module calls in between.
+#: Folders whose frames are not the user's: ours, and torch's module calls in between. Reports have no torch.
 _FOREIGN = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep
-    for file in (__file__, interrupts.__file__, torch.__file__)
+    for file in (__file__, interrupts.__file__, getattr(find_spec("torch"), "origin", None))
+    if file
 )
 
 

@@ -18,6 +18,7 @@ from imbalance_doctor.own_gradient import hear_own_gradient
 from imbalance_doctor.plain_losses import Call, classes_second, reading_of
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
+from imbalance_doctor.statistics import RANK_LOCAL
 
 Detail = diagnostics.Detail
 T = TypeVar("T")
@@ -29,11 +30,6 @@ MOST_LOSSES = 1000
 COMPILED_IN = (
     "is compiled into a graph that may not break (fullgraph=True, or an export), so that nothing is "
     "recorded of it there. Compile the model without the loss, or leave fullgraph=True out."
-)
-
-#: Statistics that differ between ranks although they gather; the others are rank 0's to record.
-RANK_LOCAL = frozenset(
-    {"loss", "interval_loss", "pool_size", "queue_fill", "ranks_apart", "pos_grad_norm", "neg_grad_norm"}
 )
 
 

@@ -22,7 +22,8 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, LogReader, before
+from imbalance_doctor.runlog import LogError, LogReader, before
+from imbalance_doctor.statistics import SCORE_HISTOGRAMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,9 +112,9 @@ class Run:
 
         rows = []
         for record in self.steps():
-            if not all(name in record.stats for name in HISTOGRAM_STATS):
+            if not all(name in record.stats for name in SCORE_HISTOGRAMS):
                 continue
-            positive, negative, edges = (record.stats[name] for name in HISTOGRAM_STATS)
+            positive, negative, edges = (record.stats[name] for name in SCORE_HISTOGRAMS)
             for c in range(len(positive)):
                 rows.append(
                     pd.DataFrame(

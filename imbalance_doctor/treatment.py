@@ -13,7 +13,7 @@ from torch import nn
 
 from imbalance_doctor.findings import RESET_QUEUE, Finding, prescription_of
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, ranking
-from imbalance_doctor.records import TreatmentRecord
+from imbalance_doctor.records import LossInfo, TreatmentRecord
 
 
 def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
@@ -81,7 +81,7 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
 
 
 def _reset_queue(loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
-    loss = getattr(loss_fn, "main_loss", loss_fn)
+    loss = loss_fn.main_loss if isinstance(loss_fn, LossWarmupWrapper) else loss_fn
     if not isinstance(loss, ranking.RankingLoss):
         raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")
     rows = round(float(loss.queue.fill()) * loss.queue_size)
@@ -99,9 +99,7 @@ def _satisfied(now: Any, before: Any, wanted: Any) -> bool:
 
 
 def _setting(loss_fn: diagnostics.Diagnosable, parameter: str) -> Any:
-    config: dict[str, Any] = dict(loss_fn.config())
-    main: dict[str, Any] = config.get("main_loss") or {}  # of a warmup wrapper
-    return config.get(parameter, main.get(parameter))
+    return LossInfo(loss_fn.kind, loss_fn.kind, loss_fn.config()).setting(parameter)
 
 
 def _memorable(loss_fn: diagnostics.Diagnosable, parameter: str, now: Any) -> Any:

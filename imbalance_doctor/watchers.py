@@ -15,10 +15,10 @@ from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.journal import Draft
 from imbalance_doctor.loss_info import name_of
 from imbalance_doctor.losses import likelihood
-from imbalance_doctor.plain_losses import EMPTY
 from imbalance_doctor.recorder import COMPILED_IN, Handle, Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
+from imbalance_doctor.statistics import EMPTY, LOSSES
 
 #: Steps without a record after which a loss is asked about, in units of `every`.
 PATIENCE = 20
@@ -224,5 +224,4 @@ def _without_empty_losses(stats: dict[str, Array]) -> dict[str, Array]:
     """Statistics without losses that are nan because no target of the batch counts: it has none."""
     if not stats.pop(EMPTY, False):
         return stats
-    losses = ("loss", "interval_loss")
-    return {name: value for name, value in stats.items() if name not in losses or not np.isnan(value)}
+    return {name: value for name, value in stats.items() if name not in LOSSES or not np.isnan(value)}

@@ -12,12 +12,13 @@ from torch import nn
 
 from imbalance_doctor import losses
 from imbalance_doctor.losses import diagnostics, likelihood
+from imbalance_doctor.records import MAIN_LOSS, WARMUP_LOSS
 
 Loss: TypeAlias = type[nn.Module]
 
 #: What the number of rates says, what a text cannot name, and what no number of a preflight depends on.
 _LEFT_OUT = {
-    *("num_classes", "process_group", "warmup_loss", "main_loss"),
+    *("num_classes", "process_group", WARMUP_LOSS, MAIN_LOSS),
     *("reduction", "ignore_index", "update_queue_in_eval", "quantile_interpolation", "background_class"),
     *("label_smoothing", "reset_queue_each_epoch"),
 }

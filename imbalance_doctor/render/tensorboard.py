@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.losses import diagnostics
-from imbalance_doctor.metrics import IGNORED_ROWS
+from imbalance_doctor.metrics import METRICS
 from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
 from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import number, prescription, step
+from imbalance_doctor.render.panels import GROUPS, HISTOGRAMS, LINES, NOT_DRAWN, charts
+from imbalance_doctor.render.series import flat
 from imbalance_doctor.run import Run
 from imbalance_doctor.texts import Names, clean, clean_name
 
@@ -37,35 +38,6 @@ FULL_RATE = 500
 #: Rows of the table of findings; what is beyond them is counted.
 MOST_ROWS = 50
 
-#: Statistics by the group that shows them. What is not listed is in the run log only.
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "1 loss": ("interval_loss", "loss", "per_class_loss", "nonfinite_count"),
-    "2 positives": ("pool_pos_count", "live_pos_count", "grad_pos_count", "saturation", "pos_loss_share"),
-    "3 scores": ("pool_auroc", "score_iqr", "mean_p_true_pos", "mean_p_true_neg", "easy_share"),
-    "4 temperature": ("temperature", "tau_eff"),
-    "5 threshold": ("threshold", "t_alpha", "t_beta", "band_neg_count", "iid_neg_count"),
-    "6 pool": ("pool_size", "queue_fill", "queue_age"),
-    "7 schedule": ("phase", "main_weight"),
-    "8 gradient": ("pos_grad_norm", "neg_grad_norm"),
-}
-
-#: Charts that show several lines together: title, what the tags of its lines match, and a statistic
-#: without which there is no chart.
-CHARTS: tuple[tuple[str, str, str], ...] = (
-    ("positives", r"2 positives/(pool|live|grad)_pos_count", "pool_pos_count"),
-    ("medians of the scores", r"3 scores/median_(positive|negative)", "pos_score_quantiles"),
-    ("threshold and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "threshold"),
-    ("band and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "t_beta"),
-    ("temperature and spread of scores", r"(3 scores/score_iqr|4 temperature/tau_eff)", "tau_eff"),
-    ("gradient at the logits", r"8 gradient/(pos|neg)_grad_norm", "pos_grad_norm"),
-    ("probability of the true label", r"3 scores/mean_p_true_(pos|neg)", "mean_p_true_pos"),
-)
-EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
-
-#: Validation metrics that describe the data and not the model.
-NOT_DRAWN = frozenset({"rows", "positives", IGNORED_ROWS})
-
-_MEDIAN = diagnostics.QUANTILE_LEVELS.index(0.5)
 _OF_ALL: Mapping[str, Callable[[Array], Any]] = {
     "lowest": np.nanmin,
     "median": np.nanmedian,
@@ -122,14 +94,13 @@ class TensorBoardPanels:
         self._choose_classes(record, info)
         self._lay_out()
         loss = self._names[record.loss]
-        for group, names in GROUPS.items():
-            for name in names:
-                if name in record.stats:
-                    self._write_values(f"{loss} {group}/{name}", record.stats[name], record, info)
+        for key, values in flat(record.stats):
+            if key in LINES:
+                self._write_values(f"{loss} {LINES[key]}", values, record, info)
         for name, value in record.metrics.items():
-            tag = f"{loss} 9 logged/{self._metrics[name]}"
+            tag = f"{loss} {GROUPS['logged']}/{self._metrics[name]}"
             self._writer.add_scalar(tag, value, record.step)
-        self._write_scores(record, info)
+        self._write_histograms(record, info)
 
     def write_finding(self, finding: Finding) -> None:
         """Add a finding, or show that one was resolved."""
@@ -189,19 +160,13 @@ class TensorBoardPanels:
     def _add_charts(self, record: StepRecord, labels: list[str]) -> None:
         """Charts with several lines each."""
         loss = self._names[record.loss]
-        for title, pattern, needed in CHARTS:
-            if needed not in record.stats or (
-                needed == "pos_score_quantiles" and {"threshold", "t_beta"} & {*record.stats}
-            ):
-                continue
-            charts = self._charts.setdefault(f"{loss}: {title}", {})
-            for label in labels:
-                tag = f"{re.escape(loss)} {pattern}{re.escape(_ending(label))}$"
-                charts[label or title] = ["Multiline", [tag]]
-        self._charts["validation"] = {
-            label or "validation": ["Multiline", [f"{EVAL_CHART}{re.escape(_ending(label))}$"]]
-            for label in labels
-        }
+        for chart in charts("loss", record.stats):
+            tags = [LINES[key] for key in chart.keys]
+            known = self._charts.setdefault(f"{loss}: {chart.title}", {})
+            known |= _multiline(chart.title, f"{loss} ", tags, labels)
+        for chart in charts("evaluations", METRICS):
+            tags = [f"{GROUPS['validation']}/{key}" for key in chart.keys]
+            self._charts[chart.title] = _multiline(chart.title, "", tags, labels)
         self._new_charts = True
 
     def _lay_out(self, *, at_last: bool = False) -> None:
@@ -232,7 +197,7 @@ class TensorBoardPanels:
                 self._classes.values(), key=len, default=list(range(min(len(values), MOST_CLASSES)))
             )
             for label, value in self._chosen(values, classes, info):
-                tag = f"validation/{_segment(name)}"
+                tag = f"{GROUPS['validation']}/{_segment(name)}"
                 self._writer.add_scalar(f"{tag}{_ending(label)}", value, record.step)
 
     def _chosen(self, values: Array, classes: list[int], info: RunInfo) -> Iterator[tuple[str, float]]:
@@ -244,22 +209,18 @@ class TensorBoardPanels:
             for name, of_all in _OF_ALL.items():
                 yield f"{name} of all", float(of_all(values))
 
-    def _write_scores(self, record: StepRecord, info: RunInfo) -> None:
-        stats = record.stats
-        for side in ("positive", "negative"):
-            quantiles = stats.get(f"{side[:3]}_score_quantiles")
-            if quantiles is not None:
-                tag = f"{self._names[record.loss]} 3 scores/median_{side}"
-                self._write_values(tag, quantiles[:, _MEDIAN], record, info)
-            counts, edges = stats.get(f"{side[:3]}_score_hist"), stats.get("score_hist_edges")
-            if counts is None or edges is None:
+    def _write_histograms(self, record: StepRecord, info: RunInfo) -> None:
+        edges = record.stats.get("score_hist_edges")
+        if edges is None:
+            return
+        for name, counts in record.stats.items():
+            if name not in HISTOGRAMS:
                 continue
+            tag = f"{self._names[record.loss]} {HISTOGRAMS[name]}"
             for c in self._classes.get(record.loss, []):
                 if c < len(counts):  # the number of classes may change in a run
-                    tag = (
-                        f"{self._names[record.loss]} 3 scores/{side}s{_ending(_label(c, len(counts), info))}"
-                    )
-                    self._write_histogram(tag, counts[c], edges[c], record.step)
+                    ending = _ending(_label(c, len(counts), info))
+                    self._write_histogram(f"{tag}{ending}", counts[c], edges[c], record.step)
 
     def _write_histogram(self, tag: str, counts: Array, edges: Array, at: int) -> None:
         filled = np.flatnonzero(counts > 0)
@@ -290,6 +251,12 @@ def _label(index: int, classes: int, info: RunInfo) -> str:
         return ""
     name = info.class_name(index, classes)
     return f"{index} {_segment(name)}" if name else f"class {index}"
+
+
+def _multiline(title: str, prefix: str, tags: Iterable[str], labels: Iterable[str]) -> dict[str, Any]:
+    """For each label a chart of the lines with these tags."""
+    pattern = f"{re.escape(prefix)}({'|'.join(map(re.escape, tags))})"
+    return {label or title: ["Multiline", [f"{pattern}{re.escape(_ending(label))}$"]] for label in labels}
 
 
 def _ending(label: str) -> str:

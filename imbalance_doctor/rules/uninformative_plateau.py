@@ -11,7 +11,7 @@ import numpy as np
 
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
-from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.losses import catalogue
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict
 from imbalance_doctor.rules.measures import (
     RECENT,
@@ -27,7 +27,7 @@ from imbalance_doctor.rules.measures import (
 from imbalance_doctor.rules.phases import blending
 from imbalance_doctor.rules.scores import Q99
 
-_Q01 = diagnostics.QUANTILE_LEVELS.index(0.01)
+_Q01 = catalogue.QUANTILE_LEVELS.index(0.01)
 #: Interquartile ranges between the quantiles 0.01 and 0.99 of a normal distribution.
 _RANGE_IN_IQR = 3.45
 

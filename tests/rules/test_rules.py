@@ -19,7 +19,7 @@ from imbalance_doctor.findings import SEVERITIES, Severity, Skipped
 from imbalance_doctor.records import RunInfo
 from imbalance_doctor.rules import all_rules, find_rule, rule_types
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
-from losses.diagnostics import STATS
+from imbalance_doctor.statistics import STATISTICS
 from tests.rules.cases import Case, counts
 
 SECTIONS = ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References")
@@ -241,7 +241,7 @@ def test_thresholds_are_fields_with_defaults(rule: type[Rule]) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_required_statistics_are_in_the_catalogue(rule: type[Rule]) -> None:
-    assert set(rule.requires) <= set(STATS)
+    assert set(rule.requires) <= set(STATISTICS)
 
 
 @pytest.mark.parametrize("rule", RULES)
