@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError, ImbalanceWarning
+from imbalance_doctor.loading import load_run
 from imbalance_doctor.losses import _exports
 from imbalance_doctor.preflight import preflight
-from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
 
 if TYPE_CHECKING:

@@ -172,6 +172,18 @@ class Watcher:
             )
             self.handles.append(handle)
 
+    def take_part(self, rank: int) -> None:
+        """A session begins on a rank: of a loss that gathers, others than 0 record what differs there."""
+        self.rank_local = rank > 0 and self.info.gathers
+
+    def resume(self, records: int) -> None:
+        """Go on from a session with this many records, which the rules count along."""
+        self.schedule.resume(records)
+
+    def restart(self, step: int) -> None:
+        """Take close records again: the loss is another one from this step on, counted from 0."""
+        self.schedule.restart(step)
+
     @property
     def follows_the_loss_alone(self) -> bool:
         """Whether it is no loss of classes, as far as its type and its calls have shown."""
@@ -222,7 +234,7 @@ class Watcher:
         """Take close records again if a wrapper is in another phase; `step` is counted from 0."""
         phase = float(stats["phase"]) if "phase" in stats else self._phase
         if phase != self._phase and self._phase is not None:
-            self.schedule.restart(step + 1)
+            self.restart(step + 1)
         self._phase = phase
 
     def remove(self) -> None:

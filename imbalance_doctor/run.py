@@ -245,15 +245,6 @@ class RunReader:
         main.notes = notes
 
 
-def load_run(run: RunPath) -> Run:
-    """Read a run: a run directory or one of its log files.
-
-    Raises:
-        LogError: There is nothing to read, or it cannot be read; the message says what and where.
-    """
-    return RunReader(run, pipe=True).read_on()
-
-
 def _rank(file: Path) -> tuple[int, str]:
     digits = file.stem.removeprefix("diagnostics-rank")
     return int(digits) if digits.isdecimal() else sys.maxsize, file.name

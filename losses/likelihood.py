@@ -22,8 +22,9 @@ from .diagnostics import ConfigValue, Diagnosable
 from .distributed import mean_over_ranks, should_gather
 from .focal import SigmoidFocalLoss, SoftmaxFocalLoss, element_weight, not_class_ids, one_logit
 from .functional import counted_rows
+from .interrupts import attempt
 from .labels import class_ids, widened
-from .plain_values import attempt, plain
+from .plain_values import plain
 from .pool import wide_dtype
 
 #: Torch's own losses that have a kind; any other module is of the kind `OTHER`. The last of a kind is what

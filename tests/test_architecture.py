@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "schedule": {"checkup"},
     "run": {"findings", "ranks", "records", "runlog", "statistics", "texts", "guard"},
     "diagnose": {
+        "loading",
         "admission",
         "checkup",
         "findings",
@@ -44,7 +45,11 @@ MAY_IMPORT = {
         "texts",
         "guard",
     },
+    "foreign": {"metrics", "records", "run", "runlog", "statistics"},
+    "loading": {"foreign", "run"},
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
+    "sinks": {"findings", "records"},
+    "delivery": {"findings", "guard", "records", "render", "sinks"},
     "preflight": {
         "admission",
         "guard",
@@ -123,7 +128,7 @@ def test_frameworks_are_known_to_the_integrations_alone_and_those_to_nobody():
 
 
 @pytest.mark.parametrize(
-    "part", ["records", "findings", "statistics", "history", "rules", "checkup", "metrics"]
+    "part", ["records", "findings", "statistics", "history", "rules", "checkup", "metrics", "sinks"]
 )
 def test_rules_and_what_they_stand_on_know_no_torch(part):
     for name, path in parts():

@@ -10,9 +10,9 @@ from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import exit_code
 from imbalance_doctor.cli.output import deliver
 from imbalance_doctor.diagnose import diagnose
+from imbalance_doctor.loading import load_run
 from imbalance_doctor.project import find_project
 from imbalance_doctor.render.formats import FORMATS
-from imbalance_doctor.run import load_run
 
 
 @click.command("report", context_settings=options.CONTEXT, short_help="Diagnose a run from its log.")

@@ -10,8 +10,8 @@ from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import EXIT_OK
 from imbalance_doctor.cli.output import say
 from imbalance_doctor.diagnose import diagnose
+from imbalance_doctor.loading import load_run
 from imbalance_doctor.project import find_project
-from imbalance_doctor.run import load_run
 
 
 @click.command(
