@@ -23,7 +23,8 @@ _HEAD = """\
 # The rules
 
 Every rule of `imbalance_doctor/rules`, with its symptom, cause, remedy, evidence, and its thresholds with the
-reason for each. Generated from the rules by `make docs`; edit those.
+reason for each. Generated from the rules by `make docs`; edit those. Each table is what an experiment of
+`tests/clinic/evidence` printed: `python -m tests.clinic.evidence CODE` makes it again.
 `imbalance-doctor explain CODE` prints one of these pages.
 
 | code | name | severity | says |

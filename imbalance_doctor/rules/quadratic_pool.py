@@ -25,15 +25,15 @@ class QuadraticPool(Rule):
     autograd. `max_pool_size` is not needed for memory, and costs positives (see IMB204).
 
     ## Evidence
-    Pooled positives times pool size, summed over classes, at 4 bytes. Smooth-AP, loss and gradient, one core
-    of a shared CPU:
+    Pooled positives times pool size, summed over classes, at 4 bytes. Smooth-AP, loss and gradient, time of
+    one core:
 
     | rows | positives | matrix of pairs | time |
     |---|---|---|---|
-    | 4,096 | 5 % / 30 % | 0.003 / 0.02 GiB | 0.007 / 0.007 s |
-    | 65,536 | 5 % / 30 % | 0.8 / 4.8 GiB | 0.02 / 0.02 s |
-    | 262,144 | 5 % / 30 % | 13 / 77 GiB | 0.05 / 0.09 s |
-    | 1,048,576 | 5 % / 30 % | 205 / 1,229 GiB | 0.13 / 0.38 s |
+    | 4,096 | 5 % / 30 % | 0.003 / 0.02 GiB | 0.009 / 0.009 s |
+    | 65,536 | 5 % / 30 % | 0.8 / 5 GiB | 0.02 / 0.02 s |
+    | 262,144 | 5 % / 30 % | 13 / 77 GiB | 0.03 / 0.06 s |
+    | 1,048,576 | 5 % / 30 % | 205 / 1,229 GiB | 0.1 / 0.2 s |
 
     So the quadratic cost is that of other implementations; 0.4 µs a row is an upper estimate for this one.
 

@@ -114,14 +114,19 @@ class _Scaled(nn.Module):
         return self.factor * self.inner(x)
 
 
-def train(run: ClinicRun, **doctor_options: Any) -> Outcome:
-    """Train, watched, and evaluate. What the losses themselves warn of is not the clinic's subject."""
+def train(run: ClinicRun, folder: Path | None = None, **doctor_options: Any) -> Outcome:
+    """Train, watched, and evaluate; the log goes to the folder, where one is given.
+
+    What the losses themselves warn of is not the clinic's subject.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if run.processes > 1:
             return _train_together(run, doctor_options)
-        with tempfile.TemporaryDirectory() as folder:
-            return _train(run, Path(folder), doctor_options)
+        if folder is not None:
+            return _train(run, folder, doctor_options)
+        with tempfile.TemporaryDirectory() as passing:
+            return _train(run, Path(passing), doctor_options)
 
 
 def _train_together(run: ClinicRun, doctor_options: dict[str, Any]) -> Outcome:
