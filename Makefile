@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-fast test-arithmetic lint check docs benchmarks clinic promise clean help
+.PHONY: demo test test-fast test-arithmetic lint check docs clean help
 .NOTPARALLEL:  # two installs into one environment get in each other's way
 
 help:  ## Show this list
@@ -41,18 +41,9 @@ lint: $(VENV)/.installed-dev  ## Lint, format and types
 
 check: lint test test-arithmetic  ## What CI runs
 
-docs: $(VENV)/.installed-dev  ## Write the pages that follow from the code
-	$(BIN)/python docs/generate.py
-
-clinic: $(VENV)/.installed-dev  ## Plant every fault in real runs, apply the remedies, write docs/clinic.md (20 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.clinic
-
-promise: $(VENV)/.installed-dev  ## Try to break the monitor's promise in many ways, write docs/promise.md (half an hour)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.promise
-
-benchmarks: $(VENV)/.installed-dev $(VENV)/.installed-bench  ## Measure, and write docs/benchmarks.md (the better part of an hour)
-	$(PIP_INSTALL) --no-deps libauc
-	$(BIN)/python -m benchmarks -o docs/benchmarks.md
+docs: $(VENV)/.installed-dev $(if $(filter benchmarks all,$(PAGES)),$(VENV)/.installed-bench)  ## Write the pages that follow from the code; PAGES="clinic promise benchmarks" (or all) measures again, for hours
+	$(if $(filter benchmarks all,$(PAGES)),$(PIP_INSTALL) --no-deps libauc)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/generate.py $(PAGES)
 
 clean:  ## Remove the environment and everything generated
 	rm -rf $(VENV) demo-runs build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

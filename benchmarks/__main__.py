@@ -37,7 +37,7 @@ def main() -> int:
         default=1,
         help="threads torch may use (default: 1; several wait for the slowest where anything else runs)",
     )
-    parser.add_argument("-o", "--output", type=Path, help="also write the sections of a page")
+    parser.add_argument("-o", "--out", type=Path, help="also write the sections of a page")
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in modules]
     if unknown:
@@ -49,8 +49,8 @@ def main() -> int:
         for table in modules[name].run(options.quick, progress):
             print(f"{table}\n", flush=True)
             tables.append(table)
-        if options.output is not None:
-            page.write(options.output, {name: page.section(name, modules[name].SUMMARY, here, tables)})
+        if options.out is not None:
+            page.write(options.out, {name: page.section(name, modules[name].SUMMARY, here, tables)})
     return 0
 
 

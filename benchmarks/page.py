@@ -9,7 +9,7 @@ from benchmarks.harness import Table
 INTRODUCTION = """\
 # Benchmarks
 
-    make benchmarks                            # all of it, and this page; the better part of an hour
+    make docs PAGES=benchmarks                 # all of it, and this page; the better part of an hour
     python -m benchmarks kernels --quick       # one of them, without what takes long
     python -m benchmarks kernels -o FILE       # also write its section of a page
     python -m benchmarks --help

@@ -1,11 +1,19 @@
 """Tells you why a PyTorch model on rare positives does not learn."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from imbalance_doctor.diagnose import diagnose
-from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Diagnosis, Finding, ImbalanceError, ImbalanceWarning
+from imbalance_doctor.loading import load_run
+from imbalance_doctor.losses import _exports
 from imbalance_doctor.preflight import preflight
-from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
+
+if TYPE_CHECKING:
+    from imbalance_doctor.doctor import Doctor
 
 __all__ = [
     "Diagnosis",
@@ -19,3 +27,6 @@ __all__ = [
     "load_run",
     "preflight",
 ]
+
+# What trains needs torch. A report does not, and starts ten times as fast without it.
+__getattr__, __dir__ = _exports.exports(__name__, {"Doctor": "doctor"})

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 import torch
 
-from imbalance_doctor.guard import attempt, from_outside
+from imbalance_doctor.guard import attempt, described, from_outside, warn
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +28,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: Seconds after which a call that finds another thread inside does without its turn. A record takes
 #: milliseconds, an evaluation of millions of rows seconds, or minutes on a busy machine.
 PATIENCE = 600.0
+
+
+#: Calls of the loop that fail in a row, after which the monitor leaves it alone: one may be bad luck.
+MOST_IN_A_ROW = 3
 
 
 class Guarded(Protocol):
@@ -77,6 +81,45 @@ def guarded(
         return cast(F, within)
 
     return decorate
+
+
+class Failures:
+    """What has failed of the calls into one monitor: said once for each kind, and kept for the diagnosis."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0  # calls that have failed, without one that went well between them
+        self._said: dict[str, str] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the diagnosis should know."""
+        return tuple(self._said.values())
+
+    def add(self, call: str, error: Exception, lost: str) -> bool:
+        """A call has failed, and something is lost with it; whether that has now been so too often."""
+        self._in_a_row += 1
+        self.say(call, f"{call} failed ({described(error)}); {lost}", " Training goes on.")
+        if self._in_a_row != MOST_IN_A_ROW:
+            return False
+        text = f"{MOST_IN_A_ROW} calls in a row failed; nothing more is recorded"
+        self.say("all", text, " Training goes on.")
+        return True
+
+    def went_well(self) -> None:
+        """A call has not failed."""
+        self._in_a_row = 0
+
+    def say(self, kind: str, text: str, also: str = "") -> None:
+        """Warn of something, unless that is what was last said of its kind.
+
+        Args:
+            kind: The kind.
+            text: What to say, and to keep.
+            also: What is said besides.
+        """
+        if self._said.get(kind) != text:
+            self._said[kind] = text
+            warn(f"imbalance-doctor: {text}.{also}")
 
 
 class Turns:

@@ -1,4 +1,4 @@
-"""What users declare of their classes, names and rates, brought from whatever form it has into one."""
+"""What users declare of their run and its classes, brought from whatever form it has into one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from imbalance_doctor.metrics import as_numpy
+from imbalance_doctor.metrics import METRICS, as_numpy
+from imbalance_doctor.records import RunInfo
 
 #: Names in order, or by class id; a Series with whole numbers as its index has them by id.
 ClassNames: TypeAlias = "Iterable[Any] | Mapping[Any, Any]"
@@ -17,6 +18,42 @@ Rates: TypeAlias = "float | Iterable[Any]"
 #: Ids from here on are taken for a mistake, such as a hash: the largest softmaxes, over the words of many
 #: languages, have a few hundred thousand classes.
 MOST_CLASSES = 1_000_000
+
+
+def run_info(
+    every: Any, total_steps: Any, rate: Rates | None, names: ClassNames | None, target_metric: str | None
+) -> RunInfo:
+    """What is declared of a run.
+
+    Args:
+        every: As in `Doctor`, and so are the others.
+        total_steps: The same.
+        rate: Its `population_positive_rate`.
+        names: Its `class_names`.
+        target_metric: The same.
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+    if target_metric is not None and target_metric not in METRICS:
+        raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}")
+    return RunInfo(
+        every=_steps(every, "every"),
+        total_steps=None if total_steps is None else _steps(total_steps, "total_steps"),
+        population_positive_rate=None if rate is None else rates(rate, "population_positive_rate"),
+        class_names=class_names(names),
+        target_metric=target_metric,
+    )
+
+
+def _steps(value: Any, name: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"expected {name} to be a number of steps, at least 1; got {value!r}")
+    return number
 
 
 def class_names(given: ClassNames | None) -> tuple[str | None, ...] | None:

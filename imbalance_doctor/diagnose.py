@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from imbalance_doctor.admission import code_of
 from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis, Finding
+from imbalance_doctor.loading import load_run
 from imbalance_doctor.records import Record, RunInfo, goes_on
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.run import Run, RunPath, load_run
+from imbalance_doctor.run import Run, RunPath
 from imbalance_doctor.selection import Choice, Selector, as_list, said_thresholds
 from imbalance_doctor.tuning import Thresholds
 

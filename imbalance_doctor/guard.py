@@ -7,9 +7,8 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
-
-import torch
 
 from imbalance_doctor.findings import ImbalanceWarning
 from imbalance_doctor.losses import interrupts
@@ -20,12 +19,13 @@ T = TypeVar("T")
 
 logger = logging.getLogger("imbalance_doctor")
 
-from_outside = interrupts.from_outside
+attempt, from_outside = interrupts.attempt, interrupts.from_outside
 
-#: Folders whose frames are not the user's: ours, and torch's module calls in between.
+#: Folders whose frames are not the user's: ours, and torch's module calls in between. Reports have no torch.
 _FOREIGN = tuple(
     os.path.dirname(os.path.abspath(file)) + os.sep
-    for file in (__file__, interrupts.__file__, torch.__file__)
+    for file in (__file__, interrupts.__file__, getattr(find_spec("torch"), "origin", None))
+    if file
 )
 
 
@@ -55,16 +55,6 @@ def warn(message: str) -> None:
 def log(level: int, message: str) -> None:
     """Say something through the logger ``imbalance_doctor``; a handler that fails loses it."""
     attempt(logger.log, level, "%s", clean(message))
-
-
-def attempt(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """The result of ``work(*args, **kwargs)``, or None where it failed, whatever the reason."""
-    try:
-        return work(*args, **kwargs)
-    except Exception as error:
-        if from_outside(error):
-            raise
-        return None
 
 
 def described(error: BaseException) -> str:

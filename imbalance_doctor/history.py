@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor import plain
+from imbalance_doctor.losses import schedule
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -29,6 +30,7 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
+from imbalance_doctor.statistics import SCHEDULE_STATS
 
 #: Records of a statistic that rules can look back on. At the default of one record in 10 steps it is
 #: 2,000 steps: room for a trend and its noise, at a fixed and small cost.
@@ -37,11 +39,8 @@ WINDOW = 200
 #: Evaluations kept: some rules compare with the best or the first one, so a whole ordinary run stays.
 EVAL_WINDOW = 2_000
 
-#: Statistics of the warmup wrapper itself; all others of its records come from the loss it had active.
-SCHEDULE_STATS = frozenset({"phase", "main_weight", "temperature", "loss"})
-
 #: Values of the wrapper's `phase`.
-WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = 0, 1, 2
+WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = map(int, schedule.Phase)
 
 #: Levels of settings within settings that are frozen: a wrapper's losses are on the second one.
 DEEPEST = 8
@@ -180,7 +179,7 @@ class Window:
 
     def config(self, name: str, default: Any = None) -> Any:
         """A setting of the loss."""
-        return self.loss.config.get(name, default)
+        return self.loss.setting(name, default)
 
     def has(self, name: str) -> bool:
         """Whether the statistic was recorded."""
@@ -261,7 +260,7 @@ class History:
         elif isinstance(record, WatchRecord):
             loss = replace(record.loss, config=frozen(record.loss.config))
             known = self._losses.get(loss.name)
-            if known is not None and _settings(known) != _settings(loss):
+            if known is not None and known.identity != loss.identity:
                 self._forget(loss)  # a session with other settings: another loss by the same name
             self._losses[loss.name] = loss
         elif isinstance(record, TreatmentRecord):
@@ -293,7 +292,7 @@ class History:
         return min((track.records for track in tracks if track.step == newest), default=0)
 
     def _add_step(self, record: StepRecord) -> None:
-        loss = self._losses.setdefault(record.loss, LossInfo(record.loss, "other"))
+        loss = self._losses.setdefault(record.loss, LossInfo(record.loss))
         self._current[record.loss] = set()
         for info, stats in _routed(loss, record.stats):
             self._current[record.loss].add(info.kind)
@@ -311,35 +310,13 @@ class History:
                 self._tracks[key] = _Track(WINDOW, treated=treated)
 
 
-def _settings(loss: LossInfo) -> tuple[str, Mapping[str, Any]]:
-    """What makes a loss another one. A wrapper moves the temperature of its main loss itself."""
-    if not _is_wrapper(loss):
-        return loss.kind, loss.config
-    main = {name: value for name, value in _part(loss, "main_loss").items() if name != "temperature"}
-    return loss.kind, {**loss.config, "main_loss": main}
-
-
-def _is_wrapper(loss: LossInfo) -> bool:
-    """Whether there are settings of a wrapper, which say what it wraps."""
-    return loss.kind == "warmup_wrapper" and isinstance(loss.config, Mapping)
-
-
-def _part(wrapper: LossInfo, name: str) -> Mapping[str, Any]:
-    """The settings of a loss that a wrapper wraps; none where they are no settings."""
-    config = wrapper.config.get(name)
-    return config if isinstance(config, Mapping) else {}
-
-
 def _routed(loss: LossInfo, stats: Mapping[str, Array]) -> Iterator[tuple[LossInfo, Mapping[str, Array]]]:
     """Split a warmup wrapper's record: its schedule, and the statistics of the loss that was active.
 
     A wrapper is two losses in turn. Rules for Smooth-AP must see the main phase and not the warmup.
     """
-    if not _is_wrapper(loss) or "phase" not in stats:
+    if loss.main is None or "phase" not in stats:
         yield loss, stats
         return
     yield loss, {name: value for name, value in stats.items() if name in SCHEDULE_STATS}
-    active = "warmup_loss" if stats["phase"] == WARMUP_PHASE else "main_loss"
-    inner = {"kind": "other", **_part(loss, active)}
-    kind = str(inner.pop("kind"))
-    yield LossInfo(loss.name, kind, MappingProxyType(inner)), stats
+    yield loss.active(stats["phase"].item()), stats

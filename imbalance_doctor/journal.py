@@ -1,4 +1,4 @@
-"""Where the records of a run go: the log, the checkup, TensorBoard. Each part fails for itself."""
+"""Where the records of a run go: the log, the checkup, the sinks. Each part fails for itself."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from imbalance_doctor import exclusive
 from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.delivery import PATIENCE, Delivery
 from imbalance_doctor.findings import Failed, Finding
 from imbalance_doctor.guard import Guard, attempt, failures, warn
-from imbalance_doctor.records import EndRecord, EvalRecord, Record, RunInfo, StartRecord, StepRecord
+from imbalance_doctor.records import EndRecord, Record, RunInfo, StartRecord, StepRecord
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.run import Run, RunReader
 from imbalance_doctor.runlog import (
     LogWriter,
     before,
@@ -31,13 +32,7 @@ from imbalance_doctor.runlog import (
     read_log,
     records_in,
 )
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-    from imbalance_doctor.render.tensorboard import TensorBoardPanels
-
-TensorBoardTarget: TypeAlias = "bool | str | Path | SummaryWriter | None"
+from imbalance_doctor.sinks import Sink
 
 
 @dataclass(frozen=True)
@@ -47,12 +42,14 @@ class Draft:
     Attributes:
         step: Its step.
         loss: Of whom it is.
-        make: Makes it; None where it cannot be made.
+        make: Reads it, and changes nothing; None where it cannot be made.
+        follow: Draws from it what later steps are to leave. Twice is as good as once.
     """
 
     step: int
     loss: str
     make: Callable[[], StepRecord | None]
+    follow: Callable[[StepRecord], None]
 
 
 class Journal:
@@ -66,17 +63,16 @@ class Journal:
         info: What is known of the run before its first step.
         rules: The rules to apply.
         run_dir: Where the log goes; None keeps the records in memory.
-        tensorboard: As in `Doctor`.
+        sinks: Where records and findings go besides.
     """
 
     def __init__(
-        self, info: RunInfo, rules: Sequence[Rule], run_dir: Path | None, tensorboard: TensorBoardTarget
+        self, info: RunInfo, rules: Sequence[Rule], run_dir: Path | None, sinks: Iterable[Sink] = ()
     ) -> None:
         self.info, self.run_dir = info, run_dir
         self.checkup = Checkup(info, rules)
-        self._tensorboard = tensorboard
-        #: The process that writes.
-        self.process = os.getpid()
+        self._deliveries = [Delivery(sink) for sink in sinks]
+        self._process = os.getpid()  # the one that writes
         self._begun = False
         #: Findings that came with a checkpoint, and no records with them.
         self._resumed: Sequence[Finding] = ()
@@ -88,17 +84,17 @@ class Journal:
         self._newest: dict[str, int] = {}  # the step of the newest record of each loss
         self._records: list[Record] = []  # the run itself, where there is no run_dir
         self._notes: list[str] = []
+        self._remarked: set[str] = set()
         self._failed_rules: set[str] = set()
         self._log: LogWriter | None = None
-        self._panels: TensorBoardPanels | None = None
         self._logging = Guard("the run log", "what was written stays, nothing more is logged")
         self._examining = Guard("the checkup", "rules are no longer applied")
-        self._drawing = Guard("TensorBoard", "its panels are no longer written")
 
     @property
     def notes(self) -> list[str]:
         """What a reader of the diagnosis should know: parts that failed, what is left out."""
-        return [*failures(self._logging, self._examining, self._drawing), *self._notes]
+        of_sinks = chain.from_iterable(delivery.notes for delivery in self._deliveries)
+        return [*failures(self._logging, self._examining), *of_sinks, *self._notes]
 
     @property
     def run(self) -> Run:
@@ -110,15 +106,27 @@ class Journal:
         if self._log is None:
             failed = [Failed(*each) for each in self.checkup.failed.items()]
             return Run(self.info, list(self._records), notes=list(self._notes), failed=failed)
-        return load_run(self._log.path)
+        return RunReader(self._log.path).read_on()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process is the one that writes: a fork of it is not."""
+        return os.getpid() == self._process
+
+    def move_here(self) -> None:
+        """From now on it is this process that writes."""
+        self._process = os.getpid()
 
     def begin(self, step: int, resumed: Sequence[Finding]) -> None:
         """The first step of a session is known: read what came before it, and write the header.
+
+        Where the run goes back to a checkpoint, the session supersedes what this one has from there on.
 
         Args:
             step: The first step of this session.
             resumed: Findings of an earlier session, for a run whose log does not tell of one.
         """
+        self.settle()
         self._begun = False
         rank, world_size = _process()  # only now: the process group may be younger than the doctor
         self.info = replace(self.info, start_step=step, rank=rank, world_size=world_size)
@@ -143,15 +151,9 @@ class Journal:
         self._resumed = resumed
         self._newest, self._ended = {}, False
         self._begun = True
-        if self._tensorboard is not None and self._tensorboard is not False and rank == 0:
-            self._panels = self._drawing(_panels, self._tensorboard, self.run_dir, step)
-
-    def begin_again(self, step: int, resumed: Sequence[Finding]) -> None:
-        """The run goes back to a checkpoint: a session that supersedes what this one has from a step on."""
-        self.settle()
-        if self._panels is not None:
-            self._drawing(self._panels.close)
-        self.begin(step, resumed)
+        if rank == 0:
+            for delivery in self._deliveries:
+                delivery.begin(self.info)
 
     def next_step(self) -> int:
         """The step after the last one that is on record; 0 where there is none."""
@@ -186,7 +188,7 @@ class Journal:
             Findings that it opened, made graver or resolved.
         """
         changed: list[Finding] = []
-        if os.getpid() != self.process:
+        if not self.is_ours:
             self._waiting.clear()
         if self._settling:  # the handler of a signal asks, in the middle of it
             return []
@@ -196,13 +198,14 @@ class Journal:
             draft = self._waiting[0]
             record = None if self._newest.get(draft.loss) == draft.step else draft.make()
             if record is not None:
+                draft.follow(record)
                 changed += self._put_down(record)
             self._waiting.popleft()
         self._settling = False
         return changed
 
     def take(self, record: Record) -> list[Finding]:
-        """Log, examine and draw one record, after those that wait.
+        """Log, examine and send one record, after those that wait.
 
         Returns:
             Findings that they opened, made graver or resolved.
@@ -210,7 +213,7 @@ class Journal:
         return self.settle() + self._put_down(record)
 
     def _put_down(self, record: Record) -> list[Finding]:
-        if self._ended:
+        if self._ended or not self.is_ours:
             return []
         if self.run_dir is None:
             self._records.append(record)
@@ -223,12 +226,9 @@ class Journal:
             rule = Failed(code, self.checkup.failed[code])
             warn(f"imbalance-doctor: {rule}.")
             self._write(encode_failed(rule))
+        for delivery in self._deliveries:
+            delivery.record(record)
         self._tell(changed)
-        if self._panels is not None:
-            if isinstance(record, (StepRecord, EvalRecord)):
-                self._drawing(self._panels.write, record, self.info)
-            for finding in changed:
-                self._drawing(self._panels.write_finding, finding)
         return changed
 
     def _count(self, record: Record) -> None:
@@ -262,26 +262,46 @@ class Journal:
         return untold
 
     def _tell(self, findings: Sequence[Finding]) -> None:
-        """Write down what findings have become."""
+        """Write down and send what findings have become."""
         if findings:
             self._write(*map(encode_finding, findings))
             self._told.update(map(_episode, findings))
+        for finding in findings:
+            for delivery in self._deliveries:
+                delivery.finding(finding)
 
     def note(self, text: str) -> None:
         """Keep something that a reader of the run should know."""
         self._notes.append(text)
         self._write(encode_note(text))
 
+    def remark(self, kind: str, text: str, *, aloud: bool = True) -> None:
+        """Note something once for its kind, and warn of it: what comes later is alike."""
+        if kind not in self._remarked:
+            self._remarked.add(kind)
+            self.note(text)
+            if aloud:
+                warn(f"imbalance-doctor: {text}.")
+
     def close(self) -> None:
-        """Put down what waits, and end the log and the panels; a second call does nothing."""
-        if os.getpid() != self.process:  # a fork has neither the lock nor the threads of its parent
+        """Put down what waits, and end the log and the sinks; a second call does nothing."""
+        if not self.is_ours:  # a fork has neither the lock nor the threads of its parent
             return
         self.settle()
         self._ended = self._closed = True
         if self._log is not None:
             attempt(self._log.close)  # a full disk says so again; it has been reported
-        if self._panels is not None:
-            self._drawing(self._panels.close)
+        for delivery in self._deliveries:
+            delivery.close()
+
+    def join(self) -> None:
+        """Wait until the sinks have taken everything, after `close`; half a minute at the most.
+
+        In nobody's turn: a sink may ask its doctor for the diagnosis.
+        """
+        until = time.monotonic() + PATIENCE
+        for delivery in self._deliveries:
+            delivery.join(until)
 
     def _write(self, *lines: str) -> None:
         if self._log is not None and not self._closed:
@@ -306,11 +326,3 @@ def _process() -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
-
-
-def _panels(target: TensorBoardTarget, run_dir: Path | None, step: int) -> TensorBoardPanels:
-    from imbalance_doctor.render.tensorboard import TensorBoardPanels
-
-    place = run_dir if isinstance(target, bool) else target
-    assert place is not None  # checked by the doctor
-    return TensorBoardPanels(place, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from imbalance_doctor.guard import attempt
-from imbalance_doctor.losses import diagnostics, likelihood
+from imbalance_doctor.losses import diagnostics, kinds, likelihood
 from imbalance_doctor.records import LossInfo
 from imbalance_doctor.texts import clean
 
@@ -24,7 +24,7 @@ def info_of(name: str, loss: nn.Module) -> LossInfo:
     settings = likelihood.settings_of(loss)
     if not isinstance(loss, diagnostics.Diagnosable):
         settings = {"class": _short(_class_of(loss)), **settings}
-    return LossInfo(name, _short(likelihood.kind_of(loss)) or "other", settings)
+    return LossInfo(name, _short(likelihood.kind_of(loss)) or kinds.OTHER, settings)
 
 
 def _class_of(loss: nn.Module) -> str:

@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from losses import SoftmaxFocalLoss as SoftmaxFocalLoss
     from losses import __all__ as __all__
     from losses import _checks as _checks
+    from losses import _exports as _exports
     from losses import all_gather_no_grad as all_gather_no_grad
     from losses import all_gather_with_grad as all_gather_with_grad
+    from losses import catalogue as catalogue
     from losses import compiling as compiling
     from losses import diagnostics as diagnostics
     from losses import distributed as distributed
     from losses import grad_mode as grad_mode
     from losses import gradients as gradients
     from losses import interrupts as interrupts
+    from losses import kinds as kinds
     from losses import likelihood as likelihood
     from losses import likelihood_statistics as likelihood_statistics
     from losses import pool as pool

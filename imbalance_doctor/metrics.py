@@ -15,26 +15,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.records import Array, as_array
+from imbalance_doctor.statistics import Stat
 
-#: Names and meanings of what `evaluate` returns, per class.
-METRICS: dict[str, str] = {
-    "average_precision": "Average precision: area under the precision-recall curve, as a step function.",
-    "auroc": "Area under the ROC curve.",
-    "recall_at_budget": "Share of positives among the top-scored rows, as many as the budget allows.",
-    "partial_auc": "Mean recall over false positive rates from 0 to the budget.",
-    "calibration_error": "Expected calibration error over 15 bins of equal count; ties share a bin.",
-    "mean_probability": "Mean predicted probability of the class; with `positive_rate` it shows the bias.",
-    "recall_at_default": "Recall of the default decision (p ≥ 0.5, or argmax).",
-    "precision_at_default": "Precision of the default decision; nan where nothing is predicted positive.",
-    "accuracy_at_default": "Accuracy of the default decision.",
-    "positive_rate": "Share of positives in the evaluation data: the average precision of chance.",
-    "positives": "Positives in the evaluation data.",
-    "rows": "Rows in the evaluation data.",
+
+def _metric(name: str, unit: str, meaning: str, *, panel: str = "validation") -> Stat:
+    return Stat(name, "class", unit, meaning, panel=panel)
+
+
+_SHARE = "share, 0-1"
+
+#: What `evaluate` returns, by name, per class. Those that describe the data and not the model have no panel.
+METRICS: Mapping[str, Stat] = {
+    metric.name: metric
+    for metric in (
+        _metric(
+            "average_precision",
+            _SHARE,
+            "Average precision: area under the precision-recall curve, as a step function.",
+        ),
+        _metric("auroc", _SHARE, "Area under the ROC curve."),
+        _metric(
+            "recall_at_budget",
+            _SHARE,
+            "Share of positives among the top-scored rows, as many as the budget allows.",
+        ),
+        _metric("partial_auc", _SHARE, "Mean recall over false positive rates from 0 to the budget."),
+        _metric(
+            "calibration_error",
+            "probability",
+            "Expected calibration error over 15 bins of equal count; ties share a bin.",
+        ),
+        _metric(
+            "mean_probability",
+            "probability",
+            "Mean predicted probability of the class; with `positive_rate` it shows the bias.",
+        ),
+        _metric("recall_at_default", _SHARE, "Recall of the default decision (p ≥ 0.5, or argmax)."),
+        _metric(
+            "precision_at_default",
+            _SHARE,
+            "Precision of the default decision; nan where nothing is predicted positive.",
+        ),
+        _metric("accuracy_at_default", _SHARE, "Accuracy of the default decision."),
+        _metric(
+            "positive_rate",
+            _SHARE,
+            "Share of positives in the evaluation data: the average precision of chance.",
+        ),
+        _metric("positives", "rows", "Positives in the evaluation data.", panel=""),
+        _metric("rows", "rows", "Rows in the evaluation data.", panel=""),
+    )
 }
 
-#: What an evaluation says besides where a watched loss ignores the id of a class: rows of it, which no metric
-#: counts; 0 for the other classes.
+#: What an evaluation says besides.
 IGNORED_ROWS = "ignored_rows"
+
+#: All that an evaluation may hold, by name.
+CATALOGUE: Mapping[str, Stat] = {
+    **METRICS,
+    IGNORED_ROWS: _metric(
+        IGNORED_ROWS,
+        "rows",
+        "Where a watched loss ignores the id of a class: rows of it, which no metric counts; 0 for the other "
+        "classes.",
+        panel="",
+    ),
+}
 
 #: Share of rows (recall) or of negatives (partial AUC) that may be flagged, unless the user says so:
 #: 1 % is what a review team of an ordinary fraud or screening programme can look at.

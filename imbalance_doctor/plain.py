@@ -179,6 +179,23 @@ def _copied(value: object, name: str, depth: int, room: list[int]) -> Any:
     raise _refused(name, "numbers, texts, None, or lists of them", value)
 
 
+def value_of(text: str) -> Any:
+    """A setting from its text.
+
+    >>> [value_of(text) for text in ("4_000", "0.05", "none", "true", "iqr", "1,2.5")]
+    [4000, 0.05, None, True, 'iqr', [1.0, 2.5]]
+    """
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return [float(part) for part in text.split(",")] if "," in text else text
+
+
 def shown(value: object) -> str:
     """A value in a message: as it is written where it is plain, otherwise its type alone."""
     if isinstance(value, str):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from imbalance_doctor.losses import _checks, diagnostics, gradients, likelihood_statistics, pool
+from imbalance_doctor.statistics import EMPTY
 
 Detail = diagnostics.Detail
 
@@ -28,9 +29,6 @@ LOG_OF_ZERO = -100.0
 #: Whole values outside [0, 1] that the float targets of one batch may have and still be labels: data sets
 #: mark void, unlabelled and uncertain entries. Of quantities, such as ratings from 1 to 5, there are more.
 MOST_MARKS = 3
-
-#: Beside the statistics: whether the loss is nan because no target of the batch counts, so that it has none.
-EMPTY = "empty"
 
 
 # ------------------------------------------------------------------------------------------ the losses

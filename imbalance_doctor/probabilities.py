@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.rules.base import SOFTMAX
+from imbalance_doctor.losses import kinds
 from imbalance_doctor.rules.scores import share_below
 
 #: Share of the training's scores that no reading of the evaluation's as logits explains. A few come with a
@@ -56,7 +56,7 @@ def _impossible(window: Window, columns: int, exclusive: bool) -> float | None:
     if not len(quantiles):
         return None
     newest = quantiles[-1]
-    softmax = window.kind in SOFTMAX or (window.kind == "other" and exclusive)
+    softmax = window.kind in kinds.SOFTMAX or (window.kind == kinds.OTHER and exclusive)
     if softmax and columns == 1 and len(newest) == 2:  # the probability of the second of two classes
         newest = newest[1:]
     if len(newest) != columns:

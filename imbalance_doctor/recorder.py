@@ -18,6 +18,7 @@ from imbalance_doctor.own_gradient import hear_own_gradient
 from imbalance_doctor.plain_losses import Call, classes_second, reading_of
 from imbalance_doctor.records import Array, LossInfo
 from imbalance_doctor.schedule import Schedule
+from imbalance_doctor.statistics import RANK_LOCAL
 
 Detail = diagnostics.Detail
 T = TypeVar("T")
@@ -29,11 +30,6 @@ MOST_LOSSES = 1000
 COMPILED_IN = (
     "is compiled into a graph that may not break (fullgraph=True, or an export), so that nothing is "
     "recorded of it there. Compile the model without the loss, or leave fullgraph=True out."
-)
-
-#: Statistics that differ between ranks although they gather; the others are rank 0's to record.
-RANK_LOCAL = frozenset(
-    {"loss", "interval_loss", "pool_size", "queue_fill", "ranks_apart", "pos_grad_norm", "neg_grad_norm"}
 )
 
 
@@ -176,6 +172,18 @@ class Watcher:
             )
             self.handles.append(handle)
 
+    def take_part(self, rank: int) -> None:
+        """A session begins on a rank: of a loss that gathers, others than 0 record what differs there."""
+        self.rank_local = rank > 0 and self.info.gathers
+
+    def resume(self, records: int) -> None:
+        """Go on from a session with this many records, which the rules count along."""
+        self.schedule.resume(records)
+
+    def restart(self, step: int) -> None:
+        """Take close records again: the loss is another one from this step on, counted from 0."""
+        self.schedule.restart(step)
+
     @property
     def follows_the_loss_alone(self) -> bool:
         """Whether it is no loss of classes, as far as its type and its calls have shown."""
@@ -226,7 +234,7 @@ class Watcher:
         """Take close records again if a wrapper is in another phase; `step` is counted from 0."""
         phase = float(stats["phase"]) if "phase" in stats else self._phase
         if phase != self._phase and self._phase is not None:
-            self.schedule.restart(step + 1)
+            self.restart(step + 1)
         self._phase = phase
 
     def remove(self) -> None:

@@ -10,31 +10,75 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from imbalance_doctor.losses import kinds, schedule
 
 Array: TypeAlias = NDArray[np.float32]
 
 #: The largest number of a step: beyond it readers of JSON that know floating point alone lose count.
 MOST_STEPS = 2**53
 
+#: The two losses of a warmup wrapper: the settings under which its own have the kind and settings of each.
+MAIN_LOSS, WARMUP_LOSS = "main_loss", "warmup_loss"
+
 
 @dataclass(frozen=True)
 class LossInfo:
-    """A watched loss: the name it goes by in this run, its kind, and its settings."""
+    """A watched loss: the name it goes by in this run, its kind, and its settings.
+
+    A warmup wrapper is two losses in turn, which go by its name; what shape its settings have is known here
+    alone.
+    """
 
     name: str
-    kind: str
+    kind: str = kinds.OTHER
     config: Mapping[str, Any] = field(default_factory=dict)
+
+    def setting(self, name: str, default: Any = None) -> Any:
+        """A setting; where a wrapper has none of this name, that of its main loss, as in `reconfigure`."""
+        if name not in self.config and self.main is not None:
+            return self.main.config.get(name, default)
+        return self.config.get(name, default)
+
+    @property
+    def main(self) -> LossInfo | None:
+        """The loss that a wrapper ends with; None of any other loss."""
+        return self._part(MAIN_LOSS)
+
+    @property
+    def warmup(self) -> LossInfo | None:
+        """The loss that a wrapper begins with; None of any other loss."""
+        return self._part(WARMUP_LOSS)
+
+    def active(self, phase: float) -> LossInfo:
+        """The loss whose statistics are reported in a phase: of a wrapper one of its two."""
+        return (self.warmup if phase == schedule.Phase.WARMUP else self.main) or self
 
     @property
     def gathers(self) -> bool:
         """Whether it ranks the rows of all processes, where there are several."""
-        main = self.config.get("main_loss")
-        config = main if isinstance(main, Mapping) and main else self.config
+        config = (self.main or self).config
         return "queue_size" in config and config.get("gather_distributed") is not False
+
+    @property
+    def identity(self) -> tuple[str, Mapping[str, Any]]:
+        """What makes it another loss when it changes: all but the temperature that a wrapper moves itself."""
+        if self.main is None:
+            return self.kind, self.config
+        main = {name: value for name, value in self.main.config.items() if name != "temperature"}
+        return self.kind, {**self.config, MAIN_LOSS: {**main, "kind": self.main.kind}}
+
+    def _part(self, role: str) -> LossInfo | None:
+        if self.kind != kinds.WARMUP or not isinstance(self.config, Mapping):
+            return None
+        held = self.config.get(role)
+        settings = {"kind": kinds.OTHER, **(held if isinstance(held, Mapping) else {})}
+        return LossInfo(self.name, str(settings.pop("kind")), MappingProxyType(settings))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.runlog import HISTOGRAM_STATS, LogError, LogReader, before
+from imbalance_doctor.runlog import LogError, LogReader, before
+from imbalance_doctor.statistics import SCORE_HISTOGRAMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,9 +112,9 @@ class Run:
 
         rows = []
         for record in self.steps():
-            if not all(name in record.stats for name in HISTOGRAM_STATS):
+            if not all(name in record.stats for name in SCORE_HISTOGRAMS):
                 continue
-            positive, negative, edges = (record.stats[name] for name in HISTOGRAM_STATS)
+            positive, negative, edges = (record.stats[name] for name in SCORE_HISTOGRAMS)
             for c in range(len(positive)):
                 rows.append(
                     pd.DataFrame(
@@ -242,15 +243,6 @@ class RunReader:
             ranks = ", ".join(str(other.info.rank) for other in others)
             notes.append(f"{len(others) + 1} ranks: this is rank {main.info.rank}, compared with {ranks}")
         main.notes = notes
-
-
-def load_run(run: RunPath) -> Run:
-    """Read a run: a run directory or one of its log files.
-
-    Raises:
-        LogError: There is nothing to read, or it cannot be read; the message says what and where.
-    """
-    return RunReader(run, pipe=True).read_on()
 
 
 def _rank(file: Path) -> tuple[int, str]:

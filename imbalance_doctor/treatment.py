@@ -13,7 +13,7 @@ from torch import nn
 from imbalance_doctor.findings import Finding
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, ranking
 from imbalance_doctor.prescriptions import Change, ResetQueue
-from imbalance_doctor.records import TreatmentRecord
+from imbalance_doctor.records import LossInfo, TreatmentRecord
 
 
 def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
@@ -85,7 +85,7 @@ def _changed(loss_fn: diagnostics.Diagnosable, change: Change) -> tuple[Any, Any
 
 
 def _reset_queue(loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
-    loss = getattr(loss_fn, "main_loss", loss_fn)
+    loss = loss_fn.main_loss if isinstance(loss_fn, LossWarmupWrapper) else loss_fn
     if not isinstance(loss, ranking.RankingLoss):
         raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")
     rows = round(float(loss.queue.fill()) * loss.queue_size)
@@ -103,9 +103,7 @@ def _satisfied(now: Any, before: Any, wanted: Any) -> bool:
 
 
 def _setting(loss_fn: diagnostics.Diagnosable, parameter: str) -> Any:
-    config: dict[str, Any] = dict(loss_fn.config())
-    main: dict[str, Any] = config.get("main_loss") or {}  # of a warmup wrapper
-    return config.get(parameter, main.get(parameter))
+    return LossInfo(loss_fn.kind, loss_fn.kind, loss_fn.config()).setting(parameter)
 
 
 def _memorable(loss_fn: diagnostics.Diagnosable, parameter: str, now: Any) -> Any:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from imbalance_doctor.guard import Guard, warn
+from imbalance_doctor.guard import Guard, attempt, warn
 from imbalance_doctor.journal import Draft
 from imbalance_doctor.loss_info import name_of
 from imbalance_doctor.losses import likelihood
-from imbalance_doctor.plain_losses import EMPTY
 from imbalance_doctor.recorder import COMPILED_IN, Handle, Heard, Watcher, to_host
 from imbalance_doctor.records import Array, StepRecord
 from imbalance_doctor.schedule import Schedule
+from imbalance_doctor.statistics import EMPTY, LOSSES
 
 #: Steps without a record after which a loss is asked about, in units of `every`.
 PATIENCE = 20
@@ -55,8 +56,6 @@ class Watchers:
         self._run_dir = run_dir
         #: What ends the listening, of each loss.
         self.handles: list[list[Handle]] = []
-        #: The first step after which there is something to do again: to arm a loss, or to take its record.
-        self.wake = 0
         self._transfer = Guard("reading the statistics", "nothing more is recorded")
         self._by_name: dict[str, Watcher] = {}
         self._half: Watcher | None = None  # the one that is being added
@@ -123,11 +122,30 @@ class Watchers:
             if _listening.get(key := (self._run_dir, id(watcher.module))) is watcher:
                 del _listening[key]
 
-    def arm(self, step: int) -> None:
-        """A step is about to begin: what it is to leave, and when the next look is due."""
+    def let_go(self) -> None:
+        """Stop listening, whatever fails in it."""
+        for handle in chain(*self.handles):
+            attempt(handle.remove)
+
+    def speaks_of(self, name: str) -> bool:
+        """Whether this rank tells of a loss: what all of them see alike is rank 0's to tell."""
+        watcher = self.get(name)
+        return watcher is None or not watcher.rank_local
+
+    def restart(self, step: int) -> None:
+        """All losses are others from this step on, as where a run goes back to a checkpoint."""
+        for watcher in self:
+            watcher.restart(step)
+
+    def arm(self, step: int) -> int:
+        """A step is about to begin, which is to leave what is due.
+
+        Returns:
+            The first step after which there is something to do again: to arm a loss, or to take its record.
+        """
         for watcher in self:
             watcher.next_step(step)
-        self.wake = min((watcher.schedule.due for watcher in self), default=0)
+        return min((watcher.schedule.due for watcher in self), default=0)
 
     def take(
         self, step: int, number: int, metrics: Callable[[], dict[str, float]]
@@ -155,27 +173,26 @@ class Watchers:
             else:
                 watcher.schedule.recorded(step)
                 watcher.since = step
-                make = partial(self._record, watcher, heard, step, number, values)
-                drafts.append(Draft(number, watcher.name, make))
+                make = partial(self._record, watcher, heard, number, values)
+                drafts.append(Draft(number, watcher.name, make, partial(self._follow, watcher, step)))
                 may_wait &= heard.may_wait
         now = time.monotonic()
         gap, self._last = now - self._last, now
         return drafts, may_wait and gap <= SHORT_GAP
 
     def _record(
-        self, watcher: Watcher, heard: Heard, step: int, number: int, metrics: dict[str, float]
+        self, watcher: Watcher, heard: Heard, number: int, metrics: dict[str, float]
     ) -> StepRecord | None:
         found = watcher.read(heard)
         stats = self._transfer(to_host, found) if found else None
-        if not stats:
-            return None
-        stats = _without_empty_losses(stats)
-        watcher.follow_phase(step, stats)
-        self._widen(watcher, stats)
-        self._tell_of_the_loss_alone(watcher)
-        return StepRecord(number, watcher.name, stats, metrics)
+        return StepRecord(number, watcher.name, _without_empty_losses(stats), metrics) if stats else None
 
-    def _widen(self, watcher: Watcher, stats: dict[str, Array]) -> None:
+    def _follow(self, watcher: Watcher, step: int, record: StepRecord) -> None:
+        watcher.follow_phase(step, record.stats)
+        self._widen(watcher, record.stats)
+        self._tell_of_the_loss_alone(watcher)
+
+    def _widen(self, watcher: Watcher, stats: Mapping[str, Array]) -> None:
         """Make the records of a loss with many classes rarer."""
         if "pool_pos_count" not in stats or watcher.schedule.every != self.every:
             return
@@ -224,5 +241,4 @@ def _without_empty_losses(stats: dict[str, Array]) -> dict[str, Array]:
     """Statistics without losses that are nan because no target of the batch counts: it has none."""
     if not stats.pop(EMPTY, False):
         return stats
-    losses = ("loss", "interval_loss")
-    return {name: value for name, value in stats.items() if name not in losses or not np.isnan(value)}
+    return {name: value for name, value in stats.items() if name not in LOSSES or not np.isnan(value)}

@@ -1,11 +1,22 @@
-"""Losses for rare positives, which report what they saw."""
+"""Losses for rare positives, which report what they saw.
 
-from .average_precision import SmoothAPLoss
-from .distributed import all_gather_no_grad, all_gather_with_grad
-from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
-from .partial_auc import PAUCAtBudgetLoss
-from .recall_at_quantile import RecallAtQuantileLoss
-from .warmup import LossWarmupWrapper
+They are imported when they are asked for, and torch with them: what the statistics and kinds are, in
+`losses.catalogue` and `losses.kinds`, can be read without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._exports import exports
+
+if TYPE_CHECKING:
+    from .average_precision import SmoothAPLoss
+    from .distributed import all_gather_no_grad, all_gather_with_grad
+    from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
+    from .partial_auc import PAUCAtBudgetLoss
+    from .recall_at_quantile import RecallAtQuantileLoss
+    from .warmup import LossWarmupWrapper
 
 __all__ = [
     "LossWarmupWrapper",
@@ -17,3 +28,17 @@ __all__ = [
     "all_gather_no_grad",
     "all_gather_with_grad",
 ]
+
+__getattr__, __dir__ = exports(
+    __name__,
+    {
+        "LossWarmupWrapper": "warmup",
+        "PAUCAtBudgetLoss": "partial_auc",
+        "RecallAtQuantileLoss": "recall_at_quantile",
+        "SigmoidFocalLoss": "focal",
+        "SmoothAPLoss": "average_precision",
+        "SoftmaxFocalLoss": "focal",
+        "all_gather_no_grad": "distributed",
+        "all_gather_with_grad": "distributed",
+    },
+)

@@ -24,9 +24,6 @@ from torch.autograd import forward_ad
 _OWN_FOLDERS = tuple(f"{Path(file).parent}{os.sep}" for file in (__file__, torch.__file__))
 
 
-#: What `gather_distributed` may be.
-GATHERING = (None, True, False)
-
 _Choice = TypeVar("_Choice")
 
 

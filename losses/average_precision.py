@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.distributed as dist
 from torch import Tensor
 
-from . import kernels
+from . import kernels, kinds
 from .diagnostics import Detail, Stats
 from .pool import Pool
 from .ranking import RankingLoss, Terms
@@ -26,7 +26,7 @@ class SmoothAPLoss(RankingLoss):
 
     Args:
         num_classes: C; 1 for binary.
-        queue_size: Rows of the memory queue.
+        queue_size: Rows of the memory queue. A smaller one, by `reconfigure`, keeps the newest.
         temperature: τ > 0, in logits, or in multiples of the pool's interquartile range.
         reduction: ``"mean"`` or ``"sum"`` over valid classes, or ``"none"``: `[C]`, nan where invalid.
         ignore_index: Targets with this value do not count.
@@ -43,7 +43,7 @@ class SmoothAPLoss(RankingLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "smooth_ap"
+    kind = kinds.SMOOTH_AP
 
     def __init__(
         self,
@@ -59,18 +59,7 @@ class SmoothAPLoss(RankingLoss):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        super().__init__(
-            num_classes,
-            queue_size=queue_size,
-            temperature=temperature,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            update_queue_in_eval=update_queue_in_eval,
-            gather_distributed=gather_distributed,
-            max_pool_size=max_pool_size,
-            tau_scale=tau_scale,
-            process_group=process_group,
-        )
+        super().__init__(locals(), process_group)
 
     def _terms(self, pool: Pool, watched: bool) -> Terms:
         tau = self._tau(pool)

@@ -1,7 +1,6 @@
-"""What the losses report: the catalogue of statistics, and the hooks that receive them.
+"""What the losses report, and the hooks that receive it.
 
-Every statistic that a loss emits is listed in `CATALOGUE` with its shape, unit and meaning; the
-documentation page is generated from it, and a test fails a loss that emits an unlisted name.
+Every statistic that a loss emits is listed in `CATALOGUE`, and a test fails a loss that emits another name.
 
 A loss computes statistics only when somebody asks: through ``return_diagnostics=True`` or through a
 hook registered with `Diagnosable.register_diagnostics_hook`. A hook may say, before each forward, how
@@ -14,14 +13,19 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ._checks import in_transform, warn
+from .catalogue import CATALOGUE as CATALOGUE
+from .catalogue import HISTOGRAM_BINS as HISTOGRAM_BINS
+from .catalogue import QUANTILE_LEVELS as QUANTILE_LEVELS
+from .catalogue import STATS as STATS
+from .catalogue import Detail as Detail
+from .catalogue import Stat as Stat
 from .compiling import breaks, outside_the_graph
 from .grad_mode import without_grad
 from .gradients import Labels, gradient_norms
@@ -33,246 +37,6 @@ Stats: TypeAlias = dict[str, Tensor]
 ConfigValue: TypeAlias = bool | int | float | str | list[float] | dict[str, Any] | None
 T = TypeVar("T")
 DiagnosticsHook: TypeAlias = Callable[["Diagnosable", Stats], None]
-
-
-class Detail(IntEnum):
-    """How much a listener wants from one forward, ordered by cost; each level includes those below."""
-
-    NOTHING = 0
-    #: The loss that is returned, which costs nothing.
-    LOSS = 1
-    #: Counts and temperatures: sums over tensors that the forward has already made.
-    COUNTS = 2
-    #: Quantiles and spreads of the scores: one sort of the pool.
-    SCORES = 3
-    #: Histograms of the scores.
-    HISTOGRAMS = 4
-
-
-#: The probabilities at which `pos_score_quantiles` and its siblings are taken.
-QUANTILE_LEVELS: tuple[float, ...] = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-
-#: Bins of a score histogram. The first and the last also count what lies beyond the edges.
-HISTOGRAM_BINS = 40
-
-#: The probability range that a histogram spans; the end bins take what lies beyond.
-HISTOGRAM_SPAN = (0.01, 0.99)
-
-#: "Easy" rows: the probability of the true label above which focal's factor (γ = 2) is below 1 %.
-EASY_ABOVE = 0.9
-
-#: A positive is "saturated" when its slope is below this share of the largest possible slope.
-#: 1 % is where a sigmoid's derivative stands at 6 temperatures from its centre.
-SATURATED_BELOW = 0.01
-
-Shape: TypeAlias = Literal["scalar", "class", "class x quantile", "class x bin", "class x edge"]
-
-
-@dataclass(frozen=True)
-class Stat:
-    """One statistic: its name, shape, unit, meaning and the level of detail that includes it."""
-
-    name: str
-    shape: Shape
-    unit: str
-    meaning: str
-    detail: Detail = Detail.COUNTS
-
-
-CATALOGUE: tuple[Stat, ...] = (
-    # The loss itself
-    Stat(
-        "loss",
-        "scalar",
-        "loss",
-        "The reduced loss of this forward (its mean where reduction is none).",
-        Detail.LOSS,
-    ),
-    Stat(
-        "per_class_loss",
-        "class",
-        "loss",
-        "The loss of each class; nan where it is invalid. From `scores` on in likelihood losses.",
-    ),
-    Stat("valid", "class", "0 or 1", "Whether the class had what the loss needs to be computed."),
-    Stat(
-        "nonfinite_count",
-        "scalar",
-        "logits",
-        "NaN and infinite logits in this batch, over all ranks gathered.",
-    ),
-    Stat(
-        "interval_loss",
-        "scalar",
-        "loss",
-        "Mean loss of all training forwards since the record before, this one included, nan or infinite if "
-        "one of them was: of the losses of this package, to which listening costs nothing.",
-        Detail.LOSS,
-    ),
-    Stat(
-        "pos_grad_norm",
-        "class",
-        "loss / logit",
-        "Norm of the gradient at the logits of the live positives (of this rank); under a gradient scaler it "
-        "has its factor.",
-        Detail.SCORES,
-    ),
-    Stat("neg_grad_norm", "class", "loss / logit", "The same at the live negatives.", Detail.SCORES),
-    # The pool
-    Stat("pool_size", "scalar", "rows", "Rows that the loss ranked: the live batch and the queue."),
-    Stat("pool_pos_count", "class", "rows", "Positives of the class in the pool."),
-    Stat("pool_neg_count", "class", "rows", "Negatives of the class in the pool."),
-    Stat("live_pos_count", "class", "rows", "Positives of the class in the live batch."),
-    Stat("live_neg_count", "class", "rows", "Negatives of the class in the live batch."),
-    Stat(
-        "grad_pos_count",
-        "class",
-        "rows",
-        "Live positives that carry gradient: their slope is at least 1 % of the largest possible.",
-    ),
-    Stat("queue_fill", "scalar", "share, 0-1", "How full the memory queue is."),
-    Stat("queue_age", "scalar", "steps", "Steps since the oldest row of the queue was written."),
-    Stat(
-        "ranks_apart",
-        "scalar",
-        "ranks",
-        "Ranks whose queue or settings differ from this rank's, though they gather; 0 where all agree.",
-    ),
-    # Temperature against scores
-    Stat(
-        "temperature",
-        "scalar",
-        "logits, or multiples of the scale",
-        "The temperature as configured or scheduled.",
-    ),
-    Stat(
-        "tau_eff",
-        "class",
-        "logits",
-        "The temperature in raw logit units, after any scaling by the scores' spread; nan for a partial AUC "
-        "without reference scores.",
-    ),
-    Stat(
-        "saturation",
-        "class",
-        "share, 0-1",
-        "Share of the pool's positives that carry less than 1 % of the largest possible slope.",
-    ),
-    Stat("score_iqr", "class", "logits", "Interquartile range of the pool's scores.", Detail.SCORES),
-    Stat("score_std", "class", "logits", "Standard deviation of the pool's scores.", Detail.SCORES),
-    Stat("score_min", "class", "logits", "Smallest score in the pool.", Detail.SCORES),
-    Stat("score_max", "class", "logits", "Largest score in the pool.", Detail.SCORES),
-    Stat(
-        "pos_score_quantiles",
-        "class x quantile",
-        "logits",
-        "Quantiles of the positives' scores in the pool, at QUANTILE_LEVELS.",
-        Detail.SCORES,
-    ),
-    Stat(
-        "neg_score_quantiles",
-        "class x quantile",
-        "logits",
-        "Quantiles of the negatives' scores in the pool, at QUANTILE_LEVELS.",
-        Detail.SCORES,
-    ),
-    Stat(
-        "pool_auroc",
-        "class",
-        "share, 0-1",
-        "Area under the ROC curve of the pool: the share of positive-negative pairs in the right order.",
-        Detail.SCORES,
-    ),
-    Stat(
-        "live_score_quantiles",
-        "class x quantile",
-        "logits",
-        "Quantiles of the live batch's scores, at QUANTILE_LEVELS.",
-        Detail.SCORES,
-    ),
-    Stat(
-        "queue_score_quantiles",
-        "class x quantile",
-        "logits",
-        "Quantiles of the queued scores, at QUANTILE_LEVELS.",
-        Detail.SCORES,
-    ),
-    # Thresholds
-    Stat("threshold", "class", "logits", "Recall at quantile: the score threshold θ."),
-    Stat("above_threshold_count", "class", "rows", "Recall at quantile: pooled positives at or above θ."),
-    Stat("t_alpha", "class", "logits", "Partial AUC: upper edge of the band, at false positive rate α."),
-    Stat("t_beta", "class", "logits", "Partial AUC: lower edge of the band, at false positive rate β."),
-    Stat("band_neg_count", "class", "rows", "Partial AUC: iid negatives with a score inside the band."),
-    Stat("iid_neg_count", "class", "rows", "Partial AUC: iid negatives in the pool, which set the band."),
-    Stat(
-        "pauc_var",
-        "class",
-        "loss²",
-        "Partial AUC: sampling variance of the class's loss.",
-        Detail.SCORES,
-    ),
-    # Likelihood losses: focal, cross-entropy
-    Stat(
-        "pos_loss_share",
-        "class",
-        "share, 0-1",
-        "Share of the class's summed loss that its positives carry.",
-        Detail.SCORES,
-    ),
-    Stat(
-        "easy_share",
-        "class",
-        "share, 0-1",
-        "Share of rows whose true label has a probability above 0.9, so that focal all but ignores them.",
-        Detail.SCORES,
-    ),
-    Stat(
-        "mean_p_true_pos",
-        "class",
-        "probability",
-        "Mean predicted probability of the class over its positives.",
-    ),
-    Stat(
-        "mean_p_true_neg",
-        "class",
-        "probability",
-        "Mean predicted probability of not being the class over its negatives.",
-    ),
-    Stat(
-        "predicted_pos_count",
-        "class",
-        "rows",
-        "Live rows that the default decision (p ≥ 0.5, or argmax) gives to the class.",
-    ),
-    Stat("true_pos_count", "class", "rows", "Live positives that the default decision finds."),
-    # The warmup wrapper
-    Stat("phase", "scalar", "0, 1 or 2", "Warmup wrapper: 0 in warmup, 1 in the blend, 2 in the main phase."),
-    Stat("main_weight", "scalar", "share, 0-1", "Warmup wrapper: weight of the main loss."),
-    # Histograms
-    Stat(
-        "pos_score_hist",
-        "class x bin",
-        "rows",
-        "Histogram of the positives' scores in the pool.",
-        Detail.HISTOGRAMS,
-    ),
-    Stat(
-        "neg_score_hist",
-        "class x bin",
-        "rows",
-        "Histogram of the negatives' scores in the pool.",
-        Detail.HISTOGRAMS,
-    ),
-    Stat(
-        "score_hist_edges",
-        "class x edge",
-        "logits",
-        "Edges of the two histograms, HISTOGRAM_BINS + 1 of them; the end bins also count what lies beyond.",
-        Detail.HISTOGRAMS,
-    ),
-)
-
-STATS: Mapping[str, Stat] = {stat.name: stat for stat in CATALOGUE}
 
 
 @dataclass(frozen=True)
@@ -300,7 +64,7 @@ class Request:
 
 
 #: Statistics that may share memory with what a forward returns.
-_OF_THE_LOSS = frozenset({"loss", "per_class_loss", "valid"})
+_SHARED = frozenset(stat.name for stat in CATALOGUE if stat.shared)
 
 #: What is wanted where nobody listens, by whether the caller wants the statistics.
 _UNHEARD = {
@@ -341,7 +105,7 @@ class Listener:
 class Diagnosable(nn.Module, ABC):
     """A loss that can be listened to. Base of every loss of this package."""
 
-    #: Stable name of the loss in logs and findings, such as ``"smooth_ap"``.
+    #: Stable name of the loss in logs and findings, see `losses.kinds`.
     kind: ClassVar[str]
 
     def __init__(self) -> None:
@@ -466,7 +230,7 @@ class Diagnosable(nn.Module, ABC):
         if not request.describes:
             return {"loss": loss.detach().clone()} if request.detail is Detail.LOSS else {}
         stats = self._attempt(request.strict, compute) or {}
-        return {name: value.clone() if name in _OF_THE_LOSS else value for name, value in stats.items()}
+        return {name: value.clone() if name in _SHARED else value for name, value in stats.items()}
 
     def _attempt(self, strict: bool, compute: Callable[[], T]) -> T | None:
         """What was computed for a listener; None where it failed, unless a failure is to reach the caller."""

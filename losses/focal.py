@@ -7,65 +7,68 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from . import functional
-from ._checks import (
-    GATHERING,
-    check_choice,
-    check_integer,
-    check_number,
-    check_tensors,
-    check_weight,
-    require,
-)
-from .diagnostics import ConfigValue, Diagnosable, Stats
+from . import functional, kinds
+from ._checks import check_number, check_tensors, check_weight, require
+from .diagnostics import Stats
 from .distributed import Ranks, mean_over_ranks, should_gather
 from .gradients import Labels
 from .labels import widened
 from .likelihood_statistics import likelihood_stats
 from .pool import wide_dtype
-from .settings import check_changeable
+from .settings import GATHER_DISTRIBUTED, Configurable, Setting, Settings, integer, number, one_of, optional
+
+GAMMA = Setting(number(least=0.0), changes=True)
 
 
-class FocalLoss(Diagnosable):
+def _check_alpha(name: str, value: object) -> Any:
+    if value == -1:
+        return value
+    try:
+        return check_number(name, value, least=0.0, most=1.0)
+    except ValueError as error:
+        raise ValueError(f"{error}; -1 switches it off") from None
+
+
+def _check_weights(name: str, value: object) -> Tensor:
+    weights = torch.as_tensor(value, dtype=torch.float64).detach().clone()
+    if not bool((weights.isfinite() & (weights >= 0)).all()):
+        raise ValueError(f"{name} must be finite and >= 0, got {weights.tolist()}")
+    return weights
+
+
+def _check_class_weights(name: str, value: object) -> Tensor:
+    weights = _check_weights(name, value)
+    if weights.dim() != 1 or weights.numel() == 0:
+        raise ValueError(f"{name} must be one weight for each class, got shape {list(weights.shape)}")
+    return weights
+
+
+def _hold_weights(loss: nn.Module, name: str, weights: Tensor | None) -> None:
+    # They move with the loss, and are no state: whoever builds the loss has them.
+    loss.register_buffer(name, weights, persistent=False)
+
+
+def _listed(weights: Tensor | None) -> list[float] | None:
+    return None if weights is None else weights.tolist()
+
+
+class FocalLoss(Configurable):
     """What the two focal losses share: γ, the reduction, and how ranks add up."""
 
-    _REDUCTIONS: ClassVar[tuple[str, ...]]
+    gamma: float
+    reduction: str
+    gather_distributed: bool | None
 
-    def __init__(
-        self,
-        gamma: float,
-        reduction: str,
-        gather_distributed: bool | None,
-        process_group: dist.ProcessGroup | None,
-    ) -> None:
-        super().__init__()
-        self.gamma = check_number("gamma", gamma, least=0.0)
-        self.reduction = check_choice("reduction", reduction, self._REDUCTIONS)
-        self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
+    def __init__(self, given: Mapping[str, object], process_group: dist.ProcessGroup | None) -> None:
+        super().__init__(given)
         self._ranks = Ranks(process_group)
 
     @property
     def process_group(self) -> dist.ProcessGroup | None:
         """The ranks that take part; None for all."""
         return self._ranks.group
-
-    def reconfigure(self, **settings: ConfigValue) -> None:
-        """Change settings during training: ``gamma``, ``gather_distributed``.
-
-        Raises:
-            ValueError: If a value is not allowed, or another setting is named.
-        """
-        check_changeable(self, settings, ("gamma", "gather_distributed"))
-        checked: dict[str, ConfigValue] = {}
-        if "gamma" in settings:
-            checked["gamma"] = check_number("gamma", settings["gamma"], least=0.0)
-        if "gather_distributed" in settings:
-            gather = settings["gather_distributed"]
-            checked["gather_distributed"] = check_choice("gather_distributed", gather, GATHERING)
-        for name, value in checked.items():
-            setattr(self, name, value)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         # Class weights are settings: the constructor has them, so that a checkpoint of another loss loads
@@ -111,9 +114,16 @@ class SigmoidFocalLoss(FocalLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "sigmoid_focal"
-    _REDUCTIONS = ("none", "mean", "sum")
+    kind = kinds.SIGMOID_FOCAL
+    _SETTINGS: ClassVar[Settings] = {
+        "alpha": Setting(_check_alpha),
+        "gamma": GAMMA,
+        "reduction": Setting(one_of("none", "mean", "sum")),
+        "gather_distributed": GATHER_DISTRIBUTED,
+        "pos_weight": Setting(optional(_check_weights), hold=_hold_weights, plain=_listed),
+    }
 
+    alpha: float
     pos_weight: Tensor | None
 
     def __init__(
@@ -126,26 +136,7 @@ class SigmoidFocalLoss(FocalLoss):
         process_group: dist.ProcessGroup | None = None,
         pos_weight: Tensor | float | None = None,
     ) -> None:
-        super().__init__(gamma, reduction, gather_distributed, process_group)
-        if alpha != -1:
-            try:
-                alpha = check_number("alpha", alpha, least=0.0, most=1.0)
-            except ValueError as error:
-                raise ValueError(f"{error}; -1 switches it off") from None
-        self.alpha = alpha
-        self.register_buffer(
-            "pos_weight", None if pos_weight is None else _weights("pos_weight", pos_weight), persistent=False
-        )
-
-    def config(self) -> dict[str, ConfigValue]:
-        """The settings, as constructor parameters."""
-        return {
-            "alpha": self.alpha,
-            "gamma": self.gamma,
-            "reduction": self.reduction,
-            "gather_distributed": self.gather_distributed,
-            "pos_weight": None if self.pos_weight is None else self.pos_weight.tolist(),
-        }
+        super().__init__(locals(), process_group)
 
     def forward(
         self,
@@ -264,10 +255,21 @@ class SoftmaxFocalLoss(FocalLoss):
         ValueError: If a setting is not allowed.
     """
 
-    kind = "softmax_focal"
-    _REDUCTIONS = ("none", "mean", "sum", "mean_positive")
+    kind = kinds.SOFTMAX_FOCAL
+    _SETTINGS: ClassVar[Settings] = {
+        "alpha": Setting(optional(_check_class_weights), hold=_hold_weights, plain=_listed),
+        "gamma": GAMMA,
+        "reduction": Setting(one_of("none", "mean", "sum", "mean_positive")),
+        "label_smoothing": Setting(number(least=0.0, below=1.0)),
+        "ignore_index": Setting(integer()),
+        "background_class": Setting(integer()),
+        "gather_distributed": GATHER_DISTRIBUTED,
+    }
 
     alpha: Tensor | None
+    label_smoothing: float
+    ignore_index: int
+    background_class: int
 
     def __init__(
         self,
@@ -281,24 +283,7 @@ class SoftmaxFocalLoss(FocalLoss):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        super().__init__(gamma, reduction, gather_distributed, process_group)
-        smoothing = check_number("label_smoothing", label_smoothing, least=0.0, below=1.0)
-        self.register_buffer("alpha", None if alpha is None else _class_weights(alpha), persistent=False)
-        self.label_smoothing = smoothing
-        self.ignore_index = check_integer("ignore_index", ignore_index)
-        self.background_class = check_integer("background_class", background_class)
-
-    def config(self) -> dict[str, ConfigValue]:
-        """The settings, as constructor parameters."""
-        return {
-            "alpha": None if self.alpha is None else [float(a) for a in self.alpha.tolist()],
-            "gamma": self.gamma,
-            "reduction": self.reduction,
-            "label_smoothing": self.label_smoothing,
-            "ignore_index": self.ignore_index,
-            "background_class": self.background_class,
-            "gather_distributed": self.gather_distributed,
-        }
+        super().__init__(locals(), process_group)
 
     def forward(
         self,
@@ -448,20 +433,6 @@ def not_class_ids(loss: str, targets: Tensor) -> ValueError:
         f"shape {list(targets.shape)}: for one-hot rows pass targets.argmax(1){soft}; for several classes a "
         "row use SigmoidFocalLoss"
     )
-
-
-def _class_weights(alpha: Tensor | Sequence[float]) -> Tensor:
-    weights = _weights("alpha", alpha)
-    if weights.dim() != 1 or weights.numel() == 0:
-        raise ValueError(f"alpha must be one weight for each class, got shape {list(weights.shape)}")
-    return weights
-
-
-def _weights(name: str, values: Tensor | Sequence[float] | float) -> Tensor:
-    weights = torch.as_tensor(values, dtype=torch.float64).detach().clone()
-    if not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise ValueError(f"{name} must be finite and >= 0, got {weights.tolist()}")
-    return weights
 
 
 def element_weight(weight: Tensor, x: Tensor) -> Tensor:

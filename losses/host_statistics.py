@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 import numpy as np
 import torch
 
-from .diagnostics import EASY_ABOVE, HISTOGRAM_BINS, HISTOGRAM_SPAN, QUANTILE_LEVELS, Detail
+from .catalogue import EASY_ABOVE, HISTOGRAM_BINS, HISTOGRAM_SPAN, QUANTILE_LEVELS, Detail
 from .quantiles import of_sorted
 
 if TYPE_CHECKING:

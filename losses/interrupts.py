@@ -8,8 +8,12 @@ exception pass: it is meant for the program.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: Packages of this distribution, and those whose errors they meet.
 _OURS = frozenset({"losses", "imbalance_doctor"})
@@ -28,6 +32,16 @@ def from_outside(error: BaseException) -> bool:
     such a one was handled, or because of it, is one too. What is no `Exception` is never ours.
     """
     return not isinstance(error, Exception) or any(map(_is_from_outside, _chain(error)))
+
+
+def attempt(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """The result of ``work(*args, **kwargs)``, or None where it failed, whatever the reason."""
+    try:
+        return work(*args, **kwargs)
+    except Exception as error:
+        if from_outside(error):
+            raise
+        return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

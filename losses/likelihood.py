@@ -16,24 +16,26 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from . import kinds
 from ._checks import require
 from .diagnostics import ConfigValue, Diagnosable
 from .distributed import mean_over_ranks, should_gather
 from .focal import SigmoidFocalLoss, SoftmaxFocalLoss, element_weight, not_class_ids, one_logit
 from .functional import counted_rows
+from .interrupts import attempt
 from .labels import class_ids, widened
-from .plain_values import attempt, plain
+from .plain_values import plain
 from .pool import wide_dtype
 
-#: Torch's own losses that have a kind; any other module is "other". The last of a kind is what its name
-#: stands for where a loss is made from a name.
+#: Torch's own losses that have a kind; any other module is of the kind `OTHER`. The last of a kind is what
+#: its name stands for where a loss is made from a name.
 PLAIN_KINDS: Mapping[type[nn.Module], str] = {
-    nn.BCELoss: "bce",
-    nn.SoftMarginLoss: "bce",
-    nn.MultiLabelSoftMarginLoss: "bce",
-    nn.NLLLoss: "cross_entropy",
-    nn.BCEWithLogitsLoss: "bce",
-    nn.CrossEntropyLoss: "cross_entropy",
+    nn.BCELoss: kinds.BCE,
+    nn.SoftMarginLoss: kinds.BCE,
+    nn.MultiLabelSoftMarginLoss: kinds.BCE,
+    nn.NLLLoss: kinds.CROSS_ENTROPY,
+    nn.BCEWithLogitsLoss: kinds.BCE,
+    nn.CrossEntropyLoss: kinds.CROSS_ENTROPY,
 }
 
 #: Attributes of other modules that are settings, and what they may be: rules reckon with numbers. A weight
@@ -48,11 +50,11 @@ _PLAIN_SETTINGS: Mapping[str, tuple[type, ...]] = {
 
 
 def kind_of(loss: nn.Module) -> str:
-    """The stable name of a loss in logs: its `kind`, one of `PLAIN_KINDS`, or ``"other"``. Nothing raises."""
+    """The stable name of a loss in logs: its `kind`, one of `PLAIN_KINDS`, or `OTHER`. Nothing raises."""
     if isinstance(loss, Diagnosable):
         kind = plain(attempt(getattr, loss, "kind"))
-        return kind if isinstance(kind, str) else "other"
-    return next((kind for known, kind in PLAIN_KINDS.items() if isinstance(loss, known)), "other")
+        return kind if isinstance(kind, str) else kinds.OTHER
+    return next((kind for known, kind in PLAIN_KINDS.items() if isinstance(loss, known)), kinds.OTHER)
 
 
 def config_of(loss: nn.Module) -> dict[str, ConfigValue]:

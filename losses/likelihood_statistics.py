@@ -16,7 +16,8 @@ from torch import Tensor
 
 from . import host_statistics
 from ._checks import looks_are_free
-from .diagnostics import EASY_ABOVE, Detail, Stats
+from .catalogue import EASY_ABOVE, Detail
+from .diagnostics import Stats
 from .labels import widened
 from .pool import wide_dtype
 from .statistics import as_tensors, distribution, on_host, one_vs_rest, share

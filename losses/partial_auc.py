@@ -9,19 +9,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from . import kernels
-from ._checks import check_choice, check_integer, check_number
-from .diagnostics import ConfigValue, Detail, Stats
+from . import kernels, kinds
+from .diagnostics import Detail, Stats
 from .functional import all_true, recall_at_threshold, trapezoid, trapezoid_weights
 from .late_warning import LateWarning
 from .pool import Pool
 from .quantiles import Interpolation, quantile
 from .ranking import RankingLoss, Terms
-from .recall_at_quantile import INTERPOLATIONS
+from .recall_at_quantile import QUANTILE_INTERPOLATION
 from .scale import SPREAD_LEVELS, spread
+from .settings import Setting, Settings, integer, number, one_of
 from .statistics import auc_variance, mean_variance
-
-_NUMERATORS = ("pool", "live")
 
 
 class PAUCAtBudgetLoss(RankingLoss):
@@ -41,7 +39,6 @@ class PAUCAtBudgetLoss(RankingLoss):
     ``"pairwise"``, a negative in the band.
 
     Args:
-        num_classes: C; 1 for binary.
         alpha: Lower false positive rate, 0 ≤ alpha < beta.
         beta: Upper false positive rate, the budget; at most 1.
         surrogate: ``"trapezoid"`` or ``"pairwise"``.
@@ -50,23 +47,34 @@ class PAUCAtBudgetLoss(RankingLoss):
         pos_numerator: ``"pool"`` averages over all pooled positives, ``"live"`` over those of the batch: the
             queue then feeds the thresholds alone, and a class without live positives is invalid.
         budget_basis: ``"fpr"`` or ``"population"``.
-        queue_size: Rows of the memory queue.
         temperature: > 0, in multiples of the scale.
-        reduction: ``"mean"`` or ``"sum"`` over valid classes, or ``"none"``: `[C]`, nan where invalid.
-        ignore_index: Targets with this value do not count.
-        update_queue_in_eval: As in `SmoothAPLoss`.
-        gather_distributed: As in `SmoothAPLoss`.
         quantile_interpolation: One of `torch.quantile`'s, for the band's edges and the scale.
-        max_pool_size: As in `SmoothAPLoss`.
-        process_group: The ranks that take part; None for all.
+        Others: As in `SmoothAPLoss`.
 
     Raises:
         ValueError: If a setting is not allowed.
     """
 
-    kind = "pauc_at_budget"
-    _TAU_SCALES: ClassVar[tuple[str | None, ...]] = ("iqr", "band")
-    _CHANGEABLE: ClassVar[tuple[str, ...]] = (*RankingLoss._CHANGEABLE, "pos_numerator")
+    kind = kinds.PAUC_AT_BUDGET
+    _SETTINGS: ClassVar[Settings] = {
+        **RankingLoss._SETTINGS,
+        "tau_scale": Setting(one_of("iqr", "band"), changes=True),
+        "alpha": Setting(number(least=0.0)),
+        "beta": Setting(number(above=0.0, most=1.0)),
+        "surrogate": Setting(one_of("trapezoid", "pairwise")),
+        "n_knots": Setting(integer(least=2)),
+        "pos_numerator": Setting(one_of("pool", "live"), changes=True),
+        "budget_basis": Setting(one_of("fpr", "population")),
+        "quantile_interpolation": QUANTILE_INTERPOLATION,
+    }
+
+    alpha: float
+    beta: float
+    surrogate: str
+    n_knots: int
+    pos_numerator: str
+    budget_basis: str
+    quantile_interpolation: Interpolation
 
     def __init__(
         self,
@@ -89,56 +97,13 @@ class PAUCAtBudgetLoss(RankingLoss):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        beta = check_number("beta", beta, above=0.0, most=1.0)
-        alpha = check_number("alpha", alpha, least=0.0)
-        if alpha >= beta:
+        super().__init__(locals(), process_group)
+        if self.alpha >= self.beta:
             raise ValueError(
-                f"expected alpha to be below beta={beta}, got {alpha}: they are the false positive rates "
-                "where the band begins and ends"
+                f"expected alpha to be below beta={self.beta}, got {self.alpha}: they are the false positive "
+                "rates where the band begins and ends"
             )
-        n_knots = check_integer("n_knots", n_knots, least=2)
-        check_choice("surrogate", surrogate, ("trapezoid", "pairwise"))
-        check_choice("budget_basis", budget_basis, ("fpr", "population"))
-        check_choice("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
-        check_choice("pos_numerator", pos_numerator, _NUMERATORS)
-        super().__init__(
-            num_classes,
-            queue_size=queue_size,
-            temperature=temperature,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            update_queue_in_eval=update_queue_in_eval,
-            gather_distributed=gather_distributed,
-            max_pool_size=max_pool_size,
-            tau_scale=tau_scale,
-            process_group=process_group,
-        )
-        self.alpha = alpha
-        self.beta = beta
-        self.surrogate = surrogate
-        self.n_knots = n_knots
-        self.pos_numerator = pos_numerator
-        self.budget_basis = budget_basis
-        self.quantile_interpolation = quantile_interpolation
         self._constant = LateWarning()
-
-    def config(self) -> dict[str, ConfigValue]:
-        """The settings as they are now, as constructor parameters."""
-        own: dict[str, ConfigValue] = {
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "surrogate": self.surrogate,
-            "n_knots": self.n_knots,
-            "pos_numerator": self.pos_numerator,
-            "budget_basis": self.budget_basis,
-            "quantile_interpolation": self.quantile_interpolation,
-        }
-        return super().config() | own
-
-    def _checked(self, name: str, value: object) -> ConfigValue:
-        if name == "pos_numerator":
-            return check_choice(name, value, _NUMERATORS)
-        return super()._checked(name, value)
 
     # --------------------------------------------------------------------------------------- the loss
 

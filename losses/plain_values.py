@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .interrupts import from_outside
+from .interrupts import attempt
 
 Plain: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
-T = TypeVar("T")
 
 #: Numbers that a setting may hold: a weight for each of the 21,841 classes of ImageNet, and some more.
 MOST_NUMBERS = 1 << 15
@@ -45,16 +44,6 @@ def plain(value: object) -> Plain:
     as in the log. Nothing here raises, waits for other ranks, or copies what is large.
     """
     return _Reader().read(value, MOST_LEVELS)
-
-
-def attempt(look: Callable[..., T], *args: Any) -> T | None:
-    """What a look at a value of the user's says; None where it raises."""
-    try:
-        return look(*args)
-    except Exception as error:
-        if from_outside(error):
-            raise
-        return None
 
 
 def described(value: object) -> str:

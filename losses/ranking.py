@@ -15,10 +15,6 @@ from torch import Tensor
 
 from . import checkpoints
 from ._checks import (
-    GATHERING,
-    check_choice,
-    check_integer,
-    check_number,
     check_plain_autograd,
     check_tensors,
     check_weight,
@@ -26,7 +22,7 @@ from ._checks import (
     require,
     warn,
 )
-from .diagnostics import ConfigValue, Detail, Diagnosable, Stats
+from .diagnostics import Detail, Stats
 from .distributed import Ranks, RowGatherer, group_size, meeting, should_gather
 from .functional import reduce_classes
 from .gradients import Labels
@@ -35,14 +31,21 @@ from .pool import Pool, Rows, cap, merge, wide_dtype
 from .queue import MemoryQueue
 from .repeats import Seen
 from .scale import dispersion
-from .settings import check_changeable
+from .settings import (
+    GATHER_DISTRIBUTED,
+    TEMPERATURE,
+    Configurable,
+    Setting,
+    Settings,
+    integer,
+    one_of,
+    optional,
+)
 from .statistics import ranking_stats
 
 Result: TypeAlias = (
     Tensor | tuple[Tensor, Stats] | tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Stats]
 )
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 @dataclass(frozen=True)
@@ -64,48 +67,46 @@ class Terms:
     slopes: Tensor | None = None
 
 
-class RankingLoss(Diagnosable):
+def _hold_queue(loss: RankingLoss, _: str, rows: int) -> None:
+    """A queue of so many rows, the newest of those that the loss has."""
+    if hasattr(loss, "queue"):
+        loss._forwards.forget()
+        loss.queue.resize(rows)
+    else:
+        loss.queue = MemoryQueue(rows, loss.num_classes)
+
+
+class RankingLoss(Configurable):
     """Base of the ranking losses. A subclass says how a pool becomes one loss for each class."""
 
-    _TAU_SCALES: ClassVar[tuple[str | None, ...]] = (None, "iqr")
-    _CHANGEABLE: ClassVar[tuple[str, ...]] = (
-        "temperature",
-        "tau_scale",
-        "queue_size",
-        "gather_distributed",
-        "max_pool_size",
-    )
+    _SETTINGS: ClassVar[Settings] = {
+        "num_classes": Setting(integer(least=1)),
+        "queue_size": Setting(integer(least=0), changes=True, hold=_hold_queue),
+        "temperature": TEMPERATURE,
+        "reduction": Setting(one_of("mean", "sum", "none")),
+        "ignore_index": Setting(integer()),
+        "update_queue_in_eval": Setting(one_of(True, False)),
+        "gather_distributed": GATHER_DISTRIBUTED,
+        "max_pool_size": Setting(optional(integer(least=2)), changes=True),
+        "tau_scale": Setting(one_of(None, "iqr"), changes=True),
+    }
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        queue_size: int,
-        temperature: float,
-        reduction: str,
-        ignore_index: int,
-        update_queue_in_eval: bool,
-        gather_distributed: bool | None,
-        max_pool_size: int | None,
-        tau_scale: str | None,
-        process_group: dist.ProcessGroup | None,
-    ) -> None:
-        super().__init__()
-        self.num_classes = check_integer("num_classes", num_classes, least=1)
-        self.temperature = _check_temperature("temperature", temperature)
-        self.tau_scale = check_choice("tau_scale", tau_scale, self._TAU_SCALES)
-        self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
-        self.max_pool_size = _check_cap("max_pool_size", max_pool_size)
-        self.reduction = check_choice("reduction", reduction, REDUCTIONS)
-        self.ignore_index = check_integer("ignore_index", ignore_index)
-        self.update_queue_in_eval = check_choice("update_queue_in_eval", update_queue_in_eval, (True, False))
+    num_classes: int
+    temperature: float
+    reduction: str
+    ignore_index: int
+    update_queue_in_eval: bool
+    gather_distributed: bool | None
+    max_pool_size: int | None
+    tau_scale: str | None
+    queue: MemoryQueue
+
+    def __init__(self, given: Mapping[str, object], process_group: dist.ProcessGroup | None) -> None:
+        super().__init__(given)
         self._ranks = Ranks(process_group)
-        self.queue = MemoryQueue(check_integer("queue_size", queue_size, least=0), self.num_classes)
         self._queue_frozen = False
         self._cap_warned = False
         self._gatherer = RowGatherer()
-
-    # ------------------------------------------------------------------------------------- settings
 
     @property
     def process_group(self) -> dist.ProcessGroup | None:
@@ -116,51 +117,6 @@ class RankingLoss(Diagnosable):
     def queue_size(self) -> int:
         """Rows that the memory queue holds."""
         return self.queue.size
-
-    def config(self) -> dict[str, ConfigValue]:
-        """The settings as they are now, as constructor parameters."""
-        return {
-            "num_classes": self.num_classes,
-            "queue_size": self.queue_size,
-            "temperature": self.temperature,
-            "reduction": self.reduction,
-            "ignore_index": self.ignore_index,
-            "update_queue_in_eval": self.update_queue_in_eval,
-            "gather_distributed": self.gather_distributed,
-            "max_pool_size": self.max_pool_size,
-            "tau_scale": self.tau_scale,
-        }
-
-    def reconfigure(self, **settings: ConfigValue) -> None:
-        """Change settings during training; a smaller queue keeps its newest rows.
-
-        Raises:
-            ValueError: If a value is not allowed, or a setting is named that cannot change.
-        """
-        check_changeable(self, settings, self._CHANGEABLE)
-        checked = {name: self._checked(name, value) for name, value in settings.items()}
-        for name, value in checked.items():
-            self._apply_setting(name, value)
-
-    def _checked(self, name: str, value: object) -> ConfigValue:
-        """The value of a setting that can change; `ValueError` if it may not be that."""
-        if name == "temperature":
-            return _check_temperature(name, value)
-        if name == "tau_scale":
-            return check_choice(name, value, self._TAU_SCALES)
-        if name == "gather_distributed":
-            return check_choice(name, value, GATHERING)
-        if name == "queue_size":
-            return check_integer(name, value, least=0)
-        return _check_cap(name, value)
-
-    def _apply_setting(self, name: str, value: ConfigValue) -> None:
-        if name == "queue_size":
-            assert isinstance(value, int)
-            self._forwards.forget()
-            self.queue.resize(value)
-        else:
-            setattr(self, name, value)
 
     # ---------------------------------------------------------------------------------------- queue
 
@@ -439,14 +395,6 @@ class RankingLoss(Diagnosable):
             queue_age=queue.age(),
         )
         return stats | self._own_stats(wanted, pool, terms)
-
-
-def _check_temperature(name: str, value: object) -> float:
-    return check_number(name, value, above=0.0)
-
-
-def _check_cap(name: str, value: object) -> int | None:
-    return None if value is None else check_integer(name, value, least=2)
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[object]:

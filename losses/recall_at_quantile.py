@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, get_args
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ._checks import check_choice, check_number
-from .diagnostics import ConfigValue, Detail, Stats
+from . import kinds
+from .diagnostics import Detail, Stats
 from .functional import all_true, recall_at_threshold
 from .pool import Pool
 from .quantiles import Interpolation, quantile
 from .ranking import RankingLoss, Terms
+from .settings import Setting, Settings, number, one_of
 
-INTERPOLATIONS: tuple[Interpolation, ...] = ("linear", "lower", "higher", "nearest", "midpoint")
+QUANTILE_INTERPOLATION = Setting(one_of(*get_args(Interpolation)))
 
 
 class RecallAtQuantileLoss(RankingLoss):
@@ -25,24 +28,25 @@ class RecallAtQuantileLoss(RankingLoss):
     A class is valid when the pool holds a positive with weight. Gradient reaches positives only.
 
     Args:
-        num_classes: C; 1 for binary.
         quantile: Share of the pool that is flagged, in (0, 1). Above the positive rate, or recall is capped.
-        queue_size: Rows of the memory queue.
         temperature: τ > 0, in logits, or in multiples of the pool's interquartile range.
-        reduction: ``"mean"`` or ``"sum"`` over valid classes, or ``"none"``: `[C]`, nan where invalid.
-        ignore_index: Targets with this value do not count.
-        update_queue_in_eval: As in `SmoothAPLoss`.
-        gather_distributed: As in `SmoothAPLoss`.
         quantile_interpolation: One of `torch.quantile`'s.
-        max_pool_size: As in `SmoothAPLoss`.
         tau_scale: None, or ``"iqr"``.
-        process_group: The ranks that take part; None for all.
+        Others: As in `SmoothAPLoss`.
 
     Raises:
         ValueError: If a setting is not allowed.
     """
 
-    kind = "recall_at_quantile"
+    kind = kinds.RECALL_AT_QUANTILE
+    _SETTINGS: ClassVar[Settings] = {
+        **RankingLoss._SETTINGS,
+        "quantile": Setting(number(above=0.0, below=1.0)),
+        "quantile_interpolation": QUANTILE_INTERPOLATION,
+    }
+
+    quantile: float
+    quantile_interpolation: Interpolation
 
     def __init__(
         self,
@@ -60,30 +64,7 @@ class RecallAtQuantileLoss(RankingLoss):
         *,
         process_group: dist.ProcessGroup | None = None,
     ) -> None:
-        quantile = check_number("quantile", quantile, above=0.0, below=1.0)
-        check_choice("quantile_interpolation", quantile_interpolation, INTERPOLATIONS)
-        super().__init__(
-            num_classes,
-            queue_size=queue_size,
-            temperature=temperature,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            update_queue_in_eval=update_queue_in_eval,
-            gather_distributed=gather_distributed,
-            max_pool_size=max_pool_size,
-            tau_scale=tau_scale,
-            process_group=process_group,
-        )
-        self.quantile = quantile
-        self.quantile_interpolation = quantile_interpolation
-
-    def config(self) -> dict[str, ConfigValue]:
-        """The settings as they are now, as constructor parameters."""
-        own: dict[str, ConfigValue] = {
-            "quantile": self.quantile,
-            "quantile_interpolation": self.quantile_interpolation,
-        }
-        return super().config() | own
+        super().__init__(locals(), process_group)
 
     def _terms(self, pool: Pool, watched: bool) -> Terms:
         tau = self._tau(pool)

@@ -15,20 +15,24 @@ from torch.nn.functional import pad
 
 from . import host_statistics
 from ._checks import looks_are_free
-from .diagnostics import (
+from .catalogue import (
+    CATALOGUE,
     HISTOGRAM_BINS,
     HISTOGRAM_SPAN,
     QUANTILE_LEVELS,
     SATURATED_BELOW,
     Detail,
-    Stats,
 )
+from .diagnostics import Stats
 from .functional import all_true
 from .pool import Pool
 from .quantiles import SortedParts, quantile
 
 #: Entries up to which scores in the host's memory are described by NumPy, on one core.
 HOST_ENTRIES = 1 << 20
+
+#: Counts in bins, which are whole numbers.
+_IN_BINS = frozenset(stat.name for stat in CATALOGUE if "bin" in stat.axes)
 
 
 @torch.no_grad()
@@ -157,7 +161,7 @@ def as_tensors(table: Mapping[str, Any], dtype: torch.dtype) -> Stats:
     """NumPy's results, or a device's, as tensors of a type; marks and counts of histograms keep their own."""
     stats = {name: torch.as_tensor(value) for name, value in table.items()}
     return {
-        name: value if value.dtype is torch.bool or name.endswith("_hist") else value.to(dtype)
+        name: value if value.dtype is torch.bool or name in _IN_BINS else value.to(dtype)
         for name, value in stats.items()
     }
 

@@ -6,13 +6,14 @@ import contextlib
 import functools
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ._checks import GATHERING, check_choice, check_integer, check_number, check_tensors, warn
+from . import kinds
+from ._checks import check_tensors, warn
 from .diagnostics import ConfigValue, Detail, Diagnosable, Listener, Request, Stats
 from .gradients import Labels
 from .likelihood import Evaluated, as_labels, config_of, evaluate, keywords_of, kind_of, original
@@ -20,10 +21,33 @@ from .likelihood_statistics import likelihood_stats
 from .packing import pack, unpack
 from .ranking import RankingLoss, Result
 from .schedule import BlendSchedule, Decay, Phase
-from .settings import check_changeable
+from .settings import (
+    GATHER_DISTRIBUTED,
+    TEMPERATURE,
+    Configurable,
+    Setting,
+    Settings,
+    integer,
+    number,
+    one_of,
+    optional,
+)
 
 
-class LossWarmupWrapper(Diagnosable):
+def _check_loss(name: str, value: object) -> nn.Module:
+    if not isinstance(value, nn.Module):
+        raise TypeError(
+            f"expected {name} to be a torch.nn.Module, got {value!r}: pass an instance such as "
+            "torch.nn.CrossEntropyLoss(), and a function of your own within a module's forward"
+        )
+    return value
+
+
+#: In `config`, its kind and settings.
+_LOSS = Setting(_check_loss, plain=lambda loss: config_of(original(loss)))
+
+
+class LossWarmupWrapper(Configurable):
     """Warmup loss alone; then a linear blend; then the main loss at `final_main_weight`.
 
     In the k-th of K blend epochs (or steps) the main loss weighs (k + 1)/(K + 1) · `final_main_weight`, the
@@ -50,7 +74,34 @@ class LossWarmupWrapper(Diagnosable):
         ValueError: If a setting is not allowed, or lengths are given both in epochs and in steps.
     """
 
-    kind = "warmup_wrapper"
+    kind = kinds.WARMUP
+    _SETTINGS: ClassVar[Settings] = {
+        "warmup_loss": _LOSS,
+        "main_loss": _LOSS,
+        "warmup_epochs": Setting(integer(least=0)),
+        "temp_start": TEMPERATURE,
+        "temp_end": TEMPERATURE,
+        "temp_decay_steps": Setting(integer(least=0), changes=True),
+        "blend_epochs": Setting(integer(least=0)),
+        "warmup_steps": Setting(optional(integer(least=0))),
+        "blend_steps": Setting(optional(integer(least=0))),
+        "final_main_weight": Setting(number(above=0.0, most=1.0), changes=True),
+        "reset_queue_each_epoch": Setting(one_of(True, False), changes=True),
+        "gather_distributed": GATHER_DISTRIBUTED,
+    }
+
+    warmup_loss: nn.Module
+    main_loss: nn.Module
+    warmup_epochs: int
+    temp_start: float
+    temp_end: float
+    temp_decay_steps: int
+    blend_epochs: int
+    warmup_steps: int | None
+    blend_steps: int | None
+    final_main_weight: float
+    reset_queue_each_epoch: bool
+    gather_distributed: bool | None
 
     def __init__(
         self,
@@ -68,39 +119,13 @@ class LossWarmupWrapper(Diagnosable):
         reset_queue_each_epoch: bool = False,
         gather_distributed: bool | None = None,
     ) -> None:
-        super().__init__()
-        for name, loss in (("warmup_loss", warmup_loss), ("main_loss", main_loss)):
-            if not isinstance(loss, nn.Module):
-                raise TypeError(
-                    f"expected {name} to be a torch.nn.Module, got {loss!r}: pass an instance such as "
-                    "torch.nn.CrossEntropyLoss(), and a function of your own within a module's forward"
-                )
-        warmup_epochs = check_integer("warmup_epochs", warmup_epochs, least=0)
-        blend_epochs = check_integer("blend_epochs", blend_epochs, least=0)
-        if warmup_steps is not None:
-            warmup_steps = check_integer("warmup_steps", warmup_steps, least=0)
-        if blend_steps is not None:
-            blend_steps = check_integer("blend_steps", blend_steps, least=0)
+        super().__init__(locals())
         self._counts_steps = warmup_steps is not None or blend_steps is not None
         if self._counts_steps and (warmup_epochs or blend_epochs):
             raise ValueError(
                 f"give the schedule in epochs or in steps, not both: got warmup_epochs={warmup_epochs}, "
                 f"blend_epochs={blend_epochs}, warmup_steps={warmup_steps}, blend_steps={blend_steps}"
             )
-        self.warmup_loss = warmup_loss
-        self.main_loss = main_loss
-        self.warmup_epochs = warmup_epochs
-        self.blend_epochs = blend_epochs
-        self.warmup_steps = warmup_steps
-        self.blend_steps = blend_steps
-        self.temp_start = check_number("temp_start", temp_start, above=0.0)
-        self.temp_end = check_number("temp_end", temp_end, above=0.0)
-        self.temp_decay_steps = check_integer("temp_decay_steps", temp_decay_steps, least=0)
-        self.final_main_weight = check_number("final_main_weight", final_main_weight, above=0.0, most=1.0)
-        self.reset_queue_each_epoch = check_choice(
-            "reset_queue_each_epoch", reset_queue_each_epoch, (True, False)
-        )
-        self.gather_distributed = check_choice("gather_distributed", gather_distributed, GATHERING)
         self._share_gathering()
         self._warn_of_missing_queue()
 
@@ -123,50 +148,29 @@ class LossWarmupWrapper(Diagnosable):
 
     # ------------------------------------------------------------------------------------- settings
 
-    _OWN = ("temp_start", "temp_end", "temp_decay_steps", "final_main_weight", "reset_queue_each_epoch")
-
-    def config(self) -> dict[str, ConfigValue]:
-        """The schedule, and under ``warmup_loss`` and ``main_loss`` each loss's kind and settings."""
-        return {
-            "warmup_loss": config_of(original(self.warmup_loss)),
-            "main_loss": config_of(original(self.main_loss)),
-            "warmup_epochs": self.warmup_epochs,
-            "temp_start": self.temp_start,
-            "temp_end": self.temp_end,
-            "temp_decay_steps": self.temp_decay_steps,
-            "blend_epochs": self.blend_epochs,
-            "warmup_steps": self.warmup_steps,
-            "blend_steps": self.blend_steps,
-            "final_main_weight": self.final_main_weight,
-            "reset_queue_each_epoch": self.reset_queue_each_epoch,
-            "gather_distributed": self.gather_distributed,
-        }
-
     def reconfigure(self, **settings: ConfigValue) -> None:
         """Change settings during training.
 
-        The wrapper's own are `temp_start`, `temp_end`, `temp_decay_steps`, `final_main_weight`,
-        `reset_queue_each_epoch` and `gather_distributed`; others go to the main loss. The decay
-        continues from the present temperature: a new `temp_end` is reached `temp_decay_steps` from now; a
-        new `temp_decay_steps` counts from the switch, or from now if it has passed already.
+        Those that are not the wrapper's own go to the main loss. The decay continues from the present
+        temperature: a new `temp_end` is reached `temp_decay_steps` from now; a new `temp_decay_steps` counts
+        from the switch, or from now if it has passed already.
         ``temperature=x`` holds the temperature at x from now on. The wrapper's own changes are part of its
         ``state_dict``.
 
         Raises:
             ValueError: If a value is not allowed, or neither loss can change a setting.
         """
-        mine = (*self._OWN, "gather_distributed")
-        own = {name: self._checked(name, value) for name, value in settings.items() if name in mine}
+        mine = self._changeable()
+        own = self._checked({name: value for name, value in settings.items() if name in mine})
         others = {name: value for name, value in settings.items() if name not in mine}
         held: float | None = None
         if self._has_temperature() and "temperature" in others:
-            held = check_number("temperature", others.pop("temperature"), above=0.0)
+            held = TEMPERATURE.check("temperature", others.pop("temperature"))
         if others:
             change = getattr(self.main_loss, "reconfigure", None)
             if change is None:
-                check_changeable(self, others, (*self._OWN, "gather_distributed"))
-            else:
-                change(**others)
+                raise self._cannot_change(others)
+            change(**others)
         if held is not None:
             own |= {"temp_start": held, "temp_end": held}
             self._decay_from = (self._step, held)
@@ -174,7 +178,7 @@ class LossWarmupWrapper(Diagnosable):
             self._decay_from = (self._step, self._temperature())
         for name, value in own.items():
             setattr(self, name, value)
-            if name in self._OWN:
+            if name != "gather_distributed":  # which is for the processes of the run that resumes to say
                 self._changed[name] = value
         if {"temp_end", "temp_decay_steps"} & own.keys() and self._switch_step is not None:
             planned = self._switch_step + self.temp_decay_steps
@@ -196,25 +200,12 @@ class LossWarmupWrapper(Diagnosable):
         Raises:
             ValueError: If a value is not allowed.
         """
-        own = {"temp_start": temp_start, "temp_end": temp_end}
-        own = {name: check_number(name, value, above=0.0) for name, value in own.items()}
+        own = self._checked({"temp_start": temp_start, "temp_end": temp_end})
         for name, value in own.items():
             setattr(self, name, value)
         self._changed |= own
         self._decay_from, self._decay_until = (self._switch_step or 0, self.temp_start), None
         self._set_temperature()
-
-    def _checked(self, name: str, value: object) -> ConfigValue:
-        """The value of an own setting that can change; `ValueError` if it may not be that."""
-        if name in ("temp_start", "temp_end"):
-            return check_number(name, value, above=0.0)
-        if name == "temp_decay_steps":
-            return check_integer(name, value, least=0)
-        if name == "final_main_weight":
-            return check_number(name, value, above=0.0, most=1.0)
-        if name == "gather_distributed":
-            return check_choice(name, value, GATHERING)
-        return check_choice(name, value, (True, False))
 
     def _warn_of_missing_queue(self) -> None:
         if self.reset_queue_each_epoch and not hasattr(self.main_loss, "reset_queue"):

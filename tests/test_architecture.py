@@ -17,11 +17,12 @@ MAY_IMPORT = {
     "guard": {"findings", "texts"},
     "loss_info": {"records", "texts", "guard"},
     "own_gradient": set(),
-    "plain_losses": set(),
+    "plain_losses": {"statistics"},
+    "statistics": set(),
     "prescriptions": {"plain"},
     "findings": {"plain", "prescriptions", "render", "texts"},  # inside methods, when a diagnosis is shown
-    "metrics": {"records"},
-    "history": {"plain", "records", "texts"},
+    "metrics": {"records", "statistics"},
+    "history": {"plain", "records", "statistics", "texts"},
     "rules": {"findings", "history", "prescriptions", "records", "rules"},
     "admission": {"findings", "guard", "history", "plain", "prescriptions", "rules"},
     "checkup": {"admission", "findings", "history", "records", "plain", "rules", "texts", "guard"},
@@ -29,12 +30,13 @@ MAY_IMPORT = {
     "selection": {"admission", "plain", "rules", "tuning"},
     "files": set(),
     "project": {"findings", "rules", "selection", "texts", "tuning", "guard"},
-    "runlog": {"exclusive", "findings", "records", "texts", "guard"},
+    "runlog": {"exclusive", "findings", "records", "statistics", "texts", "guard"},
     "ranks": {"records", "texts"},
     "exclusive": set(),
     "schedule": {"checkup"},
-    "run": {"findings", "ranks", "records", "runlog", "texts", "guard"},
+    "run": {"findings", "ranks", "records", "runlog", "statistics", "texts", "guard"},
     "diagnose": {
+        "loading",
         "admission",
         "checkup",
         "findings",
@@ -46,7 +48,11 @@ MAY_IMPORT = {
         "tuning",
         "guard",
     },
+    "foreign": {"metrics", "records", "run", "runlog", "statistics"},
+    "loading": {"foreign", "run"},
     "follow": {"diagnose", "findings", "records", "run", "runlog", "selection", "texts", "guard"},
+    "sinks": {"findings", "records"},
+    "delivery": {"findings", "guard", "records", "render", "sinks"},
     "preflight": {
         "admission",
         "guard",
@@ -54,6 +60,7 @@ MAY_IMPORT = {
         "findings",
         "history",
         "metrics",
+        "plain",
         "prescriptions",
         "recorder",
         "records",
@@ -61,7 +68,17 @@ MAY_IMPORT = {
         "selection",
         "tuning",
     },
-    "render": {"findings", "history", "metrics", "prescriptions", "records", "run", "render", "texts"},
+    "render": {
+        "findings",
+        "history",
+        "metrics",
+        "prescriptions",
+        "records",
+        "run",
+        "render",
+        "statistics",
+        "texts",
+    },
     "integrations": {"boundary", "doctor", "evaluation", "findings", "guard"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}
@@ -105,6 +122,11 @@ def test_losses_know_nothing_of_the_doctor():
         assert not any(name.startswith("imbalance_doctor") for name in imports_of(path)), path
 
 
+def test_the_catalogue_of_statistics_stands_alone():
+    path = ROOT / "losses" / "catalogue.py"
+    assert {name.split(".")[0] for name in imports_of(path)} <= sys.stdlib_module_names
+
+
 @pytest.mark.parametrize("package", ["losses", "imbalance_doctor"])
 def test_nothing_asks_for_the_losses_by_a_name_that_a_file_of_the_users_can_hide(package):
     for path in (ROOT / package).rglob("*.py"):
@@ -121,11 +143,38 @@ def test_frameworks_are_known_to_the_integrations_alone_and_those_to_nobody():
             assert not any(name.startswith("imbalance_doctor.integrations") for name in names), path
 
 
-@pytest.mark.parametrize("part", ["records", "findings", "history", "rules", "checkup", "metrics"])
+@pytest.mark.parametrize(
+    "part", ["records", "findings", "statistics", "history", "rules", "checkup", "metrics", "sinks"]
+)
 def test_rules_and_what_they_stand_on_know_no_torch(part):
     for name, path in parts():
         if name == part:
             assert not any(module.split(".")[0] == "torch" for module in imports_of(path)), path
+
+
+#: What reads a log and tells what is in it, and what it stands on.
+WITHOUT_TORCH = [
+    "losses",
+    "losses.catalogue",
+    "imbalance_doctor.diagnose",
+    "imbalance_doctor.follow",
+    "imbalance_doctor.rules",
+    "imbalance_doctor.cli",
+    *(
+        f"imbalance_doctor.render.{path.stem}"
+        for path in (ROOT / "imbalance_doctor" / "render").glob("*.py")
+        if path.stem != "events"  # it writes what torch's own summaries make
+    ),
+]
+
+
+def test_what_reads_a_log_knows_no_torch_nor_does_what_it_imports():
+    code = (
+        f"import importlib, sys\nfor name in {WITHOUT_TORCH}:\n    importlib.import_module(name)\n"
+        "from imbalance_doctor.rules import all_rules; all_rules()\nprint('torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"
 
 
 @pytest.mark.parametrize("package", ["losses", "imbalance_doctor", "imbalance_doctor.cli"])

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from imbalance_doctor import declared
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.preflight.numbers import numbers
-from imbalance_doctor.preflight.plan import plan_of
-from imbalance_doctor.preflight.verdict import Judge
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.selection import Selector, choose_rules, said_thresholds
 from imbalance_doctor.tuning import Thresholds
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def preflight(
@@ -67,6 +66,11 @@ def preflight(
         >>> from losses import SmoothAPLoss
         >>> print(preflight(SmoothAPLoss(num_classes=1), batch_size=64, positive_rate=0.002))
     """
+    # They bring torch along, which a report starts without.
+    from imbalance_doctor.preflight.numbers import numbers
+    from imbalance_doctor.preflight.plan import plan_of
+    from imbalance_doctor.preflight.verdict import Judge
+
     plan = plan_of(
         loss_fn,
         batch_size=batch_size,

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, WINDOW
-from imbalance_doctor.losses import schedule
+from imbalance_doctor.losses import kinds, schedule
 from imbalance_doctor.preflight.plan import Plan
-from imbalance_doctor.records import Array, LossInfo, Record, StepRecord, WatchRecord, as_array
-from imbalance_doctor.rules.base import RANKING
+from imbalance_doctor.records import WARMUP_LOSS, Array, LossInfo, Record, StepRecord, WatchRecord, as_array
 from imbalance_doctor.rules.measures import RECENT
 
 Floats = NDArray[np.float64]
@@ -45,7 +44,7 @@ def records(plan: Plan) -> Iterator[Record]:
 def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
     last = max(plan.total_steps or EVERY * RECORDS, RECORDS) - 1
     steps = [round(k * last / (RECORDS - 1)) for k in range(RECORDS)]
-    if loss.kind == "warmup_wrapper":
+    if loss.kind == kinds.WARMUP:
         schedule = Schedule.of(plan, loss.config)
         for step in steps:
             own = {} if schedule is None else schedule.at(step)
@@ -68,12 +67,11 @@ def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
 
 def _phase(plan: Plan, loss: LossInfo) -> dict[str, float]:
     """Where a wrapper stands while this loss of it leads; empty without a wrapper."""
-    wrapper = next((each for each in plan.losses if each.kind == "warmup_wrapper"), None)
-    if wrapper is None:
+    if plan.wrapper is None:
         return {}
-    if loss.name == "warmup_loss":
+    if loss.name == WARMUP_LOSS:
         return {"phase": WARMUP_PHASE, "main_weight": 0.0}
-    return {"phase": MAIN_PHASE, "main_weight": float(wrapper.config["final_main_weight"])}
+    return {"phase": MAIN_PHASE, "main_weight": float(plan.wrapper.config["final_main_weight"])}
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def counts(plan: Plan, loss: LossInfo) -> Counts:
     values["grad_pos_count"] = values["live_pos_count"]  # at the most
     absent = {"live_pos_count": (1 - rates) ** live}
     values["per_class_loss"] = np.full(len(rates), math.nan)
-    if loss.kind not in RANKING:
+    if loss.kind not in kinds.RANKING:
         return Counts(values, absent)
     pool = live + int(loss.config.get("queue_size") or 0)
     cap = loss.config.get("max_pool_size")
@@ -103,7 +101,7 @@ def counts(plan: Plan, loss: LossInfo) -> Counts:
     values |= {"pool_size": size, "pool_pos_count": positives, "pool_neg_count": negatives}
     values |= {"queue_fill": 1.0 if loss.config.get("queue_size") else 0.0}
     absent["pool_pos_count"] = (1 - rates) ** pool  # a cap keeps at least one row of each class
-    if loss.kind == "pauc_at_budget":
+    if loss.kind == kinds.PAUC_AT_BUDGET:
         values["iid_neg_count"] = negatives
         values["band_neg_count"] = _in_band(negatives, positives, loss.config)
     return Counts(values, absent)

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from imbalance_doctor.findings import Expected
-from imbalance_doctor.losses import queue
+from imbalance_doctor.losses import kinds, queue
 from imbalance_doctor.preflight.expected import counts
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import LossInfo
-from imbalance_doctor.rules.base import RANKING
 from imbalance_doctor.rules.quadratic_pool import QuadraticPool
 
 #: Bytes of a row of the pool for a class at the peak of a forward and backward: 31 to 50, measured at
@@ -22,19 +21,19 @@ ROW_BYTES = 50
 def numbers(plan: Plan) -> Iterator[Expected]:
     """What is expected of each loss, by class where it differs by class."""
     for loss in plan.losses:
-        if loss.kind != "warmup_wrapper":
+        if loss.kind != kinds.WARMUP:
             yield from _of(plan, loss)
 
 
 def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
     expected = counts(plan, loss)
-    ranked = loss.kind in RANKING
+    ranked = loss.kind in kinds.RANKING
     live = plan.live_rows(loss)
     yield Expected("rows in a batch", live, loss.name)
     if ranked:
         size = float(expected.values["pool_size"])
         yield Expected("rows in the pool", size, loss.name)
-        if loss.kind == "recall_at_quantile":
+        if loss.kind == kinds.RECALL_AT_QUANTILE:
             yield Expected("rows above the threshold", size * float(loss.config["quantile"]), loss.name)
     table = [
         ("positive rate", np.array(plan.rates), "share"),
@@ -46,7 +45,7 @@ def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
             ("positives in the pool", expected.values["pool_pos_count"], "rows"),
             ("chance of a pool without one", expected.absent["pool_pos_count"], "chance"),
         ]
-    if loss.kind == "pauc_at_budget":
+    if loss.kind == kinds.PAUC_AT_BUDGET:
         table.append(("negatives in the band", expected.values["band_neg_count"], "rows"))
         if alpha := float(loss.config["alpha"]):
             table.append(("negatives above the band", alpha * expected.values["iid_neg_count"], "rows"))

@@ -12,12 +12,14 @@ from torch import nn
 
 from imbalance_doctor import losses
 from imbalance_doctor.losses import diagnostics, likelihood
+from imbalance_doctor.plain import value_of
+from imbalance_doctor.records import MAIN_LOSS, WARMUP_LOSS
 
 Loss: TypeAlias = type[nn.Module]
 
 #: What the number of rates says, what a text cannot name, and what no number of a preflight depends on.
 _LEFT_OUT = {
-    *("num_classes", "process_group", "warmup_loss", "main_loss"),
+    *("num_classes", "process_group", WARMUP_LOSS, MAIN_LOSS),
     *("reduction", "ignore_index", "update_queue_in_eval", "quantile_interpolation", "background_class"),
     *("label_smoothing", "reset_queue_each_epoch"),
 }
@@ -89,23 +91,6 @@ def build(kind: str, given: Mapping[str, str], classes: int) -> nn.Module:
         return built
     warmup = nn.BCEWithLogitsLoss() if classes == 1 else nn.CrossEntropyLoss()
     return wrapper(warmup, built, **outer)
-
-
-def value_of(text: str) -> Any:
-    """A setting from its text.
-
-    >>> [value_of(text) for text in ("4_000", "0.05", "none", "true", "iqr", "1,2.5")]
-    [4000, 0.05, None, True, 'iqr', [1.0, 2.5]]
-    """
-    words = {"none": None, "true": True, "false": False}
-    if text.lower() in words:
-        return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return [float(part) for part in text.split(",")] if "," in text else text
 
 
 def _parameters(loss: Loss) -> dict[str, Any]:

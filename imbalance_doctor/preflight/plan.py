@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 
 from imbalance_doctor import declared
-from imbalance_doctor.losses import LossWarmupWrapper, diagnostics, likelihood
+from imbalance_doctor.losses import diagnostics, kinds, likelihood
 from imbalance_doctor.metrics import METRICS
-from imbalance_doctor.records import LossInfo, RunInfo
-from imbalance_doctor.rules.base import RANKING, SOFTMAX
+from imbalance_doctor.records import MAIN_LOSS, WARMUP_LOSS, LossInfo, RunInfo
 
 #: Settings of the run and not of a loss.
 OF_THE_RUN = ("batch_size", "total_steps", "epochs", "world_size")
@@ -65,7 +63,7 @@ class Plan:
 
         A likelihood loss need not gather: gradients are averaged over the ranks whatever it does.
         """
-        local = loss.kind in RANKING and loss.config.get("gather_distributed") is False
+        local = loss.kind in kinds.RANKING and loss.config.get("gather_distributed") is False
         return self.batch_size * (1 if local else self.world_size)
 
     def setting(self, loss: str, parameter: str) -> Any:
@@ -81,6 +79,11 @@ class Plan:
         old = self.loss(loss)
         new = replace(old, config={**old.config, parameter: value})
         return replace(self, losses=tuple(new if each is old else each for each in self.losses))
+
+    @property
+    def wrapper(self) -> LossInfo | None:
+        """The warmup wrapper, where there is one; its two losses go by `MAIN_LOSS` and `WARMUP_LOSS`."""
+        return next((each for each in self.losses if each.kind == kinds.WARMUP), None)
 
     def loss(self, name: str) -> LossInfo:
         """The loss of this name."""
@@ -132,25 +135,19 @@ def plan_of(
 def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
     if not isinstance(loss_fn, diagnostics.Diagnosable):
         kind = likelihood.kind_of(loss_fn)
-        if kind == "other":
+        if kind == kinds.OTHER:
             raise ValueError(
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
                 "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
             )
-        plain = {name: value for name, value in likelihood.config_of(loss_fn).items() if name != "kind"}
-        return (LossInfo(kind, kind, plain),)
-    config: dict[str, Any] = dict(loss_fn.config())
-    if not isinstance(loss_fn, LossWarmupWrapper):
-        return (LossInfo(loss_fn.kind, loss_fn.kind, config),)
-    main, warmup = (_inner(name, config[name]) for name in ("main_loss", "warmup_loss"))
+        return (LossInfo(kind, kind, likelihood.settings_of(loss_fn)),)
+    loss = LossInfo(loss_fn.kind, loss_fn.kind, loss_fn.config())
+    main, warmup = loss.main, loss.warmup
+    if main is None or warmup is None:
+        return (loss,)
     if "temperature" in main.config:  # the wrapper's to set: the sharpest is what the run ends with
-        main = replace(main, config={**main.config, "temperature": config["temp_end"]})
-    return (LossInfo(loss_fn.kind, loss_fn.kind, config), main, warmup)
-
-
-def _inner(name: str, config: Mapping[str, Any]) -> LossInfo:
-    own = dict(config)
-    return LossInfo(name, str(own.pop("kind")), own)
+        main = replace(main, config={**main.config, "temperature": loss.config["temp_end"]})
+    return loss, replace(main, name=MAIN_LOSS), replace(warmup, name=WARMUP_LOSS)
 
 
 def _rates(given: declared.Rates, losses: tuple[LossInfo, ...]) -> tuple[float, ...]:
@@ -159,7 +156,7 @@ def _rates(given: declared.Rates, losses: tuple[LossInfo, ...]) -> tuple[float, 
     one = isinstance(found, float)
     rates = (found,) if isinstance(found, float) else found
     # Of classes that exclude each other, one rate stands for two.
-    multiclass = any(loss.kind in SOFTMAX for loss in losses)
+    multiclass = any(loss.kind in kinds.SOFTMAX for loss in losses)
     classes = next((int(n) for loss in losses if (n := loss.config.get("num_classes"))), None)
     if multiclass and one and classes in (None, 2):
         rates = (1.0 - rates[0], rates[0])

@@ -11,10 +11,11 @@ from imbalance_doctor.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis, Examined, Finding, Skipped
 from imbalance_doctor.guard import attempt
 from imbalance_doctor.history import History
+from imbalance_doctor.losses import kinds
 from imbalance_doctor.preflight.expected import every, records
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.prescriptions import Change
-from imbalance_doctor.records import EndRecord
+from imbalance_doctor.records import MAIN_LOSS, EndRecord
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.rules.gate import unready
 from imbalance_doctor.rules.measures import round_up
@@ -170,11 +171,11 @@ def _examined(plan: Plan, rules: Sequence[Rule], known: Mapping[str, Admitted]) 
         step = record.step
     checkup.feed(EndRecord(step))
     seen = checkup.diagnosis()
-    wrapper = next((loss.name for loss in plan.losses if loss.kind == "warmup_wrapper"), None)
+    wrapper = plan.wrapper
 
     def belongs(item: Finding | Examined) -> bool:
         # The phases of a wrapper are losses of their own here; by its name go the rules on its schedule.
-        return item.loss != wrapper or "warmup_wrapper" in known[item.code].kinds
+        return wrapper is None or item.loss != wrapper.name or kinds.WARMUP in known[item.code].kinds
 
     return replace(
         seen,
@@ -236,13 +237,13 @@ def _cure_of(finding: Finding) -> Cure | None:
     change = finding.prescription
     if not isinstance(change, Change):
         return None
-    of_main = finding.loss == "main_loss" and change.parameter == "temp_end"
+    of_main = finding.loss == MAIN_LOSS and change.parameter == "temp_end"
     return Cure(finding.loss, "temperature" if of_main else change.parameter, change.after)
 
 
 def _spelled(plan: Plan, loss: str, parameter: str) -> str:
     """The name of a setting where the user sets it: a wrapper sets its main loss's temperature."""
-    wrapped = loss == "main_loss" and any(each.kind == "warmup_wrapper" for each in plan.losses)
+    wrapped = loss == MAIN_LOSS and plan.wrapper is not None
     return "temp_end" if wrapped and parameter == "temperature" else parameter
 
 

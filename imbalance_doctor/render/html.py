@@ -135,7 +135,7 @@ def page_data(diagnosis: Diagnosis, run: Run) -> dict[str, Any]:
     names = Names(_losses(run))
     evals = tracks((record.step, record.metrics) for record in run.evaluations)
     losses = [
-        _Loss(known.get(name, LossInfo(name, "other")), shown, run, diagnosis, evals, len(names))
+        _Loss(known.get(name, LossInfo(name)), shown, run, diagnosis, evals, len(names))
         for name, shown in names.items()
     ]
     metrics = Names(sorted({key for record in run.steps() for key in record.metrics}), _label)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.render import grouping
+from imbalance_doctor.render import expected, grouping
 from imbalance_doctor.render.cleaned import cleaned
 from imbalance_doctor.render.grouping import Group
 from imbalance_doctor.render.numbers import count, number
@@ -24,9 +24,13 @@ def as_markdown(diagnosis: Diagnosis) -> str:
     lines += [
         f"{_text(line)}  " for line in (grouping.origin(diagnosis), grouping.examined_line(diagnosis)) if line
     ]
+    for table in expected.tables(diagnosis):
+        lines += _table(table)
     for group in parts.causes:
         lines += _finding(group)
     lines += _chapter("Consequences of the findings above", map(_brief, parts.consequences))
+    if passing := expected.passing(diagnosis):
+        lines += ["", "## Together these settings pass", "", _code(passing)]
     lines += _chapter("Resolved", map(_brief, parts.resolved))
     lines += _chapter("Treated", map(_text, diagnosis.treatments))
     lines += _chapter("Not examined, which is not the same as healthy", _skipped(diagnosis))
@@ -51,6 +55,12 @@ def _finding(group: Group) -> list[str]:
     written = {"change": _code}
     cells = (f"| {name} | {written.get(name, _text)(text)} |" for name, text in rows if text)
     return ["", f"## {first.severity.upper()} {_text(group.title)}", "", "| | |", "|---|---|", *cells]
+
+
+def _table(table: expected.Table) -> list[str]:
+    """The numbers of a preflight, a quantity a row."""
+    head, *rows = (" | ".join(map(_text, row)) for row in ((table.title, *table.columns), *table.rows))
+    return ["", f"| {head} |", f"|{'---|' * (1 + len(table.columns))}", *(f"| {row} |" for row in rows)]
 
 
 def _brief(group: Group) -> str:

@@ -1,12 +1,45 @@
-"""What the page draws: panels, their rows, the lines of each row. Data only; `page.js` draws it."""
+"""What the page and TensorBoard draw: panels, their rows, the lines of each row, and charts.
+
+A statistic is shown with the family that its catalogue names: in TensorBoard in the family's group, on the
+page in the family's panel. What a panel draws by name may be of any family; every other statistic gets a row
+of its own. `page.js` draws the panels, `tensorboard` the groups and charts.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
+
+from imbalance_doctor import metrics
+from imbalance_doctor.statistics import STATISTICS, Stat
+
+#: What is known of what is drawn, by where it comes from: the records of a loss, or the evaluations.
+CATALOGUES: Mapping[str, Mapping[str, Stat]] = {"loss": STATISTICS, "evaluations": metrics.CATALOGUE}
+
+#: TensorBoard's groups by family, numbered because it sorts them by name. The last two are no loss's.
+GROUPS: Mapping[str, str] = {
+    "loss": "1 loss",
+    "positives": "2 positives",
+    "scores": "3 scores",
+    "temperature": "4 temperature",
+    "threshold": "5 threshold",
+    "pool": "6 pool",
+    "schedule": "7 schedule",
+    "gradient": "8 gradient",
+    "logged": "9 logged",
+    "validation": "validation",
+}
+
+#: What TensorBoard calls what it does not call by its key.
+NAMES: Mapping[str, str] = {
+    "pos_score_quantiles.q50": "median_positive",
+    "neg_score_quantiles.q50": "median_negative",
+    "pos_score_hist": "positives",
+    "neg_score_hist": "negatives",
+}
 
 # Okabe and Ito's colours, which people with any colour vision tell apart.
 BLACK, ORANGE, SKY, GREEN = "#000000", "#b87a00", "#2f8fcf", "#007a5a"
@@ -38,28 +71,51 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Chart:
+    """Lines that TensorBoard draws together."""
+
+    title: str
+    #: A statistic without which there is no chart.
+    needs: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Panel:
     """Rows below each other with a common x axis."""
 
     id: str
     title: str
     help: str
-    rows: tuple[Row, ...]
+    #: Those that are drawn by name; the rest of the family follows.
+    rows: tuple[Row, ...] = ()
     #: Statistics without any of which there is nothing to show, and why that is.
-    needs: tuple[str, ...]
-    absent: str
+    needs: tuple[str, ...] = ()
+    absent: str = ""
     #: Statistics without all of which `note` stands below the title.
     expects: tuple[str, ...] = ()
     note: str = ""
     #: Where the numbers are: of the loss, or of the evaluations.
     of: str = "loss"
+    #: The family that it shows.
+    family: str = ""
+    #: Statistics of the family that have no line on the page.
+    unseen: tuple[str, ...] = ()
+    #: Charts in TensorBoard: the first whose statistic was recorded.
+    charts: tuple[Chart, ...] = ()
 
 
 SHARE = (0.0, 1.02)
 
-PANELS: tuple[Panel, ...] = (
+#: What charts of scores show.
+_MEDIANS = ("pos_score_quantiles.q50", "neg_score_quantiles.q50")
+_THRESHOLDS = ("threshold", "t_alpha", "t_beta", *_MEDIANS)
+
+#: What is drawn by name.
+BY_NAME: tuple[Panel, ...] = (
     Panel(
         id="loss",
+        family="loss",
         title="Loss",
         help="Of all steps since the record before, of the recorded step, and of the chosen class there.",
         rows=(
@@ -74,9 +130,11 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("loss", "per_class_loss"),
         absent="The loss did not report its value.",
+        unseen=("nonfinite_count",),  # a finding marks it at once (IMB001)
     ),
     Panel(
         id="validation",
+        family="validation",
         title="Validation metrics",
         help="On the data given to log_eval. The average precision of chance is the positive rate.",
         rows=(
@@ -96,9 +154,19 @@ PANELS: tuple[Panel, ...] = (
         needs=("average_precision",),
         absent="No validation metrics were logged; call doctor.log_eval(scores, targets) after each epoch.",
         of="evaluations",
+        # Calibration is shown by what the rules say of it.
+        unseen=("calibration_error", "mean_probability", "precision_at_default", "accuracy_at_default"),
+        charts=(
+            Chart(
+                "validation",
+                "average_precision",
+                ("average_precision", "auroc", "recall_at_budget", "partial_auc"),
+            ),
+        ),
     ),
     Panel(
         id="thresholds",
+        family="threshold",
         title="Threshold against the scores",
         help="Lines: medians; shaded: the middle 90 % of each side's scores in the pool.",
         rows=(
@@ -127,9 +195,15 @@ PANELS: tuple[Panel, ...] = (
         absent="Score quantiles were not recorded for this loss.",
         expects=("threshold", "t_beta"),
         note="This loss has no threshold: the scores are shown alone.",
+        charts=(
+            Chart("threshold and scores", "threshold", _THRESHOLDS),
+            Chart("band and scores", "t_beta", _THRESHOLDS),
+            Chart("medians of the scores", "pos_score_quantiles", _MEDIANS),
+        ),
     ),
     Panel(
         id="positives",
+        family="positives",
         title="Positives",
         help="In the pool, in the live batch, and those of the batch that carry gradient.",
         rows=(
@@ -145,9 +219,13 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("pool_pos_count", "live_pos_count"),
         absent="The loss did not report its positives.",
+        charts=(
+            Chart("positives", "pool_pos_count", ("pool_pos_count", "live_pos_count", "grad_pos_count")),
+        ),
     ),
     Panel(
         id="temperature",
+        family="temperature",
         title="Temperature against the spread of scores",
         help="A temperature far above the spread sees ties; far below it, few positives carry gradient.",
         rows=(
@@ -167,6 +245,8 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("tau_eff",),
         absent="This loss has no temperature.",
+        unseen=("temperature",),  # tau_eff is the same in the scores' unit
+        charts=(Chart("temperature and spread of scores", "tau_eff", ("score_iqr", "tau_eff")),),
     ),
     Panel(
         id="band",
@@ -181,6 +261,7 @@ PANELS: tuple[Panel, ...] = (
     ),
     Panel(
         id="gradient",
+        family="gradient",
         title="Gradient at the logits",
         help="Its norm over the live positives and over the live negatives: what each side's rows pull with.",
         rows=(
@@ -195,6 +276,7 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("pos_grad_norm", "neg_grad_norm"),
         absent="No backward reached the logits of a watched forward.",
+        charts=(Chart("gradient at the logits", "pos_grad_norm", ("pos_grad_norm", "neg_grad_norm")),),
     ),
     Panel(
         id="probabilities",
@@ -214,6 +296,9 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("mean_p_true_pos", "mean_p_true_neg", "pos_loss_share"),
         absent="Only likelihood losses (focal, BCE, cross-entropy) predict probabilities.",
+        charts=(
+            Chart("probability of the true label", "mean_p_true_pos", ("mean_p_true_pos", "mean_p_true_neg")),
+        ),
     ),
     Panel(
         id="ranking",
@@ -224,7 +309,15 @@ PANELS: tuple[Panel, ...] = (
         absent="The AUROC of the pool was not recorded.",
     ),
     Panel(
+        id="scores",
+        family="scores",
+        title="Scores of the pool",
+        help="What else the loss reports of them.",
+        absent="Nothing else was recorded of the scores.",
+    ),
+    Panel(
         id="queue",
+        family="pool",
         title="Memory queue",
         help="How full it is, how old its oldest row, and its scores beside those of the live batch.",
         rows=(
@@ -240,9 +333,69 @@ PANELS: tuple[Panel, ...] = (
         ),
         needs=("queue_fill",),
         absent="This loss keeps no queue.",
+        unseen=("pool_size",),  # the batch and the queue, whose fill is drawn
+    ),
+    Panel(
+        id="schedule",
+        family="schedule",
+        title="Warmup schedule",
+        help="What else the warmup wrapper reports of itself.",
+        absent="This loss has no warmup.",
+        unseen=("phase", "main_weight"),  # every panel marks where the phase changes
     ),
 )
 
+
+def _key(stat: Stat) -> str:
+    """The key of a statistic's line; that of quantiles is their median's."""
+    return f"{stat.name}.q50" if "quantile" in stat.axes else stat.name
+
+
+def _drawn(panels: Iterable[Panel], of: str) -> frozenset[str]:
+    """The keys that panels draw of one origin."""
+    lines = (line for panel in panels if panel.of == of for row in panel.rows for line in row.lines)
+    return frozenset(key for line in lines for key in (line.key, *(line.band or ())))
+
+
+def _row(stat: Stat) -> Row:
+    """The row of a statistic that no panel draws by name."""
+    label, unit = stat.name.replace("_", " "), stat.unit.removesuffix(", 0-1")
+    band = (f"{stat.name}.q5", f"{stat.name}.q95") if "quantile" in stat.axes else None
+    return Row(
+        f"{label} ({unit})",
+        (Line(_key(stat), label, BLUE, band=band),),
+        zero=unit == "rows",
+        range=SHARE if unit in ("share", "probability") else None,
+    )
+
+
+def _completed(panel: Panel) -> Panel:
+    """The panel with the rest of its family."""
+    elsewhere = {*_drawn(BY_NAME, panel.of), *panel.unseen}
+    rest = [
+        stat
+        for stat in CATALOGUES[panel.of].values()
+        if panel.family == stat.panel != "" and not elsewhere & {_key(stat), stat.name}
+        if "bin" not in stat.axes  # histograms are a figure of their own
+    ]
+    return replace(panel, rows=(*panel.rows, *map(_row, rest)), needs=(*panel.needs, *map(_key, rest)))
+
+
+def _tags(stats: Iterable[Stat]) -> dict[str, str]:
+    """What TensorBoard calls the statistics that it draws, by key."""
+    groups = {_key(stat): GROUPS[stat.panel] for stat in stats if stat.panel}
+    return {key: f"{group}/{NAMES.get(key, key)}" for key, group in groups.items()}
+
+
+#: The panels of the page, in its order.
+PANELS: tuple[Panel, ...] = tuple(panel for panel in map(_completed, BY_NAME) if panel.rows)
+
+#: TensorBoard's tags of lines by key, and of histograms by name, without the name of the loss.
+LINES = _tags(stat for stat in STATISTICS.values() if "bin" not in stat.axes)
+HISTOGRAMS = _tags(stat for stat in STATISTICS.values() if "bin" in stat.axes)
+
+#: Metrics of evaluations that TensorBoard does not draw, because they describe the data and not the model.
+NOT_DRAWN = frozenset(name for name, metric in metrics.CATALOGUE.items() if not metric.panel)
 
 #: Metrics of the user's own that get a row.
 MOST_LOGGED = 6
@@ -254,16 +407,32 @@ def described(logged: Mapping[str, str] = MappingProxyType({})) -> list[dict[str
     rows = tuple(Row(name, (Line(key, name, BLUE),)) for key, name in shown)
     left = len(logged) - len(rows)
     more = f" {left} more are in the run log." if left > 0 else ""
-    own = Panel("logged", "Logged metrics", f"Metrics given to doctor.step.{more}", rows, tuple(logged), "")
-    return [asdict(panel) for panel in (*PANELS, *([own] if rows else []))]
+    own = Panel("logged", "Logged metrics", f"Metrics given to doctor.step.{more}", rows, tuple(logged))
+    return [_for_the_page(panel) for panel in (*PANELS, *([own] if rows else []))]
+
+
+def _for_the_page(panel: Panel) -> dict[str, Any]:
+    """What `page.js` is told of a panel."""
+    return {
+        name: value for name, value in asdict(panel).items() if name not in ("family", "unseen", "charts")
+    }
 
 
 def keys(of: str) -> frozenset[str]:
     """The statistics that panels of one origin draw."""
-    drawn = (line for panel in PANELS if panel.of == of for row in panel.rows for line in row.lines)
-    return frozenset(key for line in drawn for key in (line.key, *(line.band or ())))
+    return _drawn(PANELS, of)
 
 
 def absent(available: Mapping[str, frozenset[str]]) -> dict[str, str]:
     """Panels that have nothing to show, and why, from the statistics that are there by origin."""
     return {p.id: p.absent for p in PANELS if not available[p.of].intersection(p.needs)}
+
+
+def charts(of: str, recorded: Container[str]) -> list[Chart]:
+    """The charts of one origin for which there is what they need."""
+    found = (
+        next((chart for chart in panel.charts if chart.needs in recorded), None)
+        for panel in PANELS
+        if panel.of == of
+    )
+    return [chart for chart in found if chart is not None]

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.losses import catalogue
 from imbalance_doctor.records import Array
+from imbalance_doctor.statistics import SCORE_HISTOGRAMS, STATISTICS
 
-#: Quantiles that are drawn, by the end of their key.
-QUANTILES = {"q5": 0.05, "q50": 0.5, "q95": 0.95}
+#: Places of the quantiles that are drawn, by the end of their key.
+QUANTILES = {
+    end: catalogue.QUANTILE_LEVELS.index(level) for end, level in (("q5", 0.05), ("q50", 0.5), ("q95", 0.95))
+}
 
 #: Histograms that are drawn for a class.
 HISTOGRAMS = 6
@@ -40,7 +43,7 @@ def tracks(records: Iterable[tuple[int, Mapping[str, Array]]]) -> dict[str, Trac
     steps: dict[str, list[int]] = {}
     values: dict[str, list[Array]] = {}
     for step, stats in records:
-        for name, value in _flat(stats):
+        for name, value in flat(stats):
             if name in values and values[name][-1].shape != value.shape:
                 steps[name], values[name] = [], []
             steps.setdefault(name, []).append(step)
@@ -50,13 +53,14 @@ def tracks(records: Iterable[tuple[int, Mapping[str, Array]]]) -> dict[str, Trac
     }
 
 
-def _flat(stats: Mapping[str, Array]) -> Iterable[tuple[str, Array]]:
+def flat(stats: Mapping[str, Array]) -> Iterable[tuple[str, Array]]:
+    """What lines are drawn of, by key: statistics with an axis at the most, and some of the quantiles."""
     for name, value in stats.items():
         if value.ndim < 2:
             yield name, value
-        elif name.endswith("_quantiles") and value.shape[1] == len(diagnostics.QUANTILE_LEVELS):
-            for end, level in QUANTILES.items():
-                yield f"{name}.{end}", value[:, diagnostics.QUANTILE_LEVELS.index(level)]
+        elif name in STATISTICS and STATISTICS[name].axes == ("class", "quantile"):
+            for end, place in QUANTILES.items():
+                yield f"{name}.{end}", value[:, place]
 
 
 class Steps:
@@ -127,14 +131,14 @@ def _short(value: float) -> float | int | None:
 
 def histograms(records: Sequence[tuple[int, Mapping[str, Array]]], classes: Sequence[int]) -> list[list[Any]]:
     """For each class, its score histograms at `HISTOGRAMS` moments, evenly spread over the run."""
-    names = ("pos_score_hist", "neg_score_hist", "score_hist_edges")
-    having = [(step, stats) for step, stats in records if all(name in stats for name in names)]
+    pos, neg, edges = SCORE_HISTOGRAMS
+    having = [(step, stats) for step, stats in records if all(name in stats for name in SCORE_HISTOGRAMS)]
     result: list[list[Any]] = []
     for c in classes:
         usable = [
-            (step, *(stats[name][c] for name in names))
+            (step, stats[pos][c], stats[neg][c], stats[edges][c])
             for step, stats in having
-            if c < len(stats[names[0]]) and np.isfinite(stats[names[2]][c]).all()
+            if c < len(stats[pos]) and np.isfinite(stats[edges][c]).all()
         ]
         usable = [entry for entry in usable if entry[1].sum() + entry[2].sum() > 0]
         picked = (

@@ -9,24 +9,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from imbalance_doctor.findings import Diagnosis, Finding
-from imbalance_doctor.losses import diagnostics
-from imbalance_doctor.metrics import IGNORED_ROWS
-from imbalance_doctor.records import Array, EvalRecord, RunInfo, StepRecord
+from imbalance_doctor.metrics import METRICS
+from imbalance_doctor.records import Array, EvalRecord, Record, RunInfo, StepRecord
+from imbalance_doctor.render.cleaned import Cleaned
 from imbalance_doctor.render.grouping import grouped
 from imbalance_doctor.render.numbers import number, prescription, step
+from imbalance_doctor.render.panels import GROUPS, HISTOGRAMS, LINES, NOT_DRAWN, charts
+from imbalance_doctor.render.series import flat
 from imbalance_doctor.run import Run
-from imbalance_doctor.texts import Names, clean, clean_name
+from imbalance_doctor.texts import Names
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+#: A log directory, or the user's own writer.
+Target: TypeAlias = "str | Path | SummaryWriter"
 
 #: Classes that get lines of their own: TensorBoard draws a chart for each statistic and class.
 MOST_CLASSES = 8
@@ -37,35 +43,6 @@ FULL_RATE = 500
 #: Rows of the table of findings; what is beyond them is counted.
 MOST_ROWS = 50
 
-#: Statistics by the group that shows them. What is not listed is in the run log only.
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "1 loss": ("interval_loss", "loss", "per_class_loss", "nonfinite_count"),
-    "2 positives": ("pool_pos_count", "live_pos_count", "grad_pos_count", "saturation", "pos_loss_share"),
-    "3 scores": ("pool_auroc", "score_iqr", "mean_p_true_pos", "mean_p_true_neg", "easy_share"),
-    "4 temperature": ("temperature", "tau_eff"),
-    "5 threshold": ("threshold", "t_alpha", "t_beta", "band_neg_count", "iid_neg_count"),
-    "6 pool": ("pool_size", "queue_fill", "queue_age"),
-    "7 schedule": ("phase", "main_weight"),
-    "8 gradient": ("pos_grad_norm", "neg_grad_norm"),
-}
-
-#: Charts that show several lines together: title, what the tags of its lines match, and a statistic
-#: without which there is no chart.
-CHARTS: tuple[tuple[str, str, str], ...] = (
-    ("positives", r"2 positives/(pool|live|grad)_pos_count", "pool_pos_count"),
-    ("medians of the scores", r"3 scores/median_(positive|negative)", "pos_score_quantiles"),
-    ("threshold and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "threshold"),
-    ("band and scores", r"(5 threshold/(threshold|t_alpha|t_beta)|3 scores/median_.*)", "t_beta"),
-    ("temperature and spread of scores", r"(3 scores/score_iqr|4 temperature/tau_eff)", "tau_eff"),
-    ("gradient at the logits", r"8 gradient/(pos|neg)_grad_norm", "pos_grad_norm"),
-    ("probability of the true label", r"3 scores/mean_p_true_(pos|neg)", "mean_p_true_pos"),
-)
-EVAL_CHART = r"validation/(average_precision|auroc|recall_at_budget|partial_auc)"
-
-#: Validation metrics that describe the data and not the model.
-NOT_DRAWN = frozenset({"rows", "positives", IGNORED_ROWS})
-
-_MEDIAN = diagnostics.QUANTILE_LEVELS.index(0.5)
 _OF_ALL: Mapping[str, Callable[[Array], Any]] = {
     "lowest": np.nanmin,
     "median": np.nanmedian,
@@ -75,26 +52,34 @@ _OF_ALL: Mapping[str, Callable[[Array], Any]] = {
 
 def write_run(run: Run, diagnosis: Diagnosis, logdir: Path) -> None:
     """Draw a run that is over, as it would have been drawn while it trained."""
-    panels = TensorBoardPanels(logdir)
+    panels, cleaned = TensorBoardPanels(logdir), Cleaned()
+    panels.begin(cleaned.info(replace(run.info, start_step=0)))
     for record in run.records:
-        if isinstance(record, (StepRecord, EvalRecord)):
-            panels.write(record, run.info)
+        panels.record(cleaned.record(record))
     for finding in sorted(diagnosis.findings, key=lambda finding: finding.step):
-        panels.write_finding(finding)
+        panels.finding(cleaned.finding(finding))
     panels.close()
 
 
 class TensorBoardPanels:
-    """Draws records and findings as they come.
+    """A `Sink` that draws records and findings as they come.
 
     Args:
         target: A log directory, or the user's own writer, which is flushed and left open.
-        first_step: Where this session begins: what an earlier one drew from there on is hidden.
     """
 
-    def __init__(self, target: str | Path | SummaryWriter, first_step: int = 0) -> None:
-        self._owned = isinstance(target, (str, Path))
-        self._writer: Any = _opened(target, first_step) if isinstance(target, (str, Path)) else target
+    name = "TensorBoard"
+
+    def __init__(self, target: Target) -> None:
+        self._target, self._owned = target, isinstance(target, (str, Path))
+        self._writer: Any = None
+
+    def begin(self, info: RunInfo) -> None:
+        """Begin a session; what an earlier one drew from its first step on is hidden."""
+        if self._writer is not None:
+            self.close()
+        self._info = info
+        self._writer = _opened(self._target, info.start_step)
         self._records: dict[str, int] = {}
         self._classes: dict[str, list[int]] = {}
         self._findings: dict[tuple[str, str, int | None], Finding] = {}
@@ -107,31 +92,30 @@ class TensorBoardPanels:
         self._new_charts = False
 
     @np.errstate(all="ignore")  # a sum beyond float32 is drawn as infinite
-    def write(self, record: StepRecord | EvalRecord, info: RunInfo) -> None:
-        """Draw one record."""
+    def record(self, record: Record) -> None:
+        """Draw one record, if it has numbers."""
         if isinstance(record, EvalRecord):
-            self._write_eval(record, info)
-        else:
-            self._write_step(record, info)
+            self._write_eval(record)
+        elif isinstance(record, StepRecord):
+            self._write_step(record)
         self._flush()
 
-    def _write_step(self, record: StepRecord, info: RunInfo) -> None:
+    def _write_step(self, record: StepRecord) -> None:
         drawn = self._records[record.loss] = self._records.get(record.loss, -1) + 1
         if drawn % (1 << (drawn // FULL_RATE).bit_length()):
             return
-        self._choose_classes(record, info)
+        self._choose_classes(record)
         self._lay_out()
         loss = self._names[record.loss]
-        for group, names in GROUPS.items():
-            for name in names:
-                if name in record.stats:
-                    self._write_values(f"{loss} {group}/{name}", record.stats[name], record, info)
+        for key, values in flat(record.stats):
+            if key in LINES:
+                self._write_values(f"{loss} {LINES[key]}", values, record)
         for name, value in record.metrics.items():
-            tag = f"{loss} 9 logged/{self._metrics[name]}"
+            tag = f"{loss} {GROUPS['logged']}/{self._metrics[name]}"
             self._writer.add_scalar(tag, value, record.step)
-        self._write_scores(record, info)
+        self._write_histograms(record)
 
-    def write_finding(self, finding: Finding) -> None:
+    def finding(self, finding: Finding) -> None:
         """Add a finding, or show that one was resolved."""
         key = finding.code, finding.loss, finding.class_index
         self._findings[key] = finding
@@ -168,7 +152,7 @@ class TensorBoardPanels:
 
     # --- which classes ----------------------------------------------------------------------------------
 
-    def _choose_classes(self, record: StepRecord, info: RunInfo) -> None:
+    def _choose_classes(self, record: StepRecord) -> None:
         """Once for each loss: all classes, or the rarest ones, with room left for those with findings."""
         classes = _classes(record.stats)
         if record.loss in self._classes or not classes:
@@ -181,7 +165,7 @@ class TensorBoardPanels:
                 np.argsort(counts, kind="stable")[: MOST_CLASSES // 2].tolist()
             )
             self._writer.add_text("about/classes", _left_out(classes), record.step)
-        labels = [_label(c, classes, info) for c in self._classes[record.loss]]
+        labels = [_label(c, classes, self._info) for c in self._classes[record.loss]]
         self._add_charts(
             record, labels if classes <= MOST_CLASSES else [f"{name} of all" for name in _OF_ALL]
         )
@@ -189,19 +173,13 @@ class TensorBoardPanels:
     def _add_charts(self, record: StepRecord, labels: list[str]) -> None:
         """Charts with several lines each."""
         loss = self._names[record.loss]
-        for title, pattern, needed in CHARTS:
-            if needed not in record.stats or (
-                needed == "pos_score_quantiles" and {"threshold", "t_beta"} & {*record.stats}
-            ):
-                continue
-            charts = self._charts.setdefault(f"{loss}: {title}", {})
-            for label in labels:
-                tag = f"{re.escape(loss)} {pattern}{re.escape(_ending(label))}$"
-                charts[label or title] = ["Multiline", [tag]]
-        self._charts["validation"] = {
-            label or "validation": ["Multiline", [f"{EVAL_CHART}{re.escape(_ending(label))}$"]]
-            for label in labels
-        }
+        for chart in charts("loss", record.stats):
+            tags = [LINES[key] for key in chart.keys]
+            known = self._charts.setdefault(f"{loss}: {chart.title}", {})
+            known |= _multiline(chart.title, f"{loss} ", tags, labels)
+        for chart in charts("evaluations", METRICS):
+            tags = [f"{GROUPS['validation']}/{key}" for key in chart.keys]
+            self._charts[chart.title] = _multiline(chart.title, "", tags, labels)
         self._new_charts = True
 
     def _lay_out(self, *, at_last: bool = False) -> None:
@@ -217,49 +195,45 @@ class TensorBoardPanels:
 
     # --- values -----------------------------------------------------------------------------------------
 
-    def _write_values(self, tag: str, values: Array, record: StepRecord, info: RunInfo) -> None:
+    def _write_values(self, tag: str, values: Array, record: StepRecord) -> None:
         if values.ndim == 0:
             self._writer.add_scalar(tag, float(values), record.step)
         elif values.ndim == 1:
-            for label, value in self._chosen(values, self._classes.get(record.loss, []), info):
+            for label, value in self._chosen(values, self._classes.get(record.loss, [])):
                 self._writer.add_scalar(f"{tag}{_ending(label)}", value, record.step)
 
-    def _write_eval(self, record: EvalRecord, info: RunInfo) -> None:
+    def _write_eval(self, record: EvalRecord) -> None:
         for name, values in record.metrics.items():
             if name in NOT_DRAWN:
                 continue
             classes = max(
                 self._classes.values(), key=len, default=list(range(min(len(values), MOST_CLASSES)))
             )
-            for label, value in self._chosen(values, classes, info):
-                tag = f"validation/{_segment(name)}"
+            for label, value in self._chosen(values, classes):
+                tag = f"{GROUPS['validation']}/{_segment(name)}"
                 self._writer.add_scalar(f"{tag}{_ending(label)}", value, record.step)
 
-    def _chosen(self, values: Array, classes: list[int], info: RunInfo) -> Iterator[tuple[str, float]]:
+    def _chosen(self, values: Array, classes: list[int]) -> Iterator[tuple[str, float]]:
         """Label and value of the classes that are drawn, and of all together where some are not."""
         for c in classes:
             if c < len(values) and not math.isnan(values[c]):
-                yield _label(c, len(values), info), float(values[c])
+                yield _label(c, len(values), self._info), float(values[c])
         if len(values) > MOST_CLASSES and not np.isnan(values).all():
             for name, of_all in _OF_ALL.items():
                 yield f"{name} of all", float(of_all(values))
 
-    def _write_scores(self, record: StepRecord, info: RunInfo) -> None:
-        stats = record.stats
-        for side in ("positive", "negative"):
-            quantiles = stats.get(f"{side[:3]}_score_quantiles")
-            if quantiles is not None:
-                tag = f"{self._names[record.loss]} 3 scores/median_{side}"
-                self._write_values(tag, quantiles[:, _MEDIAN], record, info)
-            counts, edges = stats.get(f"{side[:3]}_score_hist"), stats.get("score_hist_edges")
-            if counts is None or edges is None:
+    def _write_histograms(self, record: StepRecord) -> None:
+        edges = record.stats.get("score_hist_edges")
+        if edges is None:
+            return
+        for name, counts in record.stats.items():
+            if name not in HISTOGRAMS:
                 continue
+            tag = f"{self._names[record.loss]} {HISTOGRAMS[name]}"
             for c in self._classes.get(record.loss, []):
                 if c < len(counts):  # the number of classes may change in a run
-                    tag = (
-                        f"{self._names[record.loss]} 3 scores/{side}s{_ending(_label(c, len(counts), info))}"
-                    )
-                    self._write_histogram(tag, counts[c], edges[c], record.step)
+                    ending = _ending(_label(c, len(counts), self._info))
+                    self._write_histogram(f"{tag}{ending}", counts[c], edges[c], record.step)
 
     def _write_histogram(self, tag: str, counts: Array, edges: Array, at: int) -> None:
         filled = np.flatnonzero(counts > 0)
@@ -292,6 +266,12 @@ def _label(index: int, classes: int, info: RunInfo) -> str:
     return f"{index} {_segment(name)}" if name else f"class {index}"
 
 
+def _multiline(title: str, prefix: str, tags: Iterable[str], labels: Iterable[str]) -> dict[str, Any]:
+    """For each label a chart of the lines with these tags."""
+    pattern = f"{re.escape(prefix)}({'|'.join(map(re.escape, tags))})"
+    return {label or title: ["Multiline", [f"{pattern}{re.escape(_ending(label))}$"]] for label in labels}
+
+
 def _ending(label: str) -> str:
     """The end of a tag. In its last part, because TensorBoard shortens the others."""
     return f", {label}" if label else ""
@@ -299,11 +279,13 @@ def _ending(label: str) -> str:
 
 def _segment(name: str) -> str:
     """A name as a part of a tag, in which a slash would begin a group."""
-    return clean_name(name).replace("/", "_")
+    return name.replace("/", "_")
 
 
-def _opened(target: str | Path, first_step: int) -> Any:
+def _opened(target: Target, first_step: int) -> Any:
     """A file of our own, or torch's writer for a place that only TensorBoard's file system reaches."""
+    if not isinstance(target, (str, Path)):
+        return target
     if "://" in str(target):
         from torch.utils.tensorboard import SummaryWriter
 
@@ -361,4 +343,4 @@ def _summary(findings: list[Finding]) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\`*_|\[\]])", r"\\\1", escape(clean(text), quote=False))
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", escape(text, quote=False))

@@ -19,20 +19,14 @@ from numpy.typing import NDArray
 
 from imbalance_doctor.findings import Severity, Skipped
 from imbalance_doctor.history import Window
+from imbalance_doctor.losses import kinds
 from imbalance_doctor.prescriptions import Prescription
 
 Bools: TypeAlias = NDArray[np.bool_]
 
-#: Losses that rank a pool.
-RANKING = frozenset({"smooth_ap", "recall_at_quantile", "pauc_at_budget"})
-#: Ranking losses that estimate a threshold from the pool.
-THRESHOLDED = frozenset({"recall_at_quantile", "pauc_at_budget"})
-FOCAL = frozenset({"sigmoid_focal", "softmax_focal"})
-#: Losses whose logits are log-odds, so that p = 0.5 (or argmax) is a decision.
-LIKELIHOOD = FOCAL | {"bce", "cross_entropy"}
-#: Of these, the ones whose classes exclude each other: a logit says something beside those of its row alone.
-SOFTMAX = frozenset({"cross_entropy", "softmax_focal"})
-ANY = RANKING | LIKELIHOOD | {"other"}
+#: What a rule may apply to, see `losses.kinds`.
+RANKING, THRESHOLDED, ANY = kinds.RANKING, kinds.THRESHOLDED, kinds.ANY
+LIKELIHOOD, FOCAL, SOFTMAX = kinds.LIKELIHOOD, kinds.FOCAL, kinds.SOFTMAX
 
 
 T = TypeVar("T")

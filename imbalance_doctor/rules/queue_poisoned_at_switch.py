@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.losses import catalogue
 from imbalance_doctor.prescriptions import ResetQueue
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import Bools, Floats, classes_of
 
-_LOW, _MIDDLE, _HIGH = (diagnostics.QUANTILE_LEVELS.index(level) for level in (0.25, 0.5, 0.75))
+_LOW, _MIDDLE, _HIGH = (catalogue.QUANTILE_LEVELS.index(level) for level in (0.25, 0.5, 0.75))
 
 
 @dataclass(frozen=True)

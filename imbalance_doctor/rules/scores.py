@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from imbalance_doctor.history import Series, Window
-from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.losses import catalogue
 from imbalance_doctor.rules.measures import Floats, held, mean
 
-LEVELS = np.array(diagnostics.QUANTILE_LEVELS)
+LEVELS = np.array(catalogue.QUANTILE_LEVELS)
 LEAST, Q05, Q25, MEDIAN, Q75, Q95, Q99, MOST = (
-    diagnostics.QUANTILE_LEVELS.index(level) for level in (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+    catalogue.QUANTILE_LEVELS.index(level) for level in (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 )
 
 

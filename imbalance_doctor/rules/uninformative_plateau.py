@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imbalance_doctor.history import Window
-from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.losses import catalogue
 from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
@@ -26,7 +26,7 @@ from imbalance_doctor.rules.measures import (
 from imbalance_doctor.rules.phases import blending
 from imbalance_doctor.rules.scores import Q99
 
-_Q01 = diagnostics.QUANTILE_LEVELS.index(0.01)
+_Q01 = catalogue.QUANTILE_LEVELS.index(0.01)
 #: Interquartile ranges between the quantiles 0.01 and 0.99 of a normal distribution.
 _RANGE_IN_IQR = 3.45
 

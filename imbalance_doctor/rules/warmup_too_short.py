@@ -132,7 +132,7 @@ class WarmupTooShort(Rule):
             return []
         if best >= self.ready and window.step > switch + soon:
             return []
-        main = dict(window.config("main_loss") or {}).get("kind", "smooth_ap")
+        main = window.loss.main.kind if window.loss.main else ""
         return [
             Evidence(
                 {

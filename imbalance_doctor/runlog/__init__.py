@@ -8,7 +8,7 @@ killed process leaves at most one torn line, which the reader skips and counts.
 What a line may hold is in `schema`, for the writer and the reader alike.
 """
 
-from imbalance_doctor.runlog.format import HISTOGRAM_STATS, SCHEMA, LogError, log_path
+from imbalance_doctor.runlog.format import SCHEMA, LogError, log_path
 from imbalance_doctor.runlog.reader import Log, LogReader, before, read_log, records_in
 from imbalance_doctor.runlog.writer import (
     LogWriter,
@@ -20,7 +20,6 @@ from imbalance_doctor.runlog.writer import (
 )
 
 __all__ = [
-    "HISTOGRAM_STATS",
     "SCHEMA",
     "Log",
     "LogError",

@@ -9,9 +9,6 @@ from pathlib import Path
 #: 1: the first one.
 SCHEMA = 1
 
-#: Statistics that go into a line of their own (``"kind": "histogram"``), because they are large and rare.
-HISTOGRAM_STATS = ("pos_score_hist", "neg_score_hist", "score_hist_edges")
-
 #: Characters of a text: seven pages, where what our rules say has three lines.
 MOST_TEXT = 20_000
 

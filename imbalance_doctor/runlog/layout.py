@@ -10,22 +10,23 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TypeAlias
 
-from imbalance_doctor.losses import diagnostics
+from imbalance_doctor.losses import catalogue
 from imbalance_doctor.records import Array
+from imbalance_doctor.statistics import STATISTICS
 
 Shape: TypeAlias = tuple[int, ...]
 
 #: The axes of each statistic.
-AXES: Mapping[str, tuple[str, ...]] = {
-    stat.name: () if stat.shape == "scalar" else tuple(stat.shape.split(" x "))
-    for stat in diagnostics.CATALOGUE
-}
+AXES: Mapping[str, tuple[str, ...]] = {name: stat.axes for name, stat in STATISTICS.items()}
 
 #: Axes of a metric of an evaluation.
 PER_CLASS = ("class",)
 
-#: Statistics that count something.
-COUNTS = ("pos_score_hist", "neg_score_hist")
+#: Statistics that count what lies in each bin.
+COUNTS = tuple(name for name, axes in AXES.items() if "bin" in axes)
+
+#: Statistics that go into a line of their own (``"kind": "histogram"``), because they are large and rare.
+HISTOGRAM_STATS = tuple(name for name, axes in AXES.items() if {"bin", "edge"} & {*axes})
 
 #: Axes of an array that nobody here knows.
 MOST_AXES = 2
@@ -45,7 +46,7 @@ def misfits(
         shapes: Their shapes.
         axes: The axes that all of them have; None for those of the catalogue.
     """
-    sizes = {"quantile": len(diagnostics.QUANTILE_LEVELS)}
+    sizes = {"quantile": len(catalogue.QUANTILE_LEVELS)}
     found: dict[str, str] = {}
     for name, shape in zip(names, shapes, strict=True):
         known = AXES.get(name) if axes is None else axes

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from imbalance_doctor.findings import Failed, Finding
-from imbalance_doctor.records import MOST_STEPS
+from imbalance_doctor.losses import kinds
+from imbalance_doctor.records import MAIN_LOSS, MOST_STEPS, WARMUP_LOSS
 from imbalance_doctor.runlog.layout import PER_CLASS
 from imbalance_doctor.runlog.types import (
     Arrays,
@@ -42,7 +43,7 @@ INNER = Nullable(Fields({"kind": TEXT}))
 LOSS = ByName(
     Fields({"name": TEXT, "kind": TEXT}, {"config": SETTINGS}),
     "kind",
-    {"warmup_wrapper": Fields({}, {"config": Fields({}, {"warmup_loss": INNER, "main_loss": INNER})})},
+    {kinds.WARMUP: Fields({}, {"config": Fields({}, {WARMUP_LOSS: INNER, MAIN_LOSS: INNER})})},
 )
 
 FINDING = Made(Finding.from_dict, "a finding")

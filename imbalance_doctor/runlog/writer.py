@@ -27,8 +27,8 @@ from imbalance_doctor.records import (
     TreatmentRecord,
     WatchRecord,
 )
-from imbalance_doctor.runlog.format import HISTOGRAM_STATS, MOST_LEVELS, MOST_TEXT, SCHEMA, kind_of
-from imbalance_doctor.runlog.layout import PER_CLASS, Shape, are_counts, misfits
+from imbalance_doctor.runlog.format import MOST_LEVELS, MOST_TEXT, SCHEMA, kind_of
+from imbalance_doctor.runlog.layout import HISTOGRAM_STATS, PER_CLASS, Shape, are_counts, misfits
 from imbalance_doctor.runlog.types import is_countable, without_halves
 
 # --- numbers ----------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
-"""The clinic as a command: ``python -m tests.clinic``, or ``make clinic``.
+"""The clinic as a command: ``python -m tests.clinic``. ``make docs PAGES=clinic`` publishes what it finds.
 
-Planted faults with their healthy twins, ordinary runs, and remedies applied; writes `docs/clinic.md`.
+Planted faults with their healthy twins, ordinary runs, and remedies applied.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,8 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--remedies", type=int, default=2, help="seeds of which remedies are applied")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--codes", nargs="*", help="only faults of these codes")
-    parser.add_argument("--out", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--out", type=Path, help="write the page here instead of printing it")
     given = parser.parse_args(arguments)
+    if given.codes and given.out is not None and given.out.resolve() == PAGE:
+        parser.error(
+            f"expected every code for the published page, got {' '.join(given.codes)}; give another --out"
+        )
     torch.set_num_threads(1)  # what this process builds before it forks
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     cases = [c for c in _cases(seeds) if not given.codes or c.code in given.codes]
@@ -46,10 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = " ".join(f"--{name.replace('_', '-')} {getattr(given, name)}" for name in chosen)
     command = f"python -m tests.clinic {options}"
     figures = Figures(command, seeds, trials, ordinary, effects(applied, treated))
-    given.out.write_text(page(figures), encoding="utf-8")
+    if given.out is None:
+        print(page(figures))
+    else:
+        given.out.write_text(page(figures), encoding="utf-8")
     print(
-        f"wrote {given.out}: {len(trials)} planted faults with twins, {len(ordinary)} ordinary runs, "
-        f"{len(applied)} remedies"
+        f"{len(trials)} planted faults with twins, {len(ordinary)} ordinary runs, {len(applied)} remedies",
+        file=sys.stderr,
     )
 
 

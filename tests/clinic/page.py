@@ -90,7 +90,7 @@ def _head(figures: Figures) -> str:
     seeds = ", ".join(map(str, figures.seeds))
     return (
         "# The clinic\n\n"
-        f"Written by `make clinic` (`{figures.command}`); not edited by hand.\n\n"
+        f"Written by `make docs PAGES=clinic` (`{figures.command}`); not edited by hand.\n\n"
         "Every figure on this page is from a real training run, watched by a `Doctor` as a user's run would "
         "be. A planted fault is a difference in configuration, data or loop, never in a log; its healthy "
         "twin differs in the fault alone. Seeds: " + seeds + ". No threshold was set by looking at runs of "

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 
 import pytest
 
-from imbalance_doctor.rules import rule_types
+from imbalance_doctor.rules import find_rule, rule_types
 from tests.clinic.__main__ import PAGE, main
 from tests.clinic.baselines import imbalanced, plateaus, spikes
 from tests.clinic.catalogue import bce, planted, smooth_ap
@@ -18,22 +19,30 @@ from tests.clinic.score import Share, Trial, causes, spoken
 from tests.clinic.symptoms import ROWS
 
 CODES = {rule.code for rule in rule_types()}
+#: A rule may be newer than the clinic's faults: it then waits for one, and is listed as not yet measured.
+PLANTED = {case.code for case in planted(0)}
 
 
-def test_the_page_names_every_rule_and_how_it_was_made() -> None:
+def test_the_page_names_every_planted_fault_and_how_it_was_made() -> None:
     page = PAGE.read_text(encoding="utf-8")
-    assert [code for code in sorted(CODES) if f"| {code} |" not in page] == []
+    assert [code for code in sorted(PLANTED) if f"| {code} |" not in page] == []
     assert "python -m tests.clinic" in page
-    assert "make clinic" in page
+    assert "make docs PAGES=clinic" in page
 
 
-def test_every_rule_has_a_planted_fault() -> None:
-    assert {case.code for case in planted(0)} == CODES
+def test_every_planted_fault_has_a_rule() -> None:
+    assert PLANTED <= CODES
 
 
-def test_held_out_families_see_nearly_every_fault() -> None:
-    # Units die there and the loss stays where it is; one code needs three classes.
-    assert CODES - {case.code for case in planted(0, HELD_OUT)} == set()
+@pytest.mark.parametrize("code", sorted(CODES - PLANTED))
+def test_a_rule_that_is_not_yet_measured_is_a_warning_at_most(code: str) -> None:
+    rule = find_rule(code)
+    cases = importlib.import_module(f"tests.rules.cases.{rule.name.replace('-', '_')}").CASES
+    assert "error" not in {rule.severity, *(case.expect for case in cases)}
+
+
+def test_held_out_families_see_every_fault() -> None:
+    assert PLANTED - {case.code for case in planted(0, HELD_OUT)} == set()
 
 
 def test_every_name_of_a_case_is_its_own() -> None:
@@ -109,6 +118,6 @@ def test_the_command_writes_a_page(tmp_path: Path, capsys: pytest.CaptureFixture
     page = out.read_text(encoding="utf-8")
     assert "| IMB406 | raw-logit-temperature | " in page
     assert "`temperature` as prescribed" in page
-    printed = capsys.readouterr().out
-    assert "planted faults and twins: 10 of 10" in printed
-    assert f"wrote {out}" in printed
+    captured = capsys.readouterr()
+    assert "planted faults and twins: 10 of 10" in captured.out
+    assert "3 ordinary runs" in captured.err

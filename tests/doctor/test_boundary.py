@@ -22,7 +22,7 @@ from loop import train
 from torch import nn
 
 from imbalance_doctor import Doctor, ImbalanceError, ImbalanceWarning, diagnose, load_run
-from imbalance_doctor.doctor import MOST_IN_A_ROW
+from imbalance_doctor.boundary import MOST_IN_A_ROW
 from losses import PAUCAtBudgetLoss, SmoothAPLoss
 
 

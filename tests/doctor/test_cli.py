@@ -235,7 +235,7 @@ def test_a_message_of_megabytes_is_shortened(monkeypatch, capsys, debug):
     def fail(*_):
         raise RuntimeError("\x1b[31m" + "x" * 10_000_000)
 
-    monkeypatch.setattr("imbalance_doctor.cli.load_run", fail)
+    monkeypatch.setattr("imbalance_doctor.cli.commands.report.load_run", fail)
     assert main(["report", "run"]) == EXIT_USAGE
     told = capsys.readouterr().err
     assert "this is a bug: RuntimeError: xxx" in told
@@ -250,10 +250,13 @@ def test_ctrl_c_ends_watch_as_it_should(monkeypatch, sick_run, where):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    place = {"follow": "imbalance_doctor.follow.follow", "find_project": "imbalance_doctor.cli.find_project"}
+    place = {
+        "follow": "imbalance_doctor.follow.follow",
+        "find_project": "imbalance_doctor.cli.commands.rules.find_project",
+    }
     monkeypatch.setattr(place[where], interrupt)
     assert main(["watch", str(sick_run)]) == EXIT_OK
-    monkeypatch.setattr("imbalance_doctor.cli.load_run", interrupt)
+    monkeypatch.setattr("imbalance_doctor.cli.commands.report.load_run", interrupt)
     assert main(["report", str(sick_run)]) == 130
 
 
@@ -292,3 +295,21 @@ def test_ctrl_c_while_waiting_for_a_log_is_0_and_the_name_is_shown(tmp_path, nam
     assert told == b""
     if on_terminal:
         os.close(ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["rules"], ["explain", "IMB003"], ["report", "RUN"]]
+)
+def test_what_needs_no_torch_starts_without_it(sick_run, tmp_path, arguments):
+    (tmp_path / "torch.py").write_text("raise ImportError('torch was asked for')")
+    given = [str(sick_run) if each == "RUN" else each for each in arguments]
+    told = subprocess.run(
+        [sys.executable, "-m", "imbalance_doctor", *given],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        cwd=tmp_path,
+    )
+    assert told.returncode in (EXIT_OK, EXIT_FINDINGS), told.stderr
+    assert "torch was asked for" not in told.stderr

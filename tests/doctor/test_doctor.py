@@ -98,7 +98,7 @@ def test_statistics_are_computed_only_on_recorded_steps(monkeypatch):
     loss_fn = SmoothAPLoss(1)
 
     def noted(detail, *args, **kwargs):
-        seen.append((doctor._steps, detail))
+        seen.append((doctor._session.steps, detail))
         return ranking_stats(detail, *args, **kwargs)
 
     monkeypatch.setattr("losses.ranking.ranking_stats", noted)

@@ -6,8 +6,9 @@ import os
 import pytest
 
 from imbalance_doctor import Doctor, diagnose
-from imbalance_doctor.cli import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, FORMATS, main
+from imbalance_doctor.cli import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, main
 from imbalance_doctor.project import MOST_BYTES, Project, find_project
+from imbalance_doctor.render.formats import FORMATS
 from imbalance_doctor.rules.few_positives_in_pool import FewPositivesInPool
 from imbalance_doctor.selection import Choice
 from losses import SmoothAPLoss

@@ -8,9 +8,9 @@ import torch.multiprocessing
 
 from imbalance_doctor import Doctor, diagnose, load_run
 from imbalance_doctor.ranks import Comparison
-from imbalance_doctor.recorder import RANK_LOCAL
 from imbalance_doctor.records import LossInfo, RunInfo, StepRecord, as_array, goes_on
 from imbalance_doctor.runlog import encode, header, log_path
+from imbalance_doctor.statistics import RANK_LOCAL
 from losses import SmoothAPLoss
 from tests.doctor import ranks_loop
 from tests.doctor.loop import train

@@ -344,6 +344,22 @@ def test_a_doctor_that_its_loss_knows_is_collected(monkeypatch):
     assert alive() is None
 
 
+def test_a_record_is_read_without_a_change_to_the_schedule():
+    notes = []
+    listening = watchers.Watchers(10, None, notes.append)
+    watcher = listening.add(loss_fn := nn.CrossEntropyLoss(), None, 0)
+    loss_fn(torch.randn(8, 1_000, requires_grad=True), torch.arange(8))
+    ((draft,), _) = listening.take(0, 0, dict)
+    before = dict(vars(watcher.schedule))
+    record = draft.make()
+    assert vars(watcher.schedule) == before
+    assert not notes
+    for _ in range(2):  # whoever was cut short does it again
+        draft.follow(record)
+        assert (watcher.schedule.every, watcher.schedule.due) == (50, 50)
+    assert len(notes) == 1
+
+
 def test_half_precision_without_autocast_is_recorded():
     with Doctor(None, on_finding="log", every=1) as doctor:
         doctor.watch(loss_fn := nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0, dtype=torch.bfloat16)))

@@ -318,8 +318,8 @@ def test_settings_that_cannot_change_are_named_with_those_that_can():
     with pytest.raises(ValueError) as error:  # noqa: PT011
         PAUCAtBudgetLoss(2).reconfigure(beta=0.1, num_classes=3)
     assert str(error.value) == (
-        "PAUCAtBudgetLoss cannot change 'beta', 'num_classes' during training; it can change 'temperature', "
-        "'tau_scale', 'queue_size', 'gather_distributed', 'max_pool_size', 'pos_numerator'"
+        "PAUCAtBudgetLoss cannot change 'beta', 'num_classes' during training; it can change 'queue_size', "
+        "'temperature', 'gather_distributed', 'max_pool_size', 'tau_scale', 'pos_numerator'"
     )
 
 

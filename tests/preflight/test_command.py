@@ -9,6 +9,7 @@ from torch import nn
 from imbalance_doctor import preflight
 from imbalance_doctor.cli import EXIT_FINDINGS, EXIT_OK, EXIT_USAGE, main
 from imbalance_doctor.preflight.options import build, loss_types, settings, value_of
+from imbalance_doctor.render.formats import FORMATS
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SoftmaxFocalLoss
 
 SICK = ["--loss", "smooth_ap", "--positive-rate", "0.0002", "--batch-size", "64"]
@@ -51,6 +52,29 @@ def test_json_is_pure_and_complete(capsys):
     assert found["settings"] == {"queue_size": 50_000}
     assert {"name", "value", "loss", "class_index", "unit"} == set(found["expected"][0])
     assert found["findings"][0]["prescription"] == {"parameter": "queue_size", "from": 1024, "to": 50_000}
+
+
+@pytest.mark.parametrize("form", [name for name, each in FORMATS.items() if not each.draws_run])
+def test_it_comes_in_every_format_that_draws_no_run(form, tmp_path, capsys):
+    assert run(*SICK, "--format", form) == EXIT_FINDINGS
+    printed = capsys.readouterr().out
+    assert "IMB002" in printed
+    assert run(*SICK, "--format", form, "-o", str(tmp_path / "file")) == EXIT_FINDINGS
+    assert "IMB002" in (tmp_path / "file").read_text()
+    assert capsys.readouterr().out == ""
+
+
+def test_markdown_has_the_numbers_and_the_settings_that_pass(capsys):
+    run(*SICK, "--format", "markdown")
+    page = capsys.readouterr().out
+    assert "| positives in the pool | 0\\.218 |" in page
+    assert "`queue_size=50000`" in page
+
+
+def test_a_format_that_draws_a_run_asks_for_one():
+    diagnosis = preflight(PAUCAtBudgetLoss(num_classes=1, beta=0.01), batch_size=64, positive_rate=0.01)
+    with pytest.raises(ValueError, match="expected a run"):
+        FORMATS["html"].render(diagnosis)
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])

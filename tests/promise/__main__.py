@@ -1,4 +1,7 @@
-"""The promise as a command: ``python -m tests.promise`` makes many trials and writes `docs/promise.md`."""
+"""The promise as a command: ``python -m tests.promise`` makes many trials.
+
+``make docs PAGES=promise`` publishes what they find.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,12 @@ from rich.progress import track
 from tests.promise import failures, interrupts, kills, mutations, names
 from tests.promise.trials import Tried
 
-PAGE = Path(__file__).parents[2] / "docs" / "promise.md"
-
 INTRODUCTION = """\
 # What was tried to break the promise
 
 Nothing of ours ends a run that would have gone on, loses a record that was due two seconds ago, or lets
-a name speak to the terminal. `make promise` tries to break it, in real training runs and with real logs,
-and writes this page; some of the trials run with every test.
+a name speak to the terminal. `make docs PAGES=promise` tries to break it, in real training runs and with
+real logs, and writes this page; some of the trials run with every test.
 
 | kind | trials | broken |
 |---|---|---|
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--kills", type=int, default=200, help="runs of three sessions")
     parser.add_argument("--mutations", type=int, default=5000, help="logs that are not as they were written")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=PAGE, help="the page")
+    parser.add_argument("--out", type=Path, help="write the page here as well")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     logging.getLogger("imbalance_doctor").addHandler(logging.NullHandler())
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [f"| {result.kind} | {result.trials:,} | {len(result.faults)} |" for result in results]
     where = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.system()}."
     text = INTRODUCTION + "\n".join(rows) + f"\n\n{where}\n"
-    given.out.write_text(text + ("\n## Broken\n\n" + "\n".join(faults) + "\n" if faults else ""))
+    if given.out is not None:
+        given.out.write_text(text + ("\n## Broken\n\n" + "\n".join(faults) + "\n" if faults else ""))
     print(text, *faults, sep="\n")
 
 

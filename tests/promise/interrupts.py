@@ -73,7 +73,8 @@ def _run(loss: str, logged: bool, striker: Striker) -> list[str]:
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        doctor = Doctor(**settings(Path(folder) / "run" if logged else None))
+        given = settings(Path(folder) / "run" if logged else None)
+        doctor = Doctor(**given)
         loop = Loop(doctor, loss)
         raised = 0
         for _ in range(3):
@@ -94,6 +95,9 @@ def _run(loss: str, logged: bool, striker: Striker) -> list[str]:
         due = range(0, STEPS, EVERY)
         if len(records) < len(due) - 2 or records[-1] < STEPS - 2 * EVERY:
             wrong.append(f"records of {records}")
+        (calls,) = (sink.calls for sink in given["sinks"])
+        if (calls[0], calls[-1], calls.count("close")) != ("begin", "close", 1):
+            wrong.append(f"calls of a sink {calls}")
         live, later = doctor.diagnosis, diagnose(load_run(Path(folder) / "run") if logged else doctor.run)
         if _told(live) != _told(later):
             wrong.append(f"live {_told(live)}, report {_told(later)}")

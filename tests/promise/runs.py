@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from imbalance_doctor import Doctor
+from imbalance_doctor.findings import Finding
+from imbalance_doctor.records import Record, RunInfo
 from losses import LossWarmupWrapper, PAUCAtBudgetLoss, SigmoidFocalLoss, SmoothAPLoss
 
 ROWS = 48
@@ -78,6 +80,35 @@ class Loop:
         return torch.cat([value.detach().flatten() for value in self.model.parameters()])
 
 
+class Quiet:
+    """A sink that notes whether it is called in order."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def begin(self, info: RunInfo) -> None:
+        """Note it."""
+        self.calls.append("begin")
+
+    def record(self, record: Record) -> None:
+        """Note it."""
+        self.calls.append("record")
+
+    def finding(self, finding: Finding) -> None:
+        """Note it."""
+        self.calls.append("finding")
+
+    def close(self) -> None:
+        """Note it."""
+        self.calls.append("close")
+
+
 def settings(place: Path | None) -> dict[str, Any]:
     """Arguments of the doctor of such a run."""
-    return {"run_dir": place, "every": EVERY, "on_finding": "log", "total_steps": STEPS}
+    return {
+        "run_dir": place,
+        "every": EVERY,
+        "on_finding": "log",
+        "total_steps": STEPS,
+        "sinks": [Quiet()],
+    }

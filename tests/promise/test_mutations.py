@@ -37,7 +37,7 @@ def test_so_is_any_of_thousands_in_every_format(log):
 def test_the_law_can_fail(log, tmp_path, monkeypatch):
     (tmp_path / "diagnostics-rank0.jsonl").write_bytes(log)
     assert mutations.fault(tmp_path, ["json"]) is None
-    monkeypatch.setattr("imbalance_doctor.cli.diagnose", lambda *args, **kwargs: 1 / 0)
+    monkeypatch.setattr("imbalance_doctor.cli.commands.report.diagnose", lambda *args, **kwargs: 1 / 0)
     assert "this is a bug" in mutations.fault(tmp_path, ["json"])
 
 

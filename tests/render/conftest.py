@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from imbalance_doctor.diagnose import diagnose
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.run import Run, load_run
+from imbalance_doctor.loading import load_run
+from imbalance_doctor.run import Run
 from losses.partial_auc import PAUCAtBudgetLoss
 from losses.recall_at_quantile import RecallAtQuantileLoss
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from imbalance_doctor.cli import _show_lines, main
+from imbalance_doctor.cli import main
+from imbalance_doctor.cli.commands.watch import show_lines
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.follow import Look
 from imbalance_doctor.project import Project
@@ -60,7 +61,7 @@ def watched_in_a_pipe(diagnosis: Diagnosis, run: Run) -> str:
     with pytest.MonkeyPatch.context() as patch:
         target = io.StringIO()
         patch.setattr("sys.stdout", target)
-        _show_lines([Look(diagnosis, ended=True)], Path(), Project())
+        show_lines([Look(diagnosis, ended=True)], Path(), Project())
     text = target.getvalue()
     assert len(text.splitlines()) == len(diagnosis.findings)
     return text

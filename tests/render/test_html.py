@@ -14,7 +14,7 @@ from imbalance_doctor.records import RunInfo, StepRecord, WatchRecord
 from imbalance_doctor.render import panels
 from imbalance_doctor.render.html import MOST_CLASSES, as_page, page_data
 from imbalance_doctor.run import Run
-from losses.diagnostics import STATS
+from imbalance_doctor.statistics import STATISTICS
 
 from .conftest import CLASSES, Case
 
@@ -22,9 +22,9 @@ PLOTLY_BYTES = 5_000_000
 MEGABYTE = 1_000_000
 
 
-def test_every_statistic_that_is_drawn_is_one_that_losses_report() -> None:
+def test_every_statistic_that_is_drawn_is_one_that_is_recorded() -> None:
     names = {key.split(".")[0] for key in panels.keys("loss")}
-    assert names <= STATS.keys()
+    assert names <= STATISTICS.keys()
 
 
 def test_the_page_asks_nothing_of_the_network(binary: Case) -> None:

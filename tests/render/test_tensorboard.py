@@ -25,19 +25,24 @@ from torch.utils.tensorboard import SummaryWriter
 from imbalance_doctor.cli import main
 from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Finding
-from imbalance_doctor.records import EvalRecord, RunInfo, StepRecord, as_array
+from imbalance_doctor.records import RunInfo, StepRecord, as_array
 from imbalance_doctor.render.tensorboard import FULL_RATE, MOST_CLASSES, TensorBoardPanels
 
 from .conftest import Case
 
 
-def draw(case: Case, target: Any) -> None:
+def begun(target: Any, info: RunInfo | None = None) -> TensorBoardPanels:
     panels = TensorBoardPanels(target)
+    panels.begin(info or RunInfo())
+    return panels
+
+
+def draw(case: Case, target: Any) -> None:
+    panels = begun(target, case.run.info)
     for record in case.run.records:
-        if isinstance(record, (StepRecord, EvalRecord)):
-            panels.write(record, case.run.info)
+        panels.record(record)
     for finding in case.run.live_findings:
-        panels.write_finding(finding)
+        panels.finding(finding)
     panels.close()
 
 
@@ -112,10 +117,10 @@ def test_tags_are_bounded_and_what_is_left_out_is_said(many: Case, many_logs: Pa
 def test_classes_with_findings_get_lines(many: Case, tmp_path: Path) -> None:
     finding = replace(many.run.live_findings[0], class_index=50)
     steps = many.run.steps()
-    panels = TensorBoardPanels(tmp_path)
-    panels.write(steps[0], many.run.info)
-    panels.write_finding(finding)
-    panels.write(steps[1], many.run.info)
+    panels = begun(tmp_path, many.run.info)
+    panels.record(steps[0])
+    panels.finding(finding)
+    panels.record(steps[1])
     panels.close()
     tag = "recall_at_quantile 2 positives/pool_pos_count, 50 species 50"
     assert [e.step for e in read(tmp_path).Scalars(tag)] == [steps[1].step]
@@ -123,9 +128,9 @@ def test_classes_with_findings_get_lines(many: Case, tmp_path: Path) -> None:
 
 def test_long_runs_are_thinned(binary: Case, tmp_path: Path) -> None:
     record = StepRecord(0, "a", {"loss": np.float32(0.5).reshape(())})
-    panels = TensorBoardPanels(tmp_path)
+    panels = begun(tmp_path, binary.run.info)
     for step in range(20 * FULL_RATE):
-        panels.write(replace(record, step=step), binary.run.info)
+        panels.record(replace(record, step=step))
     panels.close()
     written = read(tmp_path).Scalars("a 1 loss/loss")
     assert [e.step for e in written[:FULL_RATE]] == list(range(FULL_RATE))
@@ -134,8 +139,8 @@ def test_long_runs_are_thinned(binary: Case, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_became_nan_shows_it(binary: Case, tmp_path: Path) -> None:
-    panels = TensorBoardPanels(tmp_path)
-    panels.write(StepRecord(0, "a", {"loss": np.float32(math.nan).reshape(())}), binary.run.info)
+    panels = begun(tmp_path, binary.run.info)
+    panels.record(StepRecord(0, "a", {"loss": np.float32(math.nan).reshape(())}))
     panels.close()
     assert math.isnan(read(tmp_path).Scalars("a 1 loss/loss")[0].value)
 
@@ -207,14 +212,14 @@ def wait_for(port: int, route: str, ready: Any) -> Any:
 
 
 def test_a_class_count_that_shrinks_goes_on_being_drawn(tmp_path: Path) -> None:
-    panels = TensorBoardPanels(tmp_path)
+    panels = begun(tmp_path)
     for step, classes in ((0, 3), (1, 1)):
         stats = {
             "pool_pos_count": as_array([5.0] * classes),
             "pos_score_hist": as_array(np.ones((classes, 4))),
             "score_hist_edges": as_array(np.tile(np.arange(5.0), (classes, 1))),
         }
-        panels.write(StepRecord(step, "loss", stats), RunInfo())
+        panels.record(StepRecord(step, "loss", stats))
     panels.close()
 
 
@@ -238,12 +243,12 @@ def one_finding(index: int) -> Finding:
 def written(losses: int, path: Path) -> int:
     """Bytes of a run with many losses, each with a finding."""
     stats = {"loss": as_array(0.5), "pool_pos_count": as_array([5.0]), "tau_eff": as_array([1.0])}
-    panels = TensorBoardPanels(path)
+    panels = begun(path)
     for step in range(2):
         for index in range(losses):
-            panels.write(StepRecord(step, f"loss {index}", stats), RunInfo())
+            panels.record(StepRecord(step, f"loss {index}", stats))
     for index in range(losses):
-        panels.write_finding(one_finding(index))
+        panels.finding(one_finding(index))
     panels.close()
     return sum(file.stat().st_size for file in path.iterdir())
 
@@ -287,7 +292,7 @@ def train(tmp_path: Path, target: Any, broken: Callable[[], None]) -> list[str]:
 def test_a_full_disk_is_one_warning(tmp_path: Path, breaking: Callable[[], None], capfd: Any) -> None:
     [told] = train(tmp_path, tmp_path / "logs", breaking)
     assert "TensorBoard failed (OSError: " in told
-    assert "its panels are no longer written. Training goes on." in told
+    assert "nothing more is sent there. Training goes on." in told
     assert capfd.readouterr().err == ""
 
 
@@ -324,26 +329,26 @@ def test_the_command_says_what_failed_in_one_line(
 
 def test_a_link_by_the_name_of_a_file_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)
-    TensorBoardPanels(tmp_path).close()
+    begun(tmp_path).close()
     [first] = tmp_path.iterdir()
     first.unlink()
     first.symlink_to(tmp_path / "precious")
-    TensorBoardPanels(tmp_path).close()
+    begun(tmp_path).close()
     assert not (tmp_path / "precious").exists()
     assert len([*tmp_path.iterdir()]) == 2
 
 
 def test_a_later_session_hides_what_it_does_again(tmp_path: Path) -> None:
     for first, values in ((0, (1.0, 2.0, 3.0)), (1, (4.0,))):
-        panels = TensorBoardPanels(tmp_path, first)
+        panels = begun(tmp_path, RunInfo(start_step=first))
         for step, value in enumerate(values, first):
-            panels.write(StepRecord(step, "a", {"loss": as_array(value)}), RunInfo())
+            panels.record(StepRecord(step, "a", {"loss": as_array(value)}))
         panels.close()
     assert [(e.step, e.value) for e in read(tmp_path).Scalars("a 1 loss/loss")] == [(0, 1.0), (1, 4.0)]
 
 
 def test_what_was_drawn_can_be_seen_while_the_run_goes_on(tmp_path: Path) -> None:
-    panels = TensorBoardPanels(tmp_path)
-    panels.write(StepRecord(0, "a", {"loss": as_array(1.0)}), RunInfo())
+    panels = begun(tmp_path)
+    panels.record(StepRecord(0, "a", {"loss": as_array(1.0)}))
     assert [e.value for e in read(tmp_path).Scalars("a 1 loss/loss")] == [1.0]
     panels.close()

@@ -20,7 +20,7 @@ from imbalance_doctor.records import RunInfo
 from imbalance_doctor.rules import all_rules, find_rule, rule_page, rule_types
 from imbalance_doctor.rules.base import ANY, Evidence, Rule
 from imbalance_doctor.rules.gate import unready
-from losses.diagnostics import STATS
+from imbalance_doctor.statistics import STATISTICS
 from tests.rules.cases import Case, counts
 
 SECTIONS = ("Symptom", "Cause", "Remedy", "Evidence", "Known problems", "References")
@@ -259,7 +259,7 @@ def test_a_page_ends_with_the_thresholds(rule: type[Rule]) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_required_statistics_are_in_the_catalogue(rule: type[Rule]) -> None:
-    assert set(rule.requires) <= set(STATS)
+    assert set(rule.requires) <= set(STATISTICS)
 
 
 @pytest.mark.parametrize("rule", RULES)

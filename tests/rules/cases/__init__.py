@@ -14,7 +14,7 @@ import numpy as np
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import History, Window
 from imbalance_doctor.records import EvalRecord, LossInfo, RunInfo, StepRecord, WatchRecord, as_array
-from losses.diagnostics import CATALOGUE
+from imbalance_doctor.statistics import STATISTICS
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Case:
         return next(iter(self.history().windows()))
 
 
-SCALARS = frozenset(stat.name for stat in CATALOGUE if stat.shape == "scalar")
+SCALARS = frozenset(name for name, stat in STATISTICS.items() if not stat.axes)
 
 
 def _at(value: Any, number: int) -> Any:
