@@ -60,6 +60,7 @@ MAY_IMPORT = {
         "findings",
         "history",
         "metrics",
+        "plain",
         "prescriptions",
         "recorder",
         "records",
