@@ -21,7 +21,7 @@ Log = Callable[[Any, Any], None]
 KEPT = 50_000_000
 
 
-class Rows:
+class Sample:
     """Scores and targets in the order in which they come, as float32 on the host, up to `KEPT` scores.
 
     When there are more, every second row stays and every second one that follows is taken, then every
@@ -98,7 +98,7 @@ class Evaluation:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._rows = Rows()
+        self._rows = Sample()
         self._keeping = Guard("an evaluation in batches", "this evaluation is left out")
 
     def update(self, scores: Any, targets: Any) -> None:
@@ -113,7 +113,7 @@ class Evaluation:
     def close(self) -> None:
         """Evaluate and record what was added; a second call does nothing."""
         joined = self._keeping(self._rows.joined)
-        self._rows = Rows()  # after a failure too: nobody needs them any more
+        self._rows = Sample()  # after a failure too: nobody needs them any more
         if joined is not None:
             self._log(*joined)
 

@@ -152,7 +152,7 @@ class Exclusive:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class ScoredRows:
     """Evaluation data in one form, class by class: with a thousand classes nothing of ``[N, C]`` is copied.
 
     Attributes:
@@ -222,7 +222,7 @@ def _scored(logits: NDArray[Any]) -> NDArray[np.bool_]:
     return scored
 
 
-def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: int = IGNORED) -> Sheet:
+def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: int = IGNORED) -> ScoredRows:
     """Bring logits and targets of any of the three tasks into one form.
 
     Rows and entries without a score (nan, an overflow) do not count, nor do targets that are no class's:
@@ -240,17 +240,19 @@ def sheet(scores: Any, targets: Any, *, by_column: bool = False, ignore_index: i
     Raises:
         ValueError: The shapes do not fit, or no target counts.
     """
-    return sheet_of(*flat(scores, targets), by_column=by_column, ignore_index=ignore_index)
+    return scored_rows(*flat(scores, targets), by_column=by_column, ignore_index=ignore_index)
 
 
-def sheet_of(logits: NDArray[Any], labels: NDArray[Any], *, by_column: bool, ignore_index: int) -> Sheet:
-    """The sheet of what `flat` returns; arguments as in `sheet`."""
+def scored_rows(
+    logits: NDArray[Any], labels: NDArray[Any], *, by_column: bool, ignore_index: int
+) -> ScoredRows:
+    """The rows of what `flat` returns; arguments as in `Doctor.log_eval`."""
     classes = logits.shape[1]
     if classes == 1 or labels.shape[1] == classes:
         counted = _counted(labels, ignore_index)
         left_out = _left_out(labels, counted, ignore_index, "other than 0 and 1")
         unscored = int((counted & ~_scored(logits)).sum())
-        return Sheet(logits, labels, None, ignore_index, left_out | _unscored(unscored, "scores"))
+        return ScoredRows(logits, labels, None, ignore_index, left_out | _unscored(unscored, "scores"))
     with np.errstate(invalid="ignore"):  # nan is no class
         ids = labels[:, 0].astype(np.int64)
     counted = (ids == labels[:, 0]) & (ids >= 0) & (ids < classes) & (ids != ignore_index)
@@ -266,7 +268,7 @@ def sheet_of(logits: NDArray[Any], labels: NDArray[Any], *, by_column: bool, ign
     # What half the precision holds are floats of 32 bits here, exactly.
     eps = float(np.finfo(np.float64 if logits.dtype.itemsize > 4 else np.float32).eps)
     exclusive = Exclusive(total, rivals, size, eps, logits.argmax(axis=1), by_column)
-    return Sheet(logits, ids[:, None], exclusive, ignore_index, left_out)
+    return ScoredRows(logits, ids[:, None], exclusive, ignore_index, left_out)
 
 
 def _left_out(labels: NDArray[Any], counted: NDArray[np.bool_], ignored: int, which: str) -> dict[str, str]:
@@ -367,7 +369,7 @@ def evaluate(
     return measured(sheet(scores, targets, by_column=by_column, ignore_index=ignore_index), budget)
 
 
-def measured(data: Sheet, budget: float) -> dict[str, Array]:
+def measured(data: ScoredRows, budget: float) -> dict[str, Array]:
     """All of `METRICS` of a sheet, as `evaluate` returns them.
 
     Raises:

@@ -17,7 +17,7 @@ from imbalance_doctor.metrics import (
     UNLABELLED,
     flat,
     measured,
-    sheet_of,
+    scored_rows,
 )
 from imbalance_doctor.probabilities import are_probabilities, as_logits, unlike_training
 from imbalance_doctor.recorder import Watcher
@@ -75,7 +75,7 @@ def validated(
             logits = as_logits(logits, exclusive)
         if unlike and not expected:
             remarks.append(_probabilities(unlike))
-    data = sheet_of(logits, labels, by_column=_ranks_columns(losses), ignore_index=ignored)
+    data = scored_rows(logits, labels, by_column=_ranks_columns(losses), ignore_index=ignored)
     remarks += [
         Remark(kind, f"in log_eval, {text}; they do not count", aloud=kind != UNLABELLED)
         for kind, text in data.left_out.items()

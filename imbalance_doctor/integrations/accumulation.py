@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_doctor.guard import Guard, warn
-from imbalance_doctor.integrations.common import Handle, Named, original
+from imbalance_doctor.integrations.common import Named, Removable, original
 from imbalance_doctor.losses import (
     LossWarmupWrapper,
     SigmoidFocalLoss,
@@ -176,7 +176,7 @@ class DivisorCheck:
     def __init__(self, losses: Named, setting: str, batches: int) -> None:
         self._setting = f"{setting}={batches}"
         self._seen: dict[str, list[Tensor]] = {}
-        self._handles: dict[str, Handle] = {}
+        self._handles: dict[str, Removable] = {}
         self._guard = Guard("comparing what the loss divides by", "uneven batches are not told of")
         for name, loss in losses:
             if batches > 1 and has_divisor(loss) and not is_sum(loss):

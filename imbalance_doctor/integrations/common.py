@@ -117,7 +117,7 @@ class Speaks:
             warn(f"imbalance-doctor: {call} failed ({described(error)}); {lost}. Training goes on.")
 
 
-class Handle(Protocol):
+class Removable(Protocol):
     """What ends with the training."""
 
     def remove(self) -> None:
@@ -142,7 +142,7 @@ class Monitor:
         self._run_dir = self.doctor.run_dir
         self.running = False
         self._drivers: list[_WarmupDriver] = []
-        self._handles: list[Handle] = []
+        self._handles: list[Removable] = []
         self._restoring = Guard("restoring the monitor's state", "it starts anew")
 
     def begin(self, losses: Named, known: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> None:
@@ -162,7 +162,7 @@ class Monitor:
         self._drivers = [_WarmupDriver(loss) for _, loss in losses if _is_warmup(loss)]
         self.running = True
 
-    def until_end(self, handle: Handle) -> None:
+    def until_end(self, handle: Removable) -> None:
         """Remove this when the training is over."""
         self._handles.append(handle)
 

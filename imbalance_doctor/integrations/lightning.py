@@ -10,7 +10,7 @@ from torch import Tensor
 
 from imbalance_doctor.boundary import guarded
 from imbalance_doctor.doctor import Doctor
-from imbalance_doctor.evaluation import Rows
+from imbalance_doctor.evaluation import Sample
 from imbalance_doctor.guard import Guard, attempt, described, from_outside, warn
 from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
@@ -102,7 +102,7 @@ class DoctorCallback(Speaks, Callback):
         self._losses: Named = ()
         self._saved: dict[str, Any] | None = None
         self._read = read_validation
-        self._rows = Rows()
+        self._rows = Sample()
         self._step_begun = 0
         self._lr: dict[str, float] = {}
         self._batches = self._steps = 0
@@ -188,7 +188,7 @@ class DoctorCallback(Speaks, Callback):
     @hook("this evaluation is left out")
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to collect, without what an interrupted validation left."""
-        self._rows = Rows(distributed.group_size())  # all of them meet on rank 0
+        self._rows = Sample(distributed.group_size())  # all of them meet on rank 0
 
     @hook("this evaluation is left out")
     def on_validation_batch_end(
@@ -214,7 +214,7 @@ class DoctorCallback(Speaks, Callback):
             with self.doctor.evaluation() as evaluation:
                 for scores, targets in rows:
                     evaluation.update(scores, targets)
-        self._rows = Rows()
+        self._rows = Sample()
 
     def _keep(self, outputs: Any, batch: Any) -> None:
         pair: Any = self._read(outputs, batch)  # whatever that is in truth

@@ -45,7 +45,7 @@ def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
     last = max(plan.total_steps or EVERY * RECORDS, RECORDS) - 1
     steps = [round(k * last / (RECORDS - 1)) for k in range(RECORDS)]
     if loss.kind == kinds.WARMUP:
-        schedule = Schedule.of(plan, loss.config)
+        schedule = PlannedSchedule.of(plan, loss.config)
         for step in steps:
             own = {} if schedule is None else schedule.at(step)
             yield StepRecord(step, loss.name, {"loss": as_array(math.nan), **own})
@@ -150,7 +150,7 @@ def _with_absences(expected: Floats, absent: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class PlannedSchedule:
     """Where a warmup wrapper will stand at each step."""
 
     blend: schedule.BlendSchedule
@@ -159,7 +159,7 @@ class Schedule:
     decay: schedule.Decay
 
     @staticmethod
-    def of(plan: Plan, config: Any) -> Schedule | None:
+    def of(plan: Plan, config: Any) -> PlannedSchedule | None:
         """The wrapper's schedule; None where it is in epochs and their length is not known."""
         in_steps = config["warmup_steps"] is not None or config["blend_steps"] is not None
         warmup = (config["warmup_steps"] if in_steps else config["warmup_epochs"]) or 0
@@ -174,7 +174,9 @@ class Schedule:
         decay = schedule.Decay(
             config["temp_start"], config["temp_end"], switch, switch + int(config["temp_decay_steps"])
         )
-        return Schedule(schedule.BlendSchedule(warmup, blend, config["final_main_weight"]), unit, decay)
+        return PlannedSchedule(
+            schedule.BlendSchedule(warmup, blend, config["final_main_weight"]), unit, decay
+        )
 
     def at(self, step: int) -> dict[str, Array]:
         """The wrapper's own statistics at a step."""

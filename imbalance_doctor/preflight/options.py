@@ -38,7 +38,7 @@ def loss_types() -> dict[str, Loss]:
 
 
 @dataclass(frozen=True)
-class Setting:
+class LossOption:
     """A constructor parameter: the losses that have it, with its default and its meaning in each."""
 
     name: str
@@ -53,7 +53,7 @@ class Setting:
         return f"{self.meaning} [{', '.join(self.kinds)}; default: {default}]"
 
 
-def settings() -> list[Setting]:
+def settings() -> list[LossOption]:
     """The settings of all losses of this package, and those of the warmup wrapper around any of them."""
     owners: dict[str, Loss] = {
         kind: loss for kind, loss in loss_types().items() if issubclass(loss, diagnostics.Diagnosable)
@@ -104,7 +104,7 @@ def _meanings(loss: Loss) -> dict[str, str]:
     return dict(re.findall(r"^    (\w+): (.*(?:\n        .*)*)", arguments, re.MULTILINE))
 
 
-def _setting(name: str, of: Mapping[str, tuple[Any, str]]) -> Setting:
+def _setting(name: str, of: Mapping[str, tuple[Any, str]]) -> LossOption:
     meanings: dict[str, list[str]] = {}
     for kind, (_, meaning) in of.items():
         if meaning and not meaning.startswith("As in "):
@@ -113,7 +113,7 @@ def _setting(name: str, of: Mapping[str, tuple[Any, str]]) -> Setting:
         meaning = " ".join(f"{', '.join(kinds)}: {text}" for text, kinds in meanings.items())
     else:
         meaning = next(iter(meanings), "")
-    return Setting(name, tuple(of), tuple(default for default, _ in of.values()), meaning)
+    return LossOption(name, tuple(of), tuple(default for default, _ in of.values()), meaning)
 
 
 def _first_sentence(meaning: str) -> str:

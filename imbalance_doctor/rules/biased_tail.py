@@ -11,7 +11,7 @@ from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
-    Pool,
+    PoolSize,
     cap_for,
     classes_of,
     larger_queue,
@@ -93,7 +93,7 @@ class BiasedTail(Rule):
         return self._findings(window, now, negatives, classes_of(few))
 
     def _findings(
-        self, window: Window, now: Pool, negatives: Floats, classes: list[int]
+        self, window: Window, now: PoolSize, negatives: Floats, classes: list[int]
     ) -> Iterator[Evidence]:
         alpha = float(window.config("alpha"))
         for index in classes:

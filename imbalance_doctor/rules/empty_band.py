@@ -11,7 +11,7 @@ from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
-    Pool,
+    PoolSize,
     cap_for,
     classes_of,
     larger_queue,
@@ -140,7 +140,9 @@ class EmptyBand(Rule):
         few &= ~without_positives(window, now)
         return self._findings(window, now, counts, classes_of(few))
 
-    def _findings(self, window: Window, now: Pool, counts: Floats, classes: list[int]) -> Iterator[Evidence]:
+    def _findings(
+        self, window: Window, now: PoolSize, counts: Floats, classes: list[int]
+    ) -> Iterator[Evidence]:
         alpha, beta = float(window.config("alpha", 0.0)), float(window.config("beta", 1.0))
         width = beta - alpha
         negatives = pooled_count(window, "iid_neg_count", now)

@@ -11,7 +11,7 @@ from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, thresh
 from imbalance_doctor.rules.measures import (
     UNCAP,
     Floats,
-    Pool,
+    PoolSize,
     cap_for,
     classes_of,
     larger_queue,
@@ -122,7 +122,9 @@ class FewPositivesInPool(Rule):
         few &= counts > 0
         return self._findings(window, now, counts, classes_of(few))
 
-    def _findings(self, window: Window, now: Pool, counts: Floats, classes: list[int]) -> Iterator[Evidence]:
+    def _findings(
+        self, window: Window, now: PoolSize, counts: Floats, classes: list[int]
+    ) -> Iterator[Evidence]:
         rates = positive_rates(window)
         for index in classes:
             # A capped pool has another share of positives than the rows that it was drawn from.

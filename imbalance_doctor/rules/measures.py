@@ -77,7 +77,7 @@ def round_to(value: float, digits: int = 2) -> float:
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolSize:
     """The size that the pool of one loss has now, and the size it will have with a full queue."""
 
     #: Rows ranked now and rows with a full queue, in this window's mean over recent records.
@@ -102,7 +102,7 @@ class Pool:
         return bool(self.share[-1] < ALMOST_FULL)
 
 
-def pool(window: Window) -> Pool:
+def pool(window: Window) -> PoolSize:
     """The pool of a ranking loss; needs `pool_size`, `live_pos_count` and `live_neg_count`."""
     sizes = recent(window, "pool_size")
     live = recent(window, "live_pos_count")[:, 0] + recent(window, "live_neg_count")[:, 0]
@@ -114,10 +114,10 @@ def pool(window: Window) -> Pool:
         cap = None
     full = full if cap is None else float(cap)
     share = sizes / max(full, 1.0)
-    return Pool(float(sizes.sum() / len(sizes)), full, batch, queue_size, cap, share)
+    return PoolSize(float(sizes.sum() / len(sizes)), full, batch, queue_size, cap, share)
 
 
-def pooled_count(window: Window, name: str, pool: Pool) -> Floats:
+def pooled_count(window: Window, name: str, pool: PoolSize) -> Floats:
     """Rows of a kind in the pool, [C]: the recent mean, or the most that a queue still filling can promise.
 
     While the queue fills, the newest count is scaled to the full pool after two standard errors of a
@@ -137,7 +137,7 @@ def pooled_count(window: Window, name: str, pool: Pool) -> Floats:
 ABSENT_IN_A_ROW = 9
 
 
-def without_positives(window: Window, pool: Pool) -> Bools:
+def without_positives(window: Window, pool: PoolSize) -> Bools:
     """Classes that the pool holds no positive of, record after record, [C].
 
     Of the records with a pool at least half full, all of the first 3 to 9 have none, or the newest 9, or
@@ -169,7 +169,7 @@ def positive_rates(window: Window) -> Floats:
     return result
 
 
-def queue_for(rows: float, pool: Pool) -> int:
+def queue_for(rows: float, pool: PoolSize) -> int:
     """The `queue_size` with which batch and queue hold this many rows; smaller than it is where they do.
 
     A rule that prescribes a queue asks `larger_queue`.
@@ -177,7 +177,7 @@ def queue_for(rows: float, pool: Pool) -> int:
     return round_up(max(rows - pool.batch, 1.0))
 
 
-def larger_queue(rows: float, pool: Pool) -> int | None:
+def larger_queue(rows: float, pool: PoolSize) -> int | None:
     """The `queue_size` with which batch and queue hold this many rows; None where the queue is no smaller.
 
     Then there are rows enough, and something else is to blame: the cap, the order of the data, a rate that
@@ -191,7 +191,7 @@ def larger_queue(rows: float, pool: Pool) -> int | None:
 UNCAPPED_UP_TO = 1_000_000
 
 
-def wider_cap(rows: float, pool: Pool) -> Change:
+def wider_cap(rows: float, pool: PoolSize) -> Change:
     """What to prescribe where a cap of the pool is to blame: no cap, or one of at least this many rows.
 
     `to` is None, for no cap, wherever all rows of batch and queue can be ranked within a tenth of a second.
@@ -200,7 +200,7 @@ def wider_cap(rows: float, pool: Pool) -> Change:
     return Change("max_pool_size", pool.cap, to)
 
 
-def cap_for(rows: float, pool: Pool) -> int:
+def cap_for(rows: float, pool: PoolSize) -> int:
     """The `max_pool_size` that leaves this many rows: twice what it is at the least."""
     return round_up(max(rows, 2.0 * (pool.cap or 0)))
 

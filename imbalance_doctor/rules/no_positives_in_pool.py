@@ -13,7 +13,7 @@ from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.rules.base import LIKELIHOOD, RANKING, Evidence, Rule, Verdict, threshold
 from imbalance_doctor.rules.gate import unrecorded
 from imbalance_doctor.rules.measures import (
-    Pool,
+    PoolSize,
     classes_of,
     larger_queue,
     pool,
@@ -174,7 +174,7 @@ class NoPositivesInPool(Rule):
         absent = without_positives(window, now)
         return self._of_pools(window, now, classes_of(absent)) if absent.any() else []
 
-    def _of_pools(self, window: Window, now: Pool, classes: list[int]) -> Iterator[Evidence]:
+    def _of_pools(self, window: Window, now: PoolSize, classes: list[int]) -> Iterator[Evidence]:
         counts, rates = window.series("pool_pos_count").values, positive_rates(window)
         known = population_rates(window, len(rates))
         live = window.series("live_pos_count").values.sum(axis=0)

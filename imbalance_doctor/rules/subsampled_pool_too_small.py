@@ -10,7 +10,16 @@ import numpy as np
 from imbalance_doctor.findings import Severity
 from imbalance_doctor.history import Window
 from imbalance_doctor.rules.base import RANKING, Evidence, Rule, Verdict, threshold
-from imbalance_doctor.rules.measures import UNCAP, Pool, cap_for, classes_of, mean, pool, recent, wider_cap
+from imbalance_doctor.rules.measures import (
+    UNCAP,
+    PoolSize,
+    cap_for,
+    classes_of,
+    mean,
+    pool,
+    recent,
+    wider_cap,
+)
 
 
 @dataclass(frozen=True)
@@ -143,7 +152,7 @@ class SubsampledPoolTooSmall(Rule):
         ]
 
     @staticmethod
-    def _resolved(window: Window, now: Pool, whole: float, poorest: int) -> tuple[float, float]:
+    def _resolved(window: Window, now: PoolSize, whole: float, poorest: int) -> tuple[float, float]:
         """Rows that set the threshold: in the capped pool, and in all rows of batch and queue.
 
         They are negatives, of which a cap that grants each class its share keeps the smaller part.

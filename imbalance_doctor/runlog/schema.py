@@ -24,7 +24,7 @@ from imbalance_doctor.runlog.types import (
     Nullable,
     OneOf,
     Real,
-    Setting,
+    SettingType,
     Share,
     Text,
     Whole,
@@ -32,7 +32,7 @@ from imbalance_doctor.runlog.types import (
 
 STEP = INDEX = Whole(0, MOST_STEPS)
 COUNT = Whole(1, MOST_STEPS)
-TEXT, SETTING, REAL = Text(), Setting(), Real()
+TEXT, SETTING, REAL = Text(), SettingType(), Real()
 SETTINGS = MapOf(SETTING)
 NAMES = Nullable(ListOf(TEXT))
 

@@ -154,7 +154,7 @@ class OneOf(Type):
 
 
 @dataclass(frozen=True)
-class Setting(Type):
+class SettingType(Type):
     """A setting of a loss: true or false, null, a number, a text, or lists and objects of those."""
 
     expected: str = f"settings: numbers, texts, true, false or null, in at most {MOST_LEVELS} levels"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from imbalance_doctor import Doctor, evaluation
-from imbalance_doctor.evaluation import Evaluation, Rows
+from imbalance_doctor.evaluation import Evaluation, Sample
 
 
 def collected(rows, batch, classes=1):
@@ -36,7 +36,7 @@ def test_the_bound_is_of_scores_and_not_of_rows(monkeypatch):
 
 def test_no_more_than_its_share_of_the_bound_is_held_at_any_time(monkeypatch):
     monkeypatch.setattr(evaluation, "KEPT", 2000)
-    rows = Rows(ranks=2)
+    rows = Sample(ranks=2)
     for _ in range(200):
         rows.add(torch.zeros(64), torch.zeros(64))
         assert sum(scores.size for scores, _ in rows._batches) <= 1000
