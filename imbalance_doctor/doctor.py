@@ -27,11 +27,11 @@ from imbalance_doctor.records import MOST_STEPS, TreatmentRecord
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.run import Run
 from imbalance_doctor.runlog import LogError
-from imbalance_doctor.selection import as_list, choose_rules, said_thresholds
+from imbalance_doctor.selection import choose_rules, for_log, said_thresholds
 from imbalance_doctor.session import Checkpoint, Session
 from imbalance_doctor.sinks import Sink, checked
 from imbalance_doctor.ticker import Ticker
-from imbalance_doctor.tuning import Thresholds, changed_thresholds
+from imbalance_doctor.tuning import Thresholds
 from imbalance_doctor.watchers import Watchers
 
 if TYPE_CHECKING:
@@ -111,11 +111,7 @@ class Doctor:
             declared.run_info(every, total_steps, population_positive_rate, class_names, target_metric),
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions={"python": platform.python_version(), "torch": str(torch.__version__)},
-            rules={
-                "select": None if select is None else as_list(select),
-                "ignore": None if ignore is None else as_list(ignore),
-                "thresholds": changed_thresholds(chosen),
-            },
+            rules=for_log(select, ignore, chosen),
         )
         self.every = info.every
         self._announce = announcer(on_finding)
@@ -133,7 +129,7 @@ class Doctor:
         self._untold: list[Finding] = []  # opened and told since the last step, by an evaluation
         self._copied = False  # whether it came out of a file, and has not said so
 
-    # --- watching ---------------------------------------------------------------------------------------
+    # --- the loop ----------------------------------------------------------------------------------------
 
     @guarded("watch", "this loss is not watched", lambda self: None, passes=(TypeError, ValueError))
     def watch(self, loss_fn: nn.Module, name: str | None = None) -> None:
@@ -148,8 +144,6 @@ class Doctor:
             ValueError: The name is taken, or the loss is watched already.
         """
         self._turns.ask(self._monitoring.watch, loss_fn, name)
-
-    # --- the loop ---------------------------------------------------------------------------------------
 
     def step(self, step: int | None = None, **metrics: float) -> list[Finding]:
         """Say that a training step is over.
@@ -283,7 +277,11 @@ class Doctor:
 
     # --- resuming ---------------------------------------------------------------------------------------
 
-    @guarded("state_dict", "this checkpoint knows the step alone", lambda self: self._state(()))
+    @guarded(
+        "state_dict",
+        "this checkpoint knows the step alone",
+        lambda self: Checkpoint(self._session.step).to_dict(),
+    )
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs so that a resumed run goes on where this one stood; ready for JSON.
 
@@ -291,10 +289,7 @@ class Doctor:
             The step, and the findings so far. Where the run has a log, a resumed `Doctor` reads what came
             before from there, and needs the step alone.
         """
-        return self._state(self.findings)
-
-    def _state(self, findings: Sequence[Finding]) -> dict[str, Any]:
-        return self._session.checkpoint(findings).to_dict()
+        return self._session.checkpoint(self.findings).to_dict()
 
     @guarded("load_state_dict", "the run starts anew", lambda self: None, passes=(ValueError,))
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

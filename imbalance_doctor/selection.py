@@ -10,7 +10,14 @@ from imbalance_doctor import plain
 from imbalance_doctor.admission import code_of, name_of
 from imbalance_doctor.rules import all_rules, find_rule, rule_types
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.tuning import Thresholds, known_thresholds, on_these, thresholds_of, with_thresholds
+from imbalance_doctor.tuning import (
+    Thresholds,
+    changed_thresholds,
+    known_thresholds,
+    on_these,
+    thresholds_of,
+    with_thresholds,
+)
 
 #: Codes, names or code prefixes; one alone may be given as it is.
 Selector: TypeAlias = "str | Iterable[str] | None"
@@ -57,6 +64,21 @@ class Choice:
     def rules(self, own: Sequence[Rule] | None = None) -> tuple[Rule, ...]:
         """The rules to apply; `own` replace those of the same code, thresholds and all."""
         return choose_rules(own, select=self.select, ignore=self.ignore, thresholds=self.thresholds)
+
+
+def for_log(select: Selector, ignore: Selector, rules: Sequence[Rule]) -> dict[str, Any]:
+    """How rules were chosen and tuned, as the header of a log has it; `Choice.of_log` reads it.
+
+    Args:
+        select: As in `choose_rules`.
+        ignore: As in `choose_rules`.
+        rules: What was chosen.
+    """
+    return {
+        "select": None if select is None else as_list(select),
+        "ignore": None if ignore is None else as_list(ignore),
+        "thresholds": changed_thresholds(rules),
+    }
 
 
 def choose_rules(
