@@ -129,7 +129,7 @@ class Doctor:
         self._untold: list[Finding] = []  # opened and told since the last step, by an evaluation
         self._copied = False  # whether it came out of a file, and has not said so
 
-    # --- the loop ----------------------------------------------------------------------------------------
+    # --- the loop ---------------------------------------------------------------------------------------
 
     @guarded("watch", "this loss is not watched", lambda self: None, passes=(TypeError, ValueError))
     def watch(self, loss_fn: nn.Module, name: str | None = None) -> None:
@@ -258,7 +258,7 @@ class Doctor:
 
     @guarded("close", "its log may lack an end", lambda self: None, passes=(ImbalanceError,))
     def close(self, *, complete: bool = True) -> None:
-        """End the monitoring: a last examination, and the end of the log. A second call does nothing.
+        """End the monitoring: a last look, the end of the log, and of the sinks. A second call does nothing.
 
         Args:
             complete: Whether the run ended in good order.
