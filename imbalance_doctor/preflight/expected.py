@@ -45,9 +45,9 @@ def _steps(plan: Plan, loss: LossInfo) -> Iterator[Record]:
     last = max(plan.total_steps or EVERY * RECORDS, RECORDS) - 1
     steps = [round(k * last / (RECORDS - 1)) for k in range(RECORDS)]
     if loss.kind == kinds.WARMUP:
-        schedule = PlannedSchedule.of(plan, loss.config)
+        planned = PlannedSchedule.of(plan, loss.config)
         for step in steps:
-            own = {} if schedule is None else schedule.at(step)
+            own = {} if planned is None else planned.at(step)
             yield StepRecord(step, loss.name, {"loss": as_array(math.nan), **own})
         return
     expected = counts(plan, loss)
@@ -162,20 +162,20 @@ class PlannedSchedule:
     def of(plan: Plan, config: Any) -> PlannedSchedule | None:
         """The wrapper's schedule; None where it is in epochs and their length is not known."""
         in_steps = config["warmup_steps"] is not None or config["blend_steps"] is not None
-        warmup = (config["warmup_steps"] if in_steps else config["warmup_epochs"]) or 0
+        alone = (config["warmup_steps"] if in_steps else config["warmup_epochs"]) or 0
         blend = (config["blend_steps"] if in_steps else config["blend_epochs"]) or 0
-        if in_steps or not (warmup or blend):
+        if in_steps or not (alone or blend):
             unit = 1.0
         elif plan.total_steps and plan.epochs:
             unit = plan.total_steps / plan.epochs
         else:
             return None
-        switch = round(warmup * unit)
+        switch = round(alone * unit)
         decay = schedule.Decay(
             config["temp_start"], config["temp_end"], switch, switch + int(config["temp_decay_steps"])
         )
         return PlannedSchedule(
-            schedule.BlendSchedule(warmup, blend, config["final_main_weight"]), unit, decay
+            schedule.BlendSchedule(alone, blend, config["final_main_weight"]), unit, decay
         )
 
     def at(self, step: int) -> dict[str, Array]:
