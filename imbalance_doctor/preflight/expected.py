@@ -174,9 +174,7 @@ class PlannedSchedule:
         decay = schedule.Decay(
             config["temp_start"], config["temp_end"], switch, switch + int(config["temp_decay_steps"])
         )
-        return PlannedSchedule(
-            schedule.BlendSchedule(alone, blend, config["final_main_weight"]), unit, decay
-        )
+        return PlannedSchedule(schedule.BlendSchedule(alone, blend, config["final_main_weight"]), unit, decay)
 
     def at(self, step: int) -> dict[str, Array]:
         """The wrapper's own statistics at a step."""

@@ -98,7 +98,7 @@ class ColdStart(Rule):
     share: float = threshold(
         1.0 / 3.0,
         "Share of average precision whose loss matters where that is less than `fall`: a class that is hard "
-        "to rank has little to lose, as digits with noise, which fell from .12 to .07.",
+        "to rank has little to lose.",
     )
     errors: float = threshold(
         2.0,
@@ -114,7 +114,7 @@ class ColdStart(Rule):
     weight: float = threshold(
         0.5,
         "Weight of the main loss that is prescribed, half of the present one where that is lower: beside "
-        "half of BCE none of 12 runs fell.",
+        "half of BCE none of 6 runs fell, and alone all of them.",
     )
 
     def examine(self, window: Window) -> Verdict:

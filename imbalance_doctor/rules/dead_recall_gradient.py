@@ -107,7 +107,7 @@ class DeadRecallGradient(Rule):
     wide: float = threshold(
         1000.0,
         "Spread of the scores, in temperatures, from which `carrying_alone` holds: ordinary runs are at 10, "
-        "those without gradient were at 400 to 7,000.",
+        "those without gradient were at 1,300 to 2,000 (IMB202).",
     )
     missed: float = threshold(
         0.1,

@@ -121,13 +121,11 @@ class EmptyBand(Rule):
     )
     live: float = threshold(
         1.0,
-        "Live negatives in the band, below which a queue is not the remedy: AP rose with them up to about "
-        "one, from .20 to .35 on sequences, whatever the queue held.",
+        "Live negatives in the band, below which a queue is not the remedy: AP rose with them, from .79 at "
+        "0.25 to .93 at 2.5 on digits, whatever the queue held.",
     )
     wanted_live: float = threshold(
-        2.0,
-        "Live negatives in the band that is recommended: above one AP still rose a little, and hardly "
-        "beyond three.",
+        2.0, "Live negatives in the band that is recommended: beyond 2.5 of them AP rose no more."
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -211,7 +211,7 @@ class MajorityCollapse(Rule):
     excuse_steps: int = threshold(
         1000,
         "Steps that the excuse lasts where the length of the run is unknown: a slow run (sequences at 2 %) "
-        "left between step 400 and 1,000.",
+        "left between step 400 and 800.",
     )
     initial: float = threshold(
         0.2,

@@ -114,7 +114,8 @@ class OscillatingLoss(Rule):
 
     deviation: float = threshold(
         0.12,
-        "Standard deviation of the loss around its trend that reads as wild: 0.02 to 0.09 in ordinary pools.",
+        "Standard deviation of the loss around its trend that reads as wild: 0.02 to 0.05 with a hundred "
+        "positives in the pool.",
     )
     records: int = threshold(
         60,
@@ -153,7 +154,7 @@ class OscillatingLoss(Rule):
     )
     excess: float = threshold(
         4.0,
-        "Deviation over its standard error, from which the sample does not explain it: 0.3 to 2.2 in all "
+        "Deviation over its standard error, from which the sample does not explain it: 0.6 to 1.8 in "
         "measured runs, and above 2.5 in 4 of 148 ordinary ones, whose loss was falling fast.",
     )
     wanted_error: float = threshold(

@@ -63,7 +63,11 @@ class PositivesNotRare(Rule):
     cause = "the class is not rare, or a sampler makes it common."
     remedy = "none is needed; BCE, cross-entropy or a focal loss would order the scores as well for less."
 
-    common: float = threshold(0.2, "Share of positives from which Smooth-AP gained nothing over BCE.")
+    common: float = threshold(
+        0.2,
+        "Share of positives from which Smooth-AP gained nothing over BCE: at 20 % both came to an AP of .98 "
+        "and .99.",
+    )
     errors: float = threshold(
         3.0, "Standard errors above it: one look in 700 is, at a rate that is exactly that."
     )

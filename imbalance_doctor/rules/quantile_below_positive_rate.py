@@ -91,11 +91,13 @@ class QuantileBelowPositiveRate(Rule):
     )
     low: float = threshold(
         0.5,
-        "Recall that a perfect model could reach, below which it is a warning: AP was 10 to 60 % lower than "
+        "Recall that a perfect model could reach, below which it is a warning: AP was 11 to 22 % lower than "
         "with the quantile at the rate.",
     )
     wanted: float = threshold(
-        2.0, "Quantile that is recommended, in positive rates: it gained a further 2 to 11 % over the rate."
+        2.0,
+        "Quantile that is recommended, in positive rates: against the rate itself it gained .06 and .09 of "
+        "AP on Gaussian data, and lost .01 and .02 on digits.",
     )
     sampled: float = threshold(
         2.0,

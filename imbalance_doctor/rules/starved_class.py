@@ -64,9 +64,7 @@ class StarvedClass(Rule):
     remedy = "oversample it or use larger batches; keep the weight."
 
     share: float = threshold(
-        0.05,
-        "Share of batches that hold the class: it lost some 0.2 of AP where fewer than one batch in 20 held "
-        "it.",
+        0.05, "Share of batches that hold the class: where one in 50 held it, it lost most of its AP."
     )
 
     def examine(self, window: Window) -> Verdict:

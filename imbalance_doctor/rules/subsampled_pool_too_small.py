@@ -91,12 +91,14 @@ class SubsampledPoolTooSmall(Rule):
     remedy = UNCAP
 
     few: float = threshold(
-        20.0, "Positives of a class, below which it is told, where there were more: AP fell by 3 to 20 %."
+        20.0,
+        "Positives of a class, below which it is told, where there were more: AP fell by 8 and 18 % on "
+        "Gaussian data, and by 2 % on ten digits.",
     )
     noise: float = threshold(
         5.0,
-        "Positives below which it is an error (a warning for losses with a threshold): AP fell by a quarter "
-        "to a half.",
+        "Positives below which it is an error (a warning for losses with a threshold): AP fell by 30 % on "
+        "Gaussian data, and by 5 % on ten digits.",
     )
     lost: float = threshold(
         1.5, "Positives held over positives left, from which the cap is to blame and not the rate."
