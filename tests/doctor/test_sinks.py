@@ -308,7 +308,7 @@ class Lacking:
         (Toy(), "expected sinks to be a list of sinks, got Toy"),
         ("tensorboard", "expected sinks to be a list of sinks, got str"),
     ],
-    ids=repr,
+    ids=["lacks methods", "a class", "None", "no list", "a text"],
 )
 def test_what_is_no_sink_is_an_error_at_once(sinks, message):
     with pytest.raises(TypeError, match=message):
