@@ -32,6 +32,15 @@ reason for each. Generated from the rules by `make docs`; edit those. Each table
 """
 
 
+#: What is said of a rule that is newer than the clinic's page.
+NOT_MEASURED = " Not yet measured: the clinic has planted no fault of this kind."
+
+
+def measured(code: str) -> bool:
+    """Whether the clinic's page tells how often a rule is right."""
+    return f"| {code} |" in (DOCS / "clinic.md").read_text(encoding="utf-8")
+
+
 def rules_page() -> str:
     """The catalogue of rules."""
     rows, pages = [], []
@@ -43,7 +52,8 @@ def rules_page() -> str:
         )
         kinds = ", ".join(sorted(rule.kinds))
         body = page.replace("\n## ", "\n### ")
-        pages.append(f"## {rule.code} {rule.name}\n\nSeverity: {rule.severity}. Losses: {kinds}.\n\n{body}\n")
+        facts = f"Severity: {rule.severity}. Losses: {kinds}.{'' if measured(rule.code) else NOT_MEASURED}"
+        pages.append(f"## {rule.code} {rule.name}\n\n{facts}\n\n{body}\n")
     return _HEAD + "\n".join(rows) + "\n\n" + "\n".join(pages)
 
 
