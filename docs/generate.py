@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from imbalance_doctor import metrics, statistics
+from imbalance_doctor import statistics
 from imbalance_doctor.rules import rule_page, rule_types
+from imbalance_doctor.scores import metrics
 from losses.catalogue import CATALOGUE, HISTOGRAM_BINS, QUANTILE_LEVELS, Stat
 
 DOCS = Path(__file__).parent

@@ -6,8 +6,8 @@ import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from imbalance_doctor.metrics import METRICS, as_numpy
 from imbalance_doctor.records import RunInfo
+from imbalance_doctor.scores.metrics import METRICS, as_numpy
 
 #: Names in order, or by class id; a Series with whole numbers as its index has them by id.
 ClassNames: TypeAlias = "Iterable[Any] | Mapping[Any, Any]"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor import plain
-from imbalance_doctor.losses import schedule
+from imbalance_doctor.losses import warmup
 from imbalance_doctor.records import (
     Array,
     EndRecord,
@@ -40,7 +40,7 @@ WINDOW = 200
 EVAL_WINDOW = 2_000
 
 #: Values of the wrapper's `phase`.
-WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = map(int, schedule.Phase)
+WARMUP_PHASE, BLEND_PHASE, MAIN_PHASE = map(int, warmup.schedule.Phase)
 
 #: Levels of settings within settings that are frozen: a wrapper's losses are on the second one.
 DEEPEST = 8

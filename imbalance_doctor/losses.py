@@ -12,11 +12,11 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from imbalance_doctor.second_names import SecondNames
 
 if TYPE_CHECKING:
     from losses import LossWarmupWrapper as LossWarmupWrapper
@@ -31,50 +31,21 @@ if TYPE_CHECKING:
     from losses import all_gather_no_grad as all_gather_no_grad
     from losses import all_gather_with_grad as all_gather_with_grad
     from losses import catalogue as catalogue
-    from losses import compiling as compiling
     from losses import diagnostics as diagnostics
     from losses import distributed as distributed
-    from losses import grad_mode as grad_mode
-    from losses import gradients as gradients
+    from losses import forwards as forwards
     from losses import interrupts as interrupts
     from losses import kinds as kinds
-    from losses import likelihood as likelihood
-    from losses import likelihood_statistics as likelihood_statistics
-    from losses import pool as pool
-    from losses import queue as queue
     from losses import ranking as ranking
-    from losses import repeats as repeats
-    from losses import schedule as schedule
+    from losses import warmup as warmup
 
 #: Both packages come from one distribution, so they lie beside each other.
 _FOLDER = Path(__file__).resolve().parents[1] / "losses"
 
 
-class _SameModule(Loader):
-    """Gives out a module that has been imported under another name."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self._module, self._own_spec = module, module.__spec__
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return self._module
-
-    def exec_module(self, module: ModuleType) -> None:
-        # The import system has put the spec of the second name there.
-        module.__spec__ = self._own_spec
-
-
-class _SecondName(MetaPathFinder):
-    """Finds ``imbalance_doctor.losses.x`` as ``losses.x``."""
-
-    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
-        if not fullname.startswith(f"{__name__}."):
-            return None
-        try:
-            module = importlib.import_module(fullname.removeprefix("imbalance_doctor."))
-        except ModuleNotFoundError:
-            return None
-        return ModuleSpec(fullname, _SameModule(module), is_package=hasattr(module, "__path__"))
+def _first_name(name: str) -> str | None:
+    """``losses.x``, of ``imbalance_doctor.losses.x``."""
+    return name.removeprefix("imbalance_doctor.") if name.startswith(f"{__name__}.") else None
 
 
 def _other_file() -> str | None:
@@ -93,7 +64,7 @@ def _other_file() -> str | None:
 def _load() -> ModuleType:
     other = _other_file()
     if other is None:
-        sys.meta_path.insert(0, _SecondName())
+        sys.meta_path.insert(0, SecondNames(_first_name))
         return importlib.import_module("losses")
     spec = importlib.util.spec_from_file_location(
         __name__, _FOLDER / "__init__.py", submodule_search_locations=[str(_FOLDER)]

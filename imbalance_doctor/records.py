@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_doctor.losses import kinds, schedule
+from imbalance_doctor.losses import kinds, warmup
 
 Array: TypeAlias = NDArray[np.float32]
 
@@ -57,7 +57,7 @@ class LossInfo:
 
     def active(self, phase: float) -> LossInfo:
         """The loss whose statistics are reported in a phase: of a wrapper one of its two."""
-        return (self.warmup if phase == schedule.Phase.WARMUP else self.main) or self
+        return (self.warmup if phase == warmup.schedule.Phase.WARMUP else self.main) or self
 
     @property
     def gathers(self) -> bool:
@@ -90,7 +90,7 @@ class RunInfo:
     population_positive_rate: float | tuple[float, ...] | None = None
     #: In the order of the class ids; None for an id without a name.
     class_names: tuple[str | None, ...] | None = None
-    #: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`, where declared.
+    #: The validation metric that the run is for, where declared: one of `imbalance_doctor.scores.metrics`.
     target_metric: str | None = None
     rank: int = 0
     world_size: int = 1
@@ -138,7 +138,7 @@ class WatchRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """The statistics of one watched loss at one step, names as in `losses.diagnostics.CATALOGUE`."""
+    """The statistics of one watched loss at one step, names as in `losses.catalogue`."""
 
     step: int
     loss: str
@@ -148,7 +148,7 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EvalRecord:
-    """Validation metrics per class, names as in `imbalance_doctor.metrics.METRICS`."""
+    """Validation metrics per class, names as in `imbalance_doctor.scores.metrics.METRICS`."""
 
     step: int
     metrics: Mapping[str, Array]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from ._exports import exports
 
 if TYPE_CHECKING:
-    from .average_precision import SmoothAPLoss
     from .distributed import all_gather_no_grad, all_gather_with_grad
     from .focal import SigmoidFocalLoss, SoftmaxFocalLoss
-    from .partial_auc import PAUCAtBudgetLoss
-    from .recall_at_quantile import RecallAtQuantileLoss
-    from .warmup import LossWarmupWrapper
+    from .ranking.average_precision import SmoothAPLoss
+    from .ranking.partial_auc import PAUCAtBudgetLoss
+    from .ranking.recall_at_quantile import RecallAtQuantileLoss
+    from .warmup.wrapper import LossWarmupWrapper
 
 __all__ = [
     "LossWarmupWrapper",
@@ -32,11 +32,11 @@ __all__ = [
 __getattr__, __dir__ = exports(
     __name__,
     {
-        "LossWarmupWrapper": "warmup",
-        "PAUCAtBudgetLoss": "partial_auc",
-        "RecallAtQuantileLoss": "recall_at_quantile",
+        "LossWarmupWrapper": "warmup.wrapper",
+        "PAUCAtBudgetLoss": "ranking.partial_auc",
+        "RecallAtQuantileLoss": "ranking.recall_at_quantile",
         "SigmoidFocalLoss": "focal",
-        "SmoothAPLoss": "average_precision",
+        "SmoothAPLoss": "ranking.average_precision",
         "SoftmaxFocalLoss": "focal",
         "all_gather_no_grad": "distributed",
         "all_gather_with_grad": "distributed",

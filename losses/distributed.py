@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .pool import Rows
+from .ranking.pool import Rows
 
 
 class Ranks:

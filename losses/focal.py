@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from . import functional, kinds
 from ._checks import check_number, check_tensors, check_weight, require
-from .diagnostics import Stats
+from .diagnostics.gradients import Labels
+from .diagnostics.likelihood import likelihood_stats
+from .diagnostics.listening import Stats
 from .distributed import Ranks, mean_over_ranks, should_gather
-from .gradients import Labels
-from .labels import widened
-from .likelihood_statistics import likelihood_stats
-from .pool import wide_dtype
+from .ranking.labels import widened
+from .ranking.pool import wide_dtype
 from .settings import GATHER_DISTRIBUTED, Configurable, Setting, Settings, integer, number, one_of, optional
 
 GAMMA = Setting(number(least=0.0), changes=True)

@@ -1,7 +1,8 @@
 """The kinds of loss: the stable names that logs and findings have for them, and what they have in common.
 
-A loss of this package says its own (`losses.diagnostics.Diagnosable.kind`); those of torch's losses are in
-`losses.likelihood.PLAIN_KINDS`. Nothing is imported here: rules and readers of logs know no torch.
+A loss of this package says its own (`losses.diagnostics.Diagnosable.kind`); those of torch's losses
+are in `losses.diagnostics.bridge.PLAIN_KINDS`. Nothing is imported here: rules and readers of logs know
+no torch.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 from ._checks import check_choice, check_integer, check_number
-from .diagnostics import ConfigValue, Diagnosable
+from .diagnostics.listening import ConfigValue, Diagnosable
 
 #: Takes the name of a setting and what was given; gives what the loss is to hold. `ValueError` (of what is no
 #: module, `TypeError`) if it may not be that.

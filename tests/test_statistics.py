@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from imbalance_doctor import metrics, statistics
+from imbalance_doctor import statistics
+from imbalance_doctor.scores import metrics
 from imbalance_doctor.statistics import STATISTICS
 from losses.catalogue import CATALOGUE
 

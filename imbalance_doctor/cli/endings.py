@@ -12,7 +12,7 @@ import click
 from imbalance_doctor.cli.output import say
 from imbalance_doctor.findings import SEVERITIES, Diagnosis, at_least
 from imbalance_doctor.guard import attempt, described
-from imbalance_doctor.runlog import LogError
+from imbalance_doctor.log import LogError
 from imbalance_doctor.texts import shortened
 
 #: Nothing at or above ``--fail-on``.

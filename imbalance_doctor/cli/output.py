@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from imbalance_doctor.files import is_stream, pour, write_whole
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.guard import attempt
+from imbalance_doctor.log.run import Run
+from imbalance_doctor.render.files import is_stream, pour, write_whole
 from imbalance_doctor.render.formats import FORMATS
-from imbalance_doctor.run import Run
 from imbalance_doctor.texts import clean
 
 

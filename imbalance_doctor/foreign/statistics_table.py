@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_doctor import metrics
+from imbalance_doctor.log import LogError
+from imbalance_doctor.log.run import Run
 from imbalance_doctor.losses import kinds
 from imbalance_doctor.records import (
     Array,
@@ -26,8 +27,7 @@ from imbalance_doctor.records import (
     WatchRecord,
     as_array,
 )
-from imbalance_doctor.run import Run
-from imbalance_doctor.runlog import LogError
+from imbalance_doctor.scores import metrics
 from imbalance_doctor.statistics import STATISTICS
 
 if TYPE_CHECKING:

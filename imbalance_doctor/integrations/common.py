@@ -9,10 +9,10 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import torch
 from torch import nn
 
-from imbalance_doctor.boundary import guarded
-from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import ImbalanceError
 from imbalance_doctor.guard import Guard, attempt, described, warn
+from imbalance_doctor.live.boundary import guarded
+from imbalance_doctor.live.doctor import Doctor
 from imbalance_doctor.losses import LossWarmupWrapper, diagnostics
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
-from imbalance_doctor.boundary import guarded
-from imbalance_doctor.doctor import Doctor
-from imbalance_doctor.evaluation import Sample
 from imbalance_doctor.guard import Guard, attempt, described, from_outside, warn
 from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
@@ -25,6 +22,9 @@ from imbalance_doctor.integrations.common import (
     process_rank,
 )
 from imbalance_doctor.integrations.gathering import Pair, of_all_ranks
+from imbalance_doctor.live.boundary import guarded
+from imbalance_doctor.live.doctor import Doctor
+from imbalance_doctor.live.validation.sample import Sample
 from imbalance_doctor.losses import distributed
 
 try:

@@ -9,8 +9,6 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from imbalance_doctor.doctor import Doctor
-from imbalance_doctor.evaluation import Evaluation
 from imbalance_doctor.guard import Guard, warn
 from imbalance_doctor.integrations import accumulation
 from imbalance_doctor.integrations.common import (
@@ -23,6 +21,8 @@ from imbalance_doctor.integrations.common import (
     original,
     process_rank,
 )
+from imbalance_doctor.live.doctor import Doctor
+from imbalance_doctor.live.validation.sample import Evaluation
 from imbalance_doctor.losses import LossWarmupWrapper, SoftmaxFocalLoss, distributed, ranking
 
 try:

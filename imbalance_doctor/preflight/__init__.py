@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imbalance_doctor import declared
+from imbalance_doctor.examine.selection import Selector, choose_rules, said_thresholds
+from imbalance_doctor.examine.tuning import Thresholds
 from imbalance_doctor.findings import Diagnosis
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.selection import Selector, choose_rules, said_thresholds
-from imbalance_doctor.tuning import Thresholds
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +49,8 @@ def preflight(
         epochs: The same in epochs, where a schedule is in epochs.
         world_size: Processes that train together.
         class_names: Names of the classes, for findings: in order, or by class id.
-        target_metric: The validation metric that the run is for, one of `imbalance_doctor.metrics.METRICS`.
+        target_metric: The validation metric that the run is for, such as
+            ``"average_precision"`` (see `imbalance_doctor.scores.metrics.METRICS`).
         select: Codes, names or code prefixes of the only rules to apply.
         ignore: Codes, names or code prefixes of rules to leave out.
         rules: Rules of your own; each replaces the one of the same code.

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_doctor.history import MAIN_PHASE, WARMUP_PHASE, WINDOW
-from imbalance_doctor.losses import kinds, schedule
+from imbalance_doctor.losses import kinds, warmup
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import WARMUP_LOSS, Array, LossInfo, Record, StepRecord, WatchRecord, as_array
-from imbalance_doctor.rules.measures import RECENT
+from imbalance_doctor.rules.measures.pool import RECENT
 
 Floats = NDArray[np.float64]
 
@@ -120,8 +120,8 @@ def _in_band(negatives: Floats, positives: Floats, config: Any) -> Floats:
 def _capped(rates: Floats, pool: int, cap: int) -> tuple[Floats, Floats]:
     """Positives and negatives of each class in a pool drawn down to `cap` rows.
 
-    As `losses.sampling.quota_sample` draws: half of the rows as equal guarantees for the strata, the rest
-    by their share. Rows without any positive are a stratum too.
+    As `losses.ranking.sampling.quota_sample` draws: half of the rows as equal guarantees for the strata, the
+    rest by their share. Rows without any positive are a stratum too.
     """
     total = np.array([*(rates * pool), max(1 - rates.sum(), 0.0) * pool])
     quota = max(cap // (2 * np.count_nonzero(total)), 1)
@@ -153,10 +153,10 @@ def _with_absences(expected: Floats, absent: Floats) -> Floats:
 class PlannedSchedule:
     """Where a warmup wrapper will stand at each step."""
 
-    blend: schedule.BlendSchedule
+    blend: warmup.schedule.BlendSchedule
     #: Steps to one unit of the schedule: 1, or the steps of an epoch.
     unit: float
-    decay: schedule.Decay
+    decay: warmup.schedule.Decay
 
     @staticmethod
     def of(plan: Plan, config: Any) -> PlannedSchedule | None:
@@ -171,10 +171,12 @@ class PlannedSchedule:
         else:
             return None
         switch = round(alone * unit)
-        decay = schedule.Decay(
+        decay = warmup.schedule.Decay(
             config["temp_start"], config["temp_end"], switch, switch + int(config["temp_decay_steps"])
         )
-        return PlannedSchedule(schedule.BlendSchedule(alone, blend, config["final_main_weight"]), unit, decay)
+        return PlannedSchedule(
+            warmup.schedule.BlendSchedule(alone, blend, config["final_main_weight"]), unit, decay
+        )
 
     def at(self, step: int) -> dict[str, Array]:
         """The wrapper's own statistics at a step."""

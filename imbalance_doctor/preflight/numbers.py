@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from imbalance_doctor.findings import Expected
-from imbalance_doctor.losses import kinds, queue
+from imbalance_doctor.losses import kinds, ranking
 from imbalance_doctor.preflight.expected import counts
 from imbalance_doctor.preflight.plan import Plan
 from imbalance_doctor.records import LossInfo
-from imbalance_doctor.rules.quadratic_pool import QuadraticPool
+from imbalance_doctor.rules.pool.quadratic_pool import QuadraticPool
 
 #: Bytes of a row of the pool for a class at the peak of a forward and backward: 31 to 50, measured at
 #: 1 and 4 million rows of one class and 50,000 of twenty, each ranking loss; the kernels are near-linear.
@@ -53,7 +53,7 @@ def _of(plan: Plan, loss: LossInfo) -> Iterator[Expected]:
         for index, value in enumerate(values):
             yield Expected(name, float(value), loss.name, index, unit)
     if ranked:
-        row = queue.MemoryQueue(1, len(plan.rates)).row_bytes
+        row = ranking.queue.MemoryQueue(1, len(plan.rates)).row_bytes
         yield Expected("memory of the queue", float(row * loss.config["queue_size"]), loss.name, unit="bytes")
         cells = float(expected.values["pool_size"]) * len(plan.rates)
         yield Expected("memory of the loss, about", ROW_BYTES * cells, loss.name, unit="bytes")

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from torch import nn
 
 from imbalance_doctor import losses, plain
-from imbalance_doctor.losses import diagnostics, likelihood
+from imbalance_doctor.losses import diagnostics
 from imbalance_doctor.records import MAIN_LOSS, WARMUP_LOSS
 
 Loss: TypeAlias = type[nn.Module]
@@ -34,7 +34,7 @@ def loss_types() -> dict[str, Loss]:
         and issubclass(loss, diagnostics.Diagnosable)
         and loss is not losses.LossWarmupWrapper
     }
-    return named | {kind: loss for loss, kind in likelihood.PLAIN_KINDS.items()}
+    return named | {kind: loss for loss, kind in diagnostics.bridge.PLAIN_KINDS.items()}
 
 
 @dataclass(frozen=True)

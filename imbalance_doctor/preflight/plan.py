@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from imbalance_doctor import declared
-from imbalance_doctor.losses import diagnostics, kinds, likelihood
-from imbalance_doctor.metrics import METRICS
+from imbalance_doctor.losses import diagnostics, kinds
 from imbalance_doctor.records import MAIN_LOSS, WARMUP_LOSS, LossInfo, RunInfo
+from imbalance_doctor.scores.metrics import METRICS
 
 #: Settings of the run and not of a loss.
 OF_THE_RUN = ("batch_size", "total_steps", "epochs", "world_size")
@@ -134,13 +134,13 @@ def plan_of(
 
 def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
     if not isinstance(loss_fn, diagnostics.Diagnosable):
-        kind = likelihood.kind_of(loss_fn)
+        kind = diagnostics.bridge.kind_of(loss_fn)
         if kind == kinds.OTHER:
             raise ValueError(
                 f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
                 "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
             )
-        return (LossInfo(kind, kind, likelihood.settings_of(loss_fn)),)
+        return (LossInfo(kind, kind, diagnostics.bridge.settings_of(loss_fn)),)
     loss = LossInfo(loss_fn.kind, loss_fn.kind, loss_fn.config())
     main, warmup = loss.main, loss.warmup
     if main is None or warmup is None:

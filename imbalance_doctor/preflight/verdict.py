@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from imbalance_doctor.admission import Admitted, admit, code_of
-from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.examine.admission import Admitted, admit, code_of
+from imbalance_doctor.examine.checkup import Checkup
 from imbalance_doctor.findings import Diagnosis, Examined, Finding, Skipped
 from imbalance_doctor.guard import attempt
 from imbalance_doctor.history import History
@@ -18,7 +18,7 @@ from imbalance_doctor.prescriptions import Change
 from imbalance_doctor.records import MAIN_LOSS, EndRecord
 from imbalance_doctor.rules.base import Rule
 from imbalance_doctor.rules.gate import unready
-from imbalance_doctor.rules.measures import round_up
+from imbalance_doctor.rules.measures.pool import round_up
 
 #: Why a rule is not examined on a plan.
 NEEDS_A_RUN = "a run has to show it"

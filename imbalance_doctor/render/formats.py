@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.run import Run
+from imbalance_doctor.log.run import Run
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Format:
 
 FORMATS: Mapping[str, Format] = {
     "text": Format("terminal:as_text"),
-    "json": Format("json:as_json"),
-    "markdown": Format("markdown:as_markdown"),
-    "junit": Format("junit:as_junit"),
-    "sarif": Format("sarif:as_sarif"),
-    "github": Format("github:as_github"),
-    "html": Format("html:as_page", draws_run=True, file="report.html"),
+    "json": Format("exchange.json:as_json"),
+    "markdown": Format("exchange.markdown:as_markdown"),
+    "junit": Format("exchange.junit:as_junit"),
+    "sarif": Format("exchange.sarif:as_sarif"),
+    "github": Format("exchange.github:as_github"),
+    "html": Format("page.html:as_page", draws_run=True, file="report.html"),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.render.markup import asset, findings_section
+from imbalance_doctor.render.page.markup import asset, findings_section
 
 
 def as_html(diagnosis: Diagnosis) -> str:

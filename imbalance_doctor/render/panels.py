@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from imbalance_doctor import metrics
+from imbalance_doctor.scores import metrics
 from imbalance_doctor.statistics import STATISTICS, Stat
 
 #: What is known of what is drawn, by where it comes from: the records of a loss, or the evaluations.

@@ -1,4 +1,8 @@
-"""The catalogue of rules. Every module of this folder that defines a `Rule` is in it."""
+"""The catalogue of rules. Every module below this folder that defines a `Rule` is in it.
+
+A rule is in the folder of its family, and can be imported without naming it:
+``imbalance_doctor.rules.few_positives_in_pool``.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import sys
 import textwrap
 from functools import cache
+from pathlib import Path
 
 from imbalance_doctor.rules.base import Rule, Threshold
+from imbalance_doctor.second_names import SecondNames
 
 #: Columns of a page: those of the docstrings.
 WIDTH = 106
@@ -22,8 +29,8 @@ def rule_types() -> tuple[type[Rule], ...]:
     Raises:
         ImportError: Two rules claim one code or one name.
     """
-    for module in pkgutil.iter_modules(__path__):
-        importlib.import_module(f"{__name__}.{module.name}")
+    for module in pkgutil.walk_packages(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
     found = sorted(
         (rule for rule in Rule.__subclasses__() if rule.__module__.startswith(f"{__name__}.")),
         key=lambda rule: rule.code,
@@ -77,3 +84,15 @@ def rule_page(rule: type[Rule]) -> str:
 def _in_lines(threshold: Threshold) -> str:
     text = f"- `{threshold.name}` = {threshold.default:g}: {threshold.why}"
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+
+
+def _with_family(name: str) -> str | None:
+    """``imbalance_doctor.rules.pool.few_positives_in_pool``, of the same without its family."""
+    package, _, rule = name.rpartition(".")
+    if package != __name__:
+        return None
+    found = next(Path(__path__[0]).glob(f"*/{rule}.py"), None)
+    return None if found is None else f"{__name__}.{found.parent.name}.{rule}"
+
+
+sys.meta_path.append(SecondNames(_with_family))  # asked last: of what is not found otherwise

@@ -21,14 +21,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from imbalance_doctor.diagnose import diagnose
-from imbalance_doctor.doctor import Doctor
+from imbalance_doctor.examine.diagnose import diagnose
 from imbalance_doctor.findings import Diagnosis, Finding, Severity, at_least
-from imbalance_doctor.metrics import evaluate
+from imbalance_doctor.live.doctor import Doctor
+from imbalance_doctor.log import log_path
 from imbalance_doctor.records import TreatmentRecord
 from imbalance_doctor.rules.base import SOFTMAX
-from imbalance_doctor.runlog import log_path
-from losses.likelihood import kind_of
+from imbalance_doctor.scores.metrics import evaluate
+from losses.diagnostics.bridge import kind_of
 from tests.clinic.families import FAMILIES, model_for
 
 Batch = tuple[Tensor, Tensor]

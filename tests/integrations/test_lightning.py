@@ -463,7 +463,7 @@ def test_what_is_not_scores_and_targets_costs_one_warning(tmp_path, recwarn, cha
 
 
 def test_a_validation_beyond_the_limit_is_a_sample_of_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("imbalance_doctor.evaluation.KEPT", 100)
+    monkeypatch.setattr("imbalance_doctor.live.validation.sample.KEPT", 100)
     held_out = torch.utils.data.DataLoader(rows(500, rate=0.1, seed=1), batch_size=64)
     callback = quiet(tmp_path / "run", every=1)
     trainer(tmp_path, callback, max_epochs=2).fit(Classifier(fitting()), loader(3), held_out)

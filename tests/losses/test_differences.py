@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 import losses
 from losses import PAUCAtBudgetLoss, RecallAtQuantileLoss, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
-from losses.diagnostics import Detail
+from losses.diagnostics.listening import Detail
 
 every_loss = pytest.mark.parametrize("make", RANKING.values(), ids=RANKING.keys())
 
@@ -253,7 +253,7 @@ def test_19_nothing_is_computed_when_nobody_listens(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("statistics were computed")
 
-    monkeypatch.setattr("losses.ranking.ranking_stats", fail)
+    monkeypatch.setattr("losses.ranking.base.ranking_stats", fail)
     monkeypatch.setattr("losses.focal.likelihood_stats", fail)
     for loss_fn in (SmoothAPLoss(3), SoftmaxFocalLoss()):
         loss_fn.register_diagnostics_hook(lambda *_: None, wants=lambda: Detail.NOTHING)

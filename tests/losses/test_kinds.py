@@ -5,10 +5,10 @@ from pathlib import Path
 
 import losses
 from losses import kinds
-from losses.diagnostics import Diagnosable
+from losses.diagnostics.bridge import PLAIN_KINDS
+from losses.diagnostics.listening import Diagnosable
 from losses.focal import FocalLoss
-from losses.likelihood import PLAIN_KINDS
-from losses.ranking import RankingLoss
+from losses.ranking.base import RankingLoss
 
 ROOT = Path(__file__).parents[2]
 LOSSES = [each for each in (getattr(losses, name) for name in losses.__all__) if isinstance(each, type)]

@@ -8,8 +8,8 @@ from loss_cases import RANKING
 from torch import nn
 
 from losses import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
-from losses.diagnostics import Detail
-from losses.likelihood_statistics import labels_of, likelihood_stats
+from losses.diagnostics.likelihood import labels_of, likelihood_stats
+from losses.diagnostics.listening import Detail
 
 CLASSES = 200
 TYPES = [torch.uint8, torch.int16, torch.uint16, torch.float32]

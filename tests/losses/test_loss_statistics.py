@@ -16,10 +16,10 @@ from losses import (
     SmoothAPLoss,
     SoftmaxFocalLoss,
 )
-from losses.diagnostics import HISTOGRAM_BINS, QUANTILE_LEVELS, STATS, Detail
-from losses.gradients import gradient_norms
-from losses.likelihood_statistics import labels_of, likelihood_stats
-from losses.statistics import auroc, histograms, one_vs_rest
+from losses.diagnostics.gradients import gradient_norms
+from losses.diagnostics.likelihood import labels_of, likelihood_stats
+from losses.diagnostics.listening import HISTOGRAM_BINS, QUANTILE_LEVELS, STATS, Detail
+from losses.diagnostics.scores import auroc, histograms, one_vs_rest
 
 SHAPES = {
     "scalar": (),
@@ -453,7 +453,7 @@ def test_the_score_of_a_softmax_class_is_its_log_odds():
 @pytest.mark.parametrize("entries", [0, 1 << 20], ids=["on a device", "on the host"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_rows_of_the_same_probability_are_tied(dtype, entries, monkeypatch):
-    monkeypatch.setattr("losses.statistics.HOST_ENTRIES", entries)
+    monkeypatch.setattr("losses.diagnostics.scores.HOST_ENTRIES", entries)
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
         z = torch.randint(0, 4, (200, 3), generator=generator) * 0.5
@@ -488,8 +488,8 @@ def test_the_distribution_of_very_many_logits_is_that_of_a_sample(monkeypatch, m
     whole = likelihood_stats(
         logits, targets, detail=Detail.HISTOGRAMS, elements=elements, loss=elements.mean()
     )
-    monkeypatch.setattr("losses.statistics.HOST_ENTRIES", 10_000)
-    monkeypatch.setattr("losses.likelihood_statistics.MOST_ENTRIES", 10_000)
+    monkeypatch.setattr("losses.diagnostics.scores.HOST_ENTRIES", 10_000)
+    monkeypatch.setattr("losses.diagnostics.likelihood.MOST_ENTRIES", 10_000)
     sample = likelihood_stats(
         logits, targets, detail=Detail.HISTOGRAMS, elements=elements, loss=elements.mean()
     )
@@ -538,7 +538,7 @@ def test_the_host_computes_what_a_device_would(name, multiclass, monkeypatch):
         )
 
     on_host = described()
-    monkeypatch.setattr("losses.statistics.HOST_ENTRIES", 0)
+    monkeypatch.setattr("losses.diagnostics.scores.HOST_ENTRIES", 0)
     on_device = described()
     assert on_host.keys() == on_device.keys()
     for key, value in on_host.items():
@@ -588,7 +588,7 @@ def as_deleted(stats, alone):
 @pytest.mark.parametrize("host", [True, False])
 def test_labels_outside_0_and_1_count_as_deleted(mark, dtype, host, monkeypatch):
     if not host:
-        monkeypatch.setattr("losses.likelihood_statistics.on_host", lambda scores: False)
+        monkeypatch.setattr("losses.diagnostics.likelihood.on_host", lambda scores: False)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(60, 3, generator=generator)
     marked = torch.rand(60, 3, generator=generator) < 0.3
@@ -619,7 +619,7 @@ def test_labels_outside_0_and_1_count_as_deleted(mark, dtype, host, monkeypatch)
 @pytest.mark.parametrize("host", [True, False])
 def test_float_ids_that_are_no_class_count_as_deleted(mark, host, monkeypatch):
     if not host:
-        monkeypatch.setattr("losses.likelihood_statistics.on_host", lambda scores: False)
+        monkeypatch.setattr("losses.diagnostics.likelihood.on_host", lambda scores: False)
     logits, ids = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60.0) % 4
     kept = torch.arange(60) % 7 > 1
     stats = likelihood_stats(logits, torch.where(kept, ids, mark), detail=Detail.HISTOGRAMS, multiclass=True)

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from losses import LossWarmupWrapper, SmoothAPLoss
-from losses.diagnostics import Diagnosable
-from losses.likelihood import config_of
-from losses.plain_values import plain
+from losses.diagnostics.bridge import config_of
+from losses.diagnostics.listening import Diagnosable
+from losses.diagnostics.plain_values import plain
 
 
 class Choice(enum.IntEnum):

@@ -5,7 +5,7 @@ import torch
 from loss_cases import batch
 
 from losses import RecallAtQuantileLoss, SmoothAPLoss
-from losses.sampling import fair_order, fair_rows, quota_sample, rows_in_order, uniform
+from losses.ranking.sampling import fair_order, fair_rows, quota_sample, rows_in_order, uniform
 
 LABELS = torch.arange(5) % 2
 

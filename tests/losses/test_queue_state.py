@@ -20,7 +20,7 @@ from losses import (
     SmoothAPLoss,
     SoftmaxFocalLoss,
 )
-from losses.packing import pack, unpack
+from losses.ranking.packing import pack, unpack
 
 RANKING = [SmoothAPLoss, RecallAtQuantileLoss, PAUCAtBudgetLoss]
 

@@ -12,7 +12,7 @@ from loss_cases import batch
 from torch import nn
 
 from losses import LossWarmupWrapper, SigmoidFocalLoss, SmoothAPLoss, SoftmaxFocalLoss
-from losses.diagnostics import STATS, Detail, Diagnosable
+from losses.diagnostics.listening import STATS, Detail, Diagnosable
 
 WARMUP_LOSSES = {
     "bce": nn.BCEWithLogitsLoss,
@@ -500,7 +500,7 @@ def test_a_skipped_forward_costs_no_statistics(monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("statistics were computed")
 
-    for place in ("losses.ranking.ranking_stats", "losses.warmup.likelihood_stats"):
+    for place in ("losses.ranking.base.ranking_stats", "losses.warmup.wrapper.likelihood_stats"):
         monkeypatch.setattr(place, fail)
     loss_fn = wrapper(warmup_steps=1)
     loss_fn.register_diagnostics_hook(lambda *_: None, wants=lambda: Detail.NOTHING)

@@ -10,7 +10,7 @@ from imbalance_doctor.preflight.expected import RECORDS, counts, records
 from imbalance_doctor.preflight.plan import plan_of
 from imbalance_doctor.records import StepRecord
 from imbalance_doctor.rules import rule_types
-from imbalance_doctor.rules.few_positives_in_pool import FewPositivesInPool
+from imbalance_doctor.rules.pool.few_positives_in_pool import FewPositivesInPool
 from losses import (
     LossWarmupWrapper,
     PAUCAtBudgetLoss,
@@ -19,7 +19,7 @@ from losses import (
     SmoothAPLoss,
     SoftmaxFocalLoss,
 )
-from tests.doctor.loop import train
+from tests.live.loop import train
 
 
 def codes(diagnosis):

@@ -33,5 +33,5 @@ def test_what_was_due_two_seconds_before_a_kill_is_on_disk():
 
 def test_the_trials_can_fail(monkeypatch):
     # The monitor as it would be if it went on from what an interruption has left half done.
-    monkeypatch.setattr("imbalance_doctor.boundary.Turns._next", lambda self, refusals, work: work())
+    monkeypatch.setattr("imbalance_doctor.live.boundary.Turns._next", lambda self, refusals, work: work())
     assert any(told(interrupts.trials(3, seed=seed)) for seed in range(30))

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imbalance_doctor.diagnose import diagnose
-from imbalance_doctor.doctor import Doctor
+from imbalance_doctor.examine.diagnose import diagnose
+from imbalance_doctor.examine.loading import load_run
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.loading import load_run
-from imbalance_doctor.run import Run
-from losses.partial_auc import PAUCAtBudgetLoss
-from losses.recall_at_quantile import RecallAtQuantileLoss
+from imbalance_doctor.live.doctor import Doctor
+from imbalance_doctor.log.run import Run
+from losses.ranking.partial_auc import PAUCAtBudgetLoss
+from losses.ranking.recall_at_quantile import RecallAtQuantileLoss
 
 #: A name that no renderer may take for markup of its own.
 HOSTILE = "[bold]fraud[/bold] <script>document.title='taken'</script> \x1b[31m"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from imbalance_doctor.findings import Diagnosis, Examined, Expected, Finding, Unjudged
+from imbalance_doctor.log.run import Run
 from imbalance_doctor.records import EvalRecord, LossInfo, RunInfo, StepRecord, TreatmentRecord, WatchRecord
 from imbalance_doctor.render.cleaned import cleaned
-from imbalance_doctor.run import Run
 
 #: Characters of a name that is far too long.
 MANY = 20_000

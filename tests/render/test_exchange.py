@@ -10,11 +10,11 @@ from xml.etree import ElementTree as Xml
 import pytest
 
 from imbalance_doctor.findings import Diagnosis, Examined, Failed
-from imbalance_doctor.render.github import as_github
+from imbalance_doctor.render.exchange.github import as_github
+from imbalance_doctor.render.exchange.junit import as_junit
+from imbalance_doctor.render.exchange.markdown import as_markdown
+from imbalance_doctor.render.exchange.sarif import as_sarif
 from imbalance_doctor.render.grouping import verdict
-from imbalance_doctor.render.junit import as_junit
-from imbalance_doctor.render.markdown import as_markdown
-from imbalance_doctor.render.sarif import as_sarif
 
 from .conftest import HOSTILE, Case
 

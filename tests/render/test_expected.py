@@ -3,8 +3,8 @@
 import pytest
 
 from imbalance_doctor.findings import Diagnosis, Expected
+from imbalance_doctor.render.exchange.json import as_json
 from imbalance_doctor.render.expected import passing, quantity, tables
-from imbalance_doctor.render.json import as_json
 from imbalance_doctor.render.notebook import as_html
 from imbalance_doctor.render.terminal import as_text
 

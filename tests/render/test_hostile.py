@@ -23,21 +23,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from imbalance_doctor.cli import main
 from imbalance_doctor.cli.commands.watch import show_lines
+from imbalance_doctor.examine.follow import Look
+from imbalance_doctor.examine.project import Project
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.follow import Look
-from imbalance_doctor.project import Project
+from imbalance_doctor.log.run import Run
 from imbalance_doctor.render import grouping
 from imbalance_doctor.render.cleaned import cleaned
-from imbalance_doctor.render.github import as_github
-from imbalance_doctor.render.html import as_page
-from imbalance_doctor.render.json import as_json
-from imbalance_doctor.render.junit import as_junit
-from imbalance_doctor.render.markdown import as_markdown
+from imbalance_doctor.render.exchange.github import as_github
+from imbalance_doctor.render.exchange.json import as_json
+from imbalance_doctor.render.exchange.junit import as_junit
+from imbalance_doctor.render.exchange.markdown import as_markdown
+from imbalance_doctor.render.exchange.sarif import as_sarif
 from imbalance_doctor.render.notebook import as_html
-from imbalance_doctor.render.sarif import as_sarif
-from imbalance_doctor.render.tensorboard import write_run
+from imbalance_doctor.render.page.html import as_page
+from imbalance_doctor.render.tensorboard.board import write_run
 from imbalance_doctor.render.terminal import as_text, finding_view
-from imbalance_doctor.run import Run
 from imbalance_doctor.texts import NAME, PARAGRAPH, Names, clean, clean_name, shortened
 
 from .hostile import HOSTILE, ORDINARY, hostile_diagnosis, hostile_run, losses_shown

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from imbalance_doctor.findings import Diagnosis
+from imbalance_doctor.log.run import Run
 from imbalance_doctor.records import RunInfo, StepRecord, WatchRecord
 from imbalance_doctor.render import panels
-from imbalance_doctor.render.html import MOST_CLASSES, as_page, page_data
-from imbalance_doctor.run import Run
+from imbalance_doctor.render.page.html import MOST_CLASSES, as_page, page_data
 from imbalance_doctor.statistics import STATISTICS
 
 from .conftest import CLASSES, Case

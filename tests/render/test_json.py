@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from imbalance_doctor.findings import Diagnosis
-from imbalance_doctor.render.json import SCHEMA, as_json
+from imbalance_doctor.render.exchange.json import SCHEMA, as_json
 
 from .conftest import Case
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from imbalance_doctor import metrics
 from imbalance_doctor.render import panels
+from imbalance_doctor.scores import metrics
 
 TAGS = {
     "1 loss": "interval_loss loss nonfinite_count per_class_loss",

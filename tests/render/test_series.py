@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imbalance_doctor.render.series import Steps, Track, histograms, lines, tracks
+from imbalance_doctor.render.page.series import Steps, Track, histograms, lines, tracks
 
 from .conftest import Case
 

@@ -23,10 +23,10 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from imbalance_doctor.cli import main
-from imbalance_doctor.doctor import Doctor
 from imbalance_doctor.findings import Finding
+from imbalance_doctor.live.doctor import Doctor
 from imbalance_doctor.records import RunInfo, StepRecord, as_array
-from imbalance_doctor.render.tensorboard import FULL_RATE, MOST_CLASSES, TensorBoardPanels
+from imbalance_doctor.render.tensorboard.board import FULL_RATE, MOST_CLASSES, TensorBoardPanels
 
 from .conftest import Case
 

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from imbalance_doctor.checkup import Checkup
+from imbalance_doctor.examine.checkup import Checkup
 from imbalance_doctor.findings import SEVERITIES, Severity, Skipped
 from imbalance_doctor.records import RunInfo
 from imbalance_doctor.rules import all_rules, find_rule, rule_page, rule_types

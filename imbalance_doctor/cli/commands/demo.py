@@ -27,6 +27,6 @@ def command(out: Path, quick: bool) -> int:
 
     Needs scikit-learn for its data: pip install "imbalance-doctor[demo]".
     """
-    from imbalance_doctor.demo import run_demo
+    from imbalance_doctor.demo.show import run_demo
 
     return run_demo(out, quick=quick)

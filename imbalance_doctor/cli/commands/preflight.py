@@ -11,9 +11,9 @@ import click
 from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import exit_code
 from imbalance_doctor.cli.output import deliver
-from imbalance_doctor.project import find_project
+from imbalance_doctor.examine.project import find_project
+from imbalance_doctor.examine.selection import Choice, said_thresholds
 from imbalance_doctor.render.formats import FORMATS
-from imbalance_doctor.selection import Choice, said_thresholds
 
 
 class WithSettings(click.Command):

@@ -10,9 +10,9 @@ import click
 from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import exit_code
 from imbalance_doctor.cli.output import deliver
-from imbalance_doctor.diagnose import diagnose
-from imbalance_doctor.loading import load_run
-from imbalance_doctor.project import find_project
+from imbalance_doctor.examine.diagnose import diagnose
+from imbalance_doctor.examine.loading import load_run
+from imbalance_doctor.examine.project import find_project
 from imbalance_doctor.render.formats import FORMATS
 
 

@@ -9,12 +9,12 @@ import click
 from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import EXIT_OK
 from imbalance_doctor.cli.output import show
-from imbalance_doctor.project import find_project
+from imbalance_doctor.examine.project import find_project
+from imbalance_doctor.examine.selection import Choice
+from imbalance_doctor.examine.tuning import thresholds_of
 from imbalance_doctor.rules import rule_page
 from imbalance_doctor.rules.base import Rule
-from imbalance_doctor.selection import Choice
 from imbalance_doctor.texts import clean
-from imbalance_doctor.tuning import thresholds_of
 
 
 @click.command("rules", context_settings=options.CONTEXT, short_help="List the rules.")
@@ -49,7 +49,7 @@ def command(form: str, select: str | None, ignore: str | None) -> int:
         for rule in chosen
     ]
     if form == "json":
-        from imbalance_doctor.render.json import plain
+        from imbalance_doctor.render.exchange.json import plain
 
         click.echo(json.dumps(plain(catalogue), indent=2, allow_nan=False))
         return EXIT_OK

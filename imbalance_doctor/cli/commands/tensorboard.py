@@ -9,9 +9,9 @@ import click
 from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import EXIT_OK
 from imbalance_doctor.cli.output import say
-from imbalance_doctor.diagnose import diagnose
-from imbalance_doctor.loading import load_run
-from imbalance_doctor.project import find_project
+from imbalance_doctor.examine.diagnose import diagnose
+from imbalance_doctor.examine.loading import load_run
+from imbalance_doctor.examine.project import find_project
 
 
 @click.command(
@@ -31,7 +31,7 @@ def command(run: Path, logdir: Path) -> int:
     imbalance-doctor tensorboard runs/fraud-01 --logdir tb/fraud-01
     tensorboard --logdir tb
     """  # noqa: D301
-    from imbalance_doctor.render.tensorboard import write_run
+    from imbalance_doctor.render.tensorboard.board import write_run
 
     loaded = load_run(run)
     project = find_project()

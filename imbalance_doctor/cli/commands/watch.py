@@ -13,11 +13,11 @@ import click
 from imbalance_doctor.cli import options
 from imbalance_doctor.cli.endings import EXIT_OK
 from imbalance_doctor.cli.output import say
-from imbalance_doctor.project import Project, find_project
+from imbalance_doctor.examine.project import Project, find_project
 from imbalance_doctor.texts import clean
 
 if TYPE_CHECKING:
-    from imbalance_doctor.follow import Look
+    from imbalance_doctor.examine.follow import Look
 
 
 @click.command("watch", context_settings=options.CONTEXT, short_help="Follow a run while it trains.")
@@ -33,7 +33,7 @@ def command(run: Path, interval: float) -> int:
     imbalance-doctor watch runs/fraud-01
     """  # noqa: D301
     with contextlib.suppress(KeyboardInterrupt):  # how one stops watching
-        from imbalance_doctor.follow import follow
+        from imbalance_doctor.examine.follow import follow
 
         project = find_project()
         looks = follow(run, project.choice, interval=interval)

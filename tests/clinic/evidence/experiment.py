@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
+from imbalance_doctor.examine.loading import load_run
 from imbalance_doctor.history import History, Window
-from imbalance_doctor.loading import load_run
-from imbalance_doctor.run import Run
+from imbalance_doctor.log.run import Run
 from tests.clinic.clinic import ClinicRun, Outcome, train
 from tests.clinic.evidence.table import Cell, Figures, Table
 from tests.clinic.run import carry_out

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imbalance_doctor.rules.scores import LEAST, MOST, Q05, Q25, Q75, Q95
+from imbalance_doctor.rules.measures.scores import LEAST, MOST, Q05, Q25, Q75, Q95
 from tests.clinic.catalogue import bce, smooth_ap
 from tests.clinic.clinic import Batch, ClinicRun
 from tests.clinic.evidence.experiment import Cells, Experiment, Figures, Key, logged, window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imbalance_doctor.rules.measures import carrying_share, mean, spread_in_temperatures
+from imbalance_doctor.rules.measures.pool import carrying_share, mean, spread_in_temperatures
 from tests.clinic.catalogue import pauc, recall, smooth_ap
 from tests.clinic.clinic import ClinicRun
 from tests.clinic.evidence.experiment import Cells, Experiment, Figures, Key, logged, window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imbalance_doctor.rules.oscillating_loss import _deviation
+from imbalance_doctor.rules.curves.oscillating_loss import _deviation
 from tests.clinic.catalogue import smooth_ap
 from tests.clinic.clinic import ClinicRun
 from tests.clinic.evidence.experiment import Cells, Experiment, Figures, Key, logged

@@ -1,4 +1,4 @@
-from losses.diagnostics import QUANTILE_LEVELS
+from losses.diagnostics.listening import QUANTILE_LEVELS
 from tests.rules.cases import Case, counts
 
 

@@ -1,0 +1,1 @@
+"""Two planted faults in real training, diagnosed, treated and cured."""

@@ -1,0 +1,1 @@
+"""From a loss's forward to a record."""

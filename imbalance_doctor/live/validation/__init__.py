@@ -1,0 +1,1 @@
+"""From the scores of an evaluation to its metrics."""

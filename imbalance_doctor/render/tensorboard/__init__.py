@@ -1,0 +1,1 @@
+"""TensorBoard's panels and the event files that hold them."""

@@ -1,0 +1,1 @@
+"""Faults of losses that predict probabilities."""

@@ -1,0 +1,1 @@
+"""What validation or the labels show."""

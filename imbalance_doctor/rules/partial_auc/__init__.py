@@ -1,0 +1,1 @@
+"""Faults of partial AUC at a budget."""

@@ -1,0 +1,1 @@
+"""Faults of the pool that a loss ranks, and of its queue."""

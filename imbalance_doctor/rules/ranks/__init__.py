@@ -1,0 +1,1 @@
+"""Processes that should agree and do not."""

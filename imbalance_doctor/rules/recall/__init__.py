@@ -1,0 +1,1 @@
+"""Faults of recall at a quantile."""

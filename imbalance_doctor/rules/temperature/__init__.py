@@ -1,0 +1,1 @@
+"""Temperatures that do not fit the scores."""

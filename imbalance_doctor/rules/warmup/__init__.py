@@ -1,0 +1,1 @@
+"""Faults of a warmup, its schedule and its end."""
