@@ -31,7 +31,7 @@ test-fast: $(VENV)/.installed-dev  ## Run the tests that take no training and no
 TRAINING := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 test-arithmetic: $(VENV)/.installed-dev  ## Run the quick tests that train as other processors would calculate
-	ATEN_CPU_CAPABILITY=default $(TRAINING) tests/clinic tests/live tests/log tests/examine tests/integrations
+	ATEN_CPU_CAPABILITY=default $(TRAINING) tests/clinic
 	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2 $(TRAINING) tests/clinic
 
 lint: $(VENV)/.installed-dev  ## Lint, format and types

@@ -62,7 +62,7 @@ _STATISTICS = f"""\
 # The statistics
 
 What the records of a run hold. Generated from `losses/catalogue.py`, `imbalance_doctor/statistics.py` and
-`imbalance_doctor/metrics.py` by `make docs`; edit those.
+`imbalance_doctor/scores/metrics.py` by `make docs`; edit those.
 
 *level* is what a hook has to ask for to be told: each includes those before it ([losses.md](losses.md)).
 *panel* is the group of TensorBoard that shows it, and the family of its panel on the page.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections import defaultdict
@@ -189,3 +190,16 @@ def test_no_two_public_classes_have_one_name() -> None:
                     places[node.name].add(path.stem)
     del places["DoctorCallback"]  # one for each framework, called as its users expect
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("published", "now"),
+    [
+        ("imbalance_doctor.metrics", "imbalance_doctor.scores.metrics"),
+        ("imbalance_doctor.rare_digits", "imbalance_doctor.demo.rare_digits"),
+        ("imbalance_doctor.rules.few_positives_in_pool", "imbalance_doctor.rules.pool.few_positives_in_pool"),
+        ("imbalance_doctor.losses.diagnostics", "losses.diagnostics"),
+    ],
+)
+def test_import_paths_that_docs_have_published_lead_to_the_same_module(published: str, now: str) -> None:
+    assert importlib.import_module(published) is importlib.import_module(now)
