@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         *("demo", "examine", "findings", "guard", "log", "plain", "preflight", "render", "rules", "texts"),
     },
-    "__init__": {"examine", "findings", "live", "log", "preflight"},
+    "__init__": {"examine", "findings", "live", "log", "preflight", "second_names"},
     "__main__": {"cli"},
 }
 HEAVY = {"pandas", "plotly", "rich", "tensorboard"}
