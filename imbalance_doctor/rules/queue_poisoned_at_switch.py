@@ -29,7 +29,7 @@ class QueuePoisonedAtSwitch(Rule):
     or the queue was loaded from a checkpoint of another model.
 
     ## Remedy
-    Call the wrapper in every phase, or `reset_queue()` when the loss takes over.
+    Call the wrapper in every phase, or call `reset_queue()` when the loss takes over.
 
     ## Evidence
     At the first record (or the first after a pause of three times the usual gap), the queue holds more rows
@@ -45,7 +45,7 @@ class QueuePoisonedAtSwitch(Rule):
 
     ## Known problems
     Where several batches fit between the switch and the first record, a small queue could have been filled
-    since, and nothing is said.
+    since, and is not reported.
 
     ## References
     He et al., *Momentum Contrast*, CVPR 2020 (a queue is useful while its keys come from similar encoders).
@@ -62,15 +62,16 @@ class QueuePoisonedAtSwitch(Rule):
     explained_by = ("IMB001",)
 
     symptom = (
-        "when this loss took over at step {took_over:.0f}, its queue held {queued:,.0f} older rows, whose "
-        "median score for {class_label} is {queue_median:.2g}; that of the live batch is {live_median:.2g}."
+        "when this loss took over at step {took_over:.0f}, its queue held {queued:,.0f} older rows with a "
+        "median score of {queue_median:.2g} for {class_label}; the live batch has {live_median:.2g}."
     )
     cause = (
-        "the queue was filled before the switch, past the wrapper, or comes from another model's checkpoint."
+        "the queue was filled before the switch by calls that bypassed the wrapper, or comes from another "
+        "model's checkpoint."
     )
     remedy = (
-        "call reset_queue() when the loss takes over, or the wrapper in every phase; by itself the queue "
-        "needs {steps:,.0f} steps to forget them."
+        "call reset_queue() when the loss takes over, or call the wrapper in every phase; left alone, the "
+        "queue drops these rows within {steps:,.0f} steps."
     )
 
     shift: float = threshold(

@@ -51,8 +51,8 @@ class RecallMet(Rule):
     )
     cause = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
     remedy = (
-        "none needed. Check that the quantile is the one you mean; a smaller one, down to the positive "
-        "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
+        "none is needed; check that the quantile is the one you mean. For a sharper ranking, use a smaller "
+        "one, down to the positive rate of {positive_rate:.2g}, or Smooth-AP."
     )
 
     records: int = threshold(10, "Newest records that must all have met it: they span 100 to 250 steps.")

@@ -62,7 +62,7 @@ class SingleClassPool(Rule):
 
     symptom = (
         "every one of the {pool_positives:,.0f} pooled rows is a positive of {class_label}, in "
-        "{empty_percent:.0f} % of recent records: there is nothing to rank them against."
+        "{empty_percent:.0f} % of recent records: the loss has nothing to rank them against."
     )
     cause = "the loader delivers one class at a time (sorted or filtered), or all labels are 1."
     remedy = "shuffle the training data, and look at the labels of one batch."
@@ -75,12 +75,12 @@ class SingleClassPool(Rule):
         "{rate_percent:.2g} % of the rows."
     )
     many_symptom = (
-        "{alone:.0f} of {records:.0f} recorded batches hold one class alone, out of {classes:.0f} of which "
-        "this is seen."
+        "{alone:.0f} of {records:.0f} recorded batches hold a single class (classes that were alone: "
+        "{classes:.0f})."
     )
     order_cause = (
-        "the order of the data: the loader delivers one class at a time (sorted by label or by source), and "
-        "each stretch unlearns what the one before has taught."
+        "the loader delivers one class at a time (data sorted by label or by source), and each stretch "
+        "undoes what the one before has taught."
     )
 
     share: float = threshold(
