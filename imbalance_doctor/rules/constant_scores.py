@@ -63,9 +63,9 @@ class ConstantScores(Rule):
     min_records = 1
 
     symptom = (
-        "the model outputs one number for every row: in the last {looks:.0f} batches whose scores were "
-        "recorded (since step {since:,.0f}) they differ by {spread:.2g} at the most, and the newest are "
-        "{score:.4g}."
+        "the model outputs one number for every row: within each of the last {looks:.0f} batches whose "
+        "scores were recorded (since step {since:,.0f}), scores differ by at most {spread:.2g}; the newest "
+        "are {score:.4g}."
     )
     eval_symptom = (
         "in validation the model outputs one number for every row: AUROC is exactly 0.5 and average "

@@ -63,8 +63,8 @@ class CorrectedTwice(Overweight, Rule):
 
     symptom = (
         "{class_label} makes up {live_rate:.2g} of the batches but {positive_rate:.2g} of the population, "
-        "and its rows weigh {weight:.3g} times as much as others: its positives weigh {total:.3g} times as "
-        "much as all negatives together."
+        "and its rows weigh {weight:,.5g} times as much as others: its positives weigh {total:,.4g} times "
+        "as much as all negatives together."
     )
     cause = "a sampler and a weight correct the same imbalance, and their factors multiply."
     remedy = "drop the weight and keep the sampler, or keep the weight and shuffle without a sampler."

@@ -76,8 +76,8 @@ class DoubleActivation(Rule):
 
     symptom = (
         "all scores of {loss} in {looks:,.0f} recorded batches since step {first_step:,.0f} are between "
-        "{lowest:.3g} and {highest:.3g}: they never leave the range from {least:.3g} to {most:.3g} that "
-        "probabilities have in place of logits."
+        "{lowest:.3g} and {highest:.3g}: they never leave {least:.3g} to {most:.3g}, the range of scores "
+        "that are probabilities already."
     )
     cause = (
         "most likely the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the "

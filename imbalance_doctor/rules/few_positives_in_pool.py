@@ -93,7 +93,7 @@ class FewPositivesInPool(Rule):
     cap_remedy = UNCAP
     loader_cause = (
         "at the declared positive rate of {positive_rate:.2g} this pool should hold {held:,.0f} positives: "
-        "the loader sorts or filters the data, labels are wrong, or the declared rate is."
+        "the loader sorts or filters the data, or labels or the declared rate are wrong."
     )
     loader_remedy = "shuffle the loader, and check labels and ignore_index, or the declared rate."
 

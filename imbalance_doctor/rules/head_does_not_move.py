@@ -72,7 +72,8 @@ class HeadDoesNotMove(Rule):
     )
     remedy = (
         "compare the model's parameters with those in optimizer.param_groups, look for requires_grad=False "
-        "and detach(), and print the learning rate; if all of that is right, raise it 10 times or more."
+        "and detach(), and print the learning rate; if all of that is right, raise the learning rate 10 "
+        "times or more."
     )
 
     settle_steps: int = threshold(

@@ -59,8 +59,8 @@ class IgnoredClass(Rule):
     )
     judged_symptom = (
         "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f} classes: the loss "
-        "leaves out all of its rows, and the newest evaluation leaves out {rows:,.0f} of them "
-        "({percent:.0f} % of its rows)."
+        "leaves out all of its rows, and the newest evaluation leaves out {rows:,.0f} of them, "
+        "{percent:.0f} % of all rows there."
     )
     cause = "the loss leaves out targets with the id of a class, as if they were padding."
     remedy = (

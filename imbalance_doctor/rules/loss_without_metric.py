@@ -70,6 +70,11 @@ class LossWithoutMetric(Rule):
         "by its training loss, {class_label} is {reached:.0f} % solved, yet validation average precision is "
         "{precision:.2g} (chance {chance:.2g})."
     )
+    likelihood_symptom = (
+        "in training, the mean probability of {class_label} is {reached:.0f} percentage points higher on its "
+        "positives than on its negatives, yet validation average precision is {precision:.2g} (chance "
+        "{chance:.2g})."
+    )
     cause = (
         "training rows are ranked well (AUROC {pool_auroc:.2f}) but validation rows are not: the model has "
         "memorised its rows, a feature leaks the label in training only, or validation rows have other "
@@ -155,6 +160,7 @@ class LossWithoutMetric(Rule):
                     "dead_percent": 100.0 * dead[index],
                 },
                 index,
+                symptom=None if window.kind in RANKING else self.likelihood_symptom,
                 cause=cause,
                 remedy=remedy,
             )

@@ -117,7 +117,7 @@ class MajorityCollapse(Rule):
         "predicted negative."
     )
     remedy = (
-        "weigh the positives (about {weight:.0f} to 1), use a focal loss with a fitting alpha, or a "
+        "weigh the positives (about {weight:,.0f} to 1), use a focal loss with a fitting alpha, or a "
         "ranking loss; judge by recall, precision and average precision instead of accuracy."
     )
     ranked_cause = (
@@ -126,7 +126,7 @@ class MajorityCollapse(Rule):
     )
     ranked_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; or weigh "
-        "the positives (about {weight:.0f} to 1). Judge by average precision instead of accuracy."
+        "the positives (about {weight:,.0f} to 1). Judge by average precision instead of accuracy."
     )
     settled_cause = (
         "the scores rank the class (AUROC {auroc:.2f}, average precision {precision:.2g}, {best:.2g} at its "
@@ -140,7 +140,7 @@ class MajorityCollapse(Rule):
     )
     weighted_remedy = (
         "look at the learning rate, at weight decay, and at what the loader delivers; overfit one batch. "
-        "Positives weigh {weight_now:.3g} to 1 already, so their weight is not the cause."
+        "Positives weigh {weight_now:,.4g} to 1 already, so their weight is not the cause."
     )
 
     recall: float = threshold(
@@ -201,7 +201,7 @@ class MajorityCollapse(Rule):
     )
     excuse_share: float = threshold(
         0.5,
-        "Share of a run of known length after which being on the way out is no excuse any more: half of it "
+        "Share of a run of known length, after which a run on its way out is no longer excused: half of it "
         "is left to act in.",
     )
     excuse_least: int = threshold(

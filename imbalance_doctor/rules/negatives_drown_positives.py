@@ -86,9 +86,9 @@ class NegativesDrownPositives(Rule):
     cause = "alpha gives positives less weight than negatives although they are rare."
     remedy = "set alpha to about {alpha:.2g}."
     pos_weight_cause = "pos_weight gives positives less weight than negatives although they are rare."
-    pos_weight_remedy = "set pos_weight to about {pos_weight:.2g}."
+    pos_weight_remedy = "set pos_weight to about {pos_weight:.5g}."
     class_cause = "the class weights give the class less weight than the others although it is rare."
-    class_remedy = "make its class weight about {factor:.2g} times as large."
+    class_remedy = "make its class weight about {factor:,.5g} times as large."
 
     little: float = threshold(
         0.05,

@@ -82,12 +82,12 @@ class NoPositivesInPool(Rule):
     foreseeable = True
 
     symptom = (
-        "in {empty_percent:.0f} % of recorded steps the pool of {pool_size:,.0f} rows holds no positive of "
-        "{class_label}, so the class is not trained in those."
+        "{class_label} has no positive in the pool of {pool_size:,.0f} rows in {empty_percent:.0f} % of "
+        "recorded steps, so it is not trained in those."
     )
     cause = (
-        "the pool is too small for a positive rate of about {positive_rate:.2g}: {expected_positives:.2g} "
-        "positives are expected in it."
+        "the pool is too small for a positive rate of about {positive_rate:.2g}: the expected number of "
+        "positives in it is {expected_positives:.2g}."
     )
     remedy = (
         "raise queue_size to about {queue_size:,.0f}, with which {wanted_positives:.0f} positives are "
@@ -107,8 +107,8 @@ class NoPositivesInPool(Rule):
         "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     validation_cause = (
-        "with {positive_rate:.2g} positives, as the validation data has, this pool should hold "
-        "{expected_positives:,.0f}: the loader sorts or filters the data, or labels are wrong."
+        "at the positive rate of the validation data, {positive_rate:.2g}, this pool should hold "
+        "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     loader_remedy = "shuffle the loader, and check labels and ignore_index; no setting of the loss helps."
     order_cause = (
@@ -129,8 +129,8 @@ class NoPositivesInPool(Rule):
         "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     batch_validation_cause = (
-        "with {positive_rate:.2g} positives, as the validation data has, those rows should hold "
-        "{expected_positives:,.0f}: the loader sorts or filters the data, or labels are wrong."
+        "at the positive rate of the validation data, {positive_rate:.2g}, those rows should hold "
+        "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     batch_unknown_cause = (
         "the loader does not deliver the class (sorted or filtered data, wrong label column), or it is "

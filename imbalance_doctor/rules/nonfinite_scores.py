@@ -53,7 +53,7 @@ class NonfiniteScores(Rule):
 
     symptom = (
         "{nonfinite_logits:,.0f} logits of the newest batch are NaN or infinite; {sick_records:.0f} of the "
-        "last {records:.0f} records had such logits or such a loss."
+        "last {records:.0f} records hold NaN or infinity."
     )
     cause = (
         "a step that was too large (learning rate, no gradient clipping), input rows that hold NaN or "
@@ -67,7 +67,7 @@ class NonfiniteScores(Rule):
 
     loss_symptom = (
         "the loss is NaN or infinite although every logit is finite; {sick_records:.0f} of the last "
-        "{records:.0f} records had such a loss or such logits."
+        "{records:.0f} records hold NaN or infinity."
     )
     loss_cause = (
         "an overflow inside the loss (half precision, logits beyond its range), a NaN in targets or "

@@ -76,16 +76,16 @@ class OverCorrected(Overweight, Rule):
     foreseeable = True
 
     symptom = (
-        "the positives of {class_label} weigh {total:.3g} times as much as all negatives together: "
-        "{weight:.3g} each, at a rate of {positive_rate:.2g}."
+        "the positives of {class_label} weigh {total:,.4g} times as much as all negatives together: "
+        "{weight:,.5g} each, at a rate of {positive_rate:.2g}."
     )
     flagged_symptom = (
         "the default decision calls {flagged_percent:.0f} % of the negatives of {class_label} positive; its "
-        "positives weigh {total:.3g} times as much as all negatives together."
+        "positives weigh {total:,.4g} times as much as all negatives together."
     )
     cause = "pos_weight is larger than the number of negatives per positive."
     remedy = (
-        "lower pos_weight to {pos_weight:.2g} or less: at that value both sides weigh the same. For more "
+        "lower pos_weight to {pos_weight:,.5g} or less: at that value both sides weigh the same. For more "
         "recall, lower the decision threshold, which leaves the ranking as it is."
     )
     alpha_cause = "alpha gives a positive more weight than there are negatives per positive."
@@ -95,7 +95,7 @@ class OverCorrected(Overweight, Rule):
     )
     class_cause = "its class weight is larger than its rarity calls for."
     class_remedy = (
-        "divide its class weight by {total:.2g}; it then weighs as much as all other classes together."
+        "divide its class weight by {total:,.3g}; it then weighs as much as all other classes together."
     )
     sampler_cause = "the batches hold far more positives than negatives."
     sampler_remedy = "have the sampler draw at most as many positives as negatives."

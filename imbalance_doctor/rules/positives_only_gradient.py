@@ -112,7 +112,7 @@ class PositivesOnlyGradient(Rule):
         3, "Looks at the scores that are the beginning: 40 steps of a loss that begins the run."
     )
     latest: int = threshold(
-        10, 'Newest records whose looks are "now": 2 looks or 1, and never those of the beginning.'
+        10, 'Newest records whose looks count as "now": 1 or 2 looks, none of them from the beginning.'
     )
 
     def examine(self, window: Window) -> Verdict:

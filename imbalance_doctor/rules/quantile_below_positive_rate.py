@@ -75,8 +75,8 @@ class QuantileBelowPositiveRate(Rule):
     )
 
     sampler_cause = (
-        "a sampler: {rate_percent:.3g} % of the pool are positives but only {population_percent:.2g} % of "
-        "the population, and the quantile counts rows of the pool."
+        "most likely a sampler draws more positives: {rate_percent:.3g} % of the pool are positives but "
+        "only {population_percent:.2g} % of the population, and the quantile counts rows of the pool."
     )
     sampler_remedy = (
         "set quantile={quantile_wanted:.2g}, which flags the same share of this pool's negatives as "

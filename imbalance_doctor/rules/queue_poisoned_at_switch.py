@@ -35,7 +35,8 @@ class QueuePoisonedAtSwitch(Rule):
     At the first record (or the first after a pause of three times the usual gap), the queue holds more rows
     than 1.5 times those that the batches since the record before can have brought, none at the start of a
     run; and the medians of live and queued scores are more than one mean interquartile range apart. It is
-    said until the queue has turned over. The first record after a treatment is no switch: the queue goes on.
+    reported until the queue has turned over. The first record after a treatment is no switch: the queue goes
+    on.
 
     A queue of 8,192 rows from before a model's 200 steps of BCE, batch 64 (128 steps to turn over), Smooth-AP
     at 2 %, 4 seeds; AP after 20 / 40 / 80 / 160 / 300 steps with the old queue, and with an empty one:

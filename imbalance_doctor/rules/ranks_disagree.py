@@ -54,7 +54,7 @@ class RanksDisagree(Rule):
     min_records = 1
 
     symptom = (
-        "at step {step:.0f} {apart:.0f} of the other {others:.0f} processes had another queue or other "
+        "at step {step:.0f}, {apart:.0f} of the other {others:.0f} processes had another queue or other "
         "settings than this one, although all rank the same gathered batch."
     )
     cause = (

@@ -23,8 +23,8 @@ class RecallMet(Rule):
     The objective is met: all positives are among the top `quantile` of the pool.
 
     ## Remedy
-    Nothing needs to be done. If a sharper ranking is wanted, use a smaller quantile (the positive rate is
-    the smallest that a perfect model can meet in full) or Smooth-AP.
+    None is needed. If a sharper ranking is wanted, use a smaller quantile (the positive rate is the smallest
+    that a perfect model can meet in full) or Smooth-AP.
 
     ## Evidence
     Over the last 10 records `above_threshold_count` is 99.5 % of `pool_pos_count`, with at least 10 positives

@@ -71,8 +71,8 @@ class SingleClassPool(Rule):
         "every one of the {rows:,.0f} rows in {records:.0f} recorded batches is a positive of {class_label}."
     )
     order_symptom = (
-        "{alone:.0f} of {records:.0f} recorded batches hold nothing but positives of {class_label}, which is "
-        "{rate_percent:.2g} % of the rows."
+        "{alone:.0f} of {records:.0f} recorded batches hold nothing but positives of {class_label}, "
+        "although these are {rate_percent:.2g} % of the rows."
     )
     many_symptom = (
         "{alone:.0f} of {records:.0f} recorded batches hold a single class (classes that were alone: "

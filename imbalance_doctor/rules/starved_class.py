@@ -59,7 +59,7 @@ class StarvedClass(Rule):
 
     symptom = (
         "{class_label} was in {seen:.0f} of the last {records:.0f} recorded batches; its alpha of "
-        "{alpha:.2g} had nothing to weigh in the others."
+        "{alpha:,.5g} had nothing to weigh in the others."
     )
     cause = "the class is so rare that most batches do not hold it, and a weight cannot create rows."
     remedy = "use larger batches, or oversample the class. Its alpha does no harm but gains next to nothing."

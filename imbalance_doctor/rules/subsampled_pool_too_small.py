@@ -75,8 +75,8 @@ class SubsampledPoolTooSmall(Rule):
         "{positives:.2g} of about {held:,.0f} positives that batch and queue hold."
     )
     resolved_symptom = (
-        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {resolved:.2g} of about "
-        "{resolvable:,.0f} in the band or above the quantile that sets the threshold."
+        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows; in the band or above the quantile, whose "
+        "rows set the threshold, it leaves {resolved:.2g} of about {resolvable:,.0f}."
     )
     cause = "the cap is too small for what this loss estimates from the pool."
     remedy = UNCAP

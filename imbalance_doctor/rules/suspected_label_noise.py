@@ -139,8 +139,8 @@ class SuspectedLabelNoise(Rule):
     )
     closing: float = threshold(
         0.5,
-        "Share of what is left of AUROC that it gains over the looks while a model is still learning: wrong "
-        "labels stay, and what is learnt does not.",
+        "Share of what is left of AUROC that it gains over the looks while a model is still learning: "
+        "mislabelled rows keep their scores, positives that are being learnt do not.",
     )
     errors: float = threshold(1.0, "Standard errors that this gain must be as well.")
     rising: float = threshold(
@@ -157,8 +157,8 @@ class SuspectedLabelNoise(Rule):
     )
     back: float = threshold(
         0.5,
-        "Share of the run so far to which the looks reach back at the least: to be learnt yet takes no "
-        "longer.",
+        "Share of the run so far to which the looks reach back at the least: positives that are still being "
+        "learnt rise within it.",
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -43,8 +43,8 @@ class UnstableThreshold(Rule):
     Recall beside BCE at half of the weight, rate 2 %, batch 256, two seeds: jumps of 0.03 to 0.09 ranges with
     a queue of 4,096 and 1 or more rows in a hundred above the threshold; 0.3 to 2.2 with four rows above it.
     Random patterns as images, for a small convolution, lie wider: 0.02 to 0.03 against 0.12 to 0.15, and AP
-    .75 against .67 (3 seeds). In 160 ordinary runs 5 were above 0.2, all on sequences, whose scores are as
-    good as tied for long.
+    .75 against .67 (3 seeds). In 160 ordinary runs 5 were above 0.2, all on sequences, whose scores are
+    nearly tied for a long time.
 
     AP with 4 rows above the threshold against 84 and more: Gaussian data .89 / .90, digits .69 / .81,
     make_classification .84 / .88; with 15 rows and jumps of 0.14 to 0.21 nothing was lost (.91 / .80 / .88).

@@ -55,11 +55,14 @@ class WeightOnBothSides(Rule):
     foreseeable = True
 
     symptom = (
-        "weight={weight:.3g} multiplies the loss of positives and negatives of {class_label} alike; there "
-        "are {ratio:.3g} negatives per positive, and nothing corrects for that."
+        "weight={weight:.5g} multiplies the loss of positives and negatives of {class_label} alike; there "
+        "are {ratio:,.4g} negatives per positive, and nothing corrects for that."
     )
-    cause = "weight multiplies the loss of every row; pos_weight would multiply that of positives only."
-    remedy = "set pos_weight={pos_weight:.2g} instead of weight, or neither of them."
+    cause = (
+        "the weight argument multiplies the loss of every row; pos_weight would multiply that of positives "
+        "only."
+    )
+    remedy = "set pos_weight={pos_weight:.5g} instead of weight, or neither of them."
 
     factor: float = threshold(
         2.0,

@@ -130,7 +130,7 @@ def test_a_report_asks_the_options_then_the_run_then_the_project(project, tmp_pa
         ),
         (
             "[tool.imbalance-doctor.rules.IMB401]\nnegatives = 20",
-            "expected a threshold of IMB401 to be one of few, empty, wanted_negatives, live, wanted_live, got 'negatives'",
+            "be one of few, empty, wanted_negatives, live, wanted_live, got 'negatives'",
         ),
         ('[tool.imbalance-doctor.rules.IMB401]\nfew = "20"', "expected few to be a number, got '20'"),
         ("[tool.imbalance-doctor.rules.IMB401]\nfew = true", "expected few to be a number, got True"),
