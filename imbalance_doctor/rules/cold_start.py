@@ -114,7 +114,7 @@ class ColdStart(Rule):
     weight: float = threshold(
         0.5,
         "Weight of the main loss that is prescribed, half of the present one where that is lower: beside "
-        "half of BCE none of 12 runs fell.",
+        "half of BCE none of 12 runs with one class fell; one with 5 classes did, from 1.00 to .91.",
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -86,7 +86,8 @@ class ScheduleNotDriven(Rule):
     )
     due: float = threshold(
         1e-3,
-        "Relative movement of the temperature that must have been due: float32 resolves a thousandth of it.",
+        "Relative movement of the temperature that must have been due: float32 resolves a ten-thousandth of "
+        "it.",
     )
     restarts: int = threshold(
         2,

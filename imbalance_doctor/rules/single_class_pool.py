@@ -100,8 +100,8 @@ class SingleClassPool(Rule):
     )
     least: float = threshold(
         1.5,
-        "Batches of one class beyond that number, so that it takes two: one alone may be a freak of a small "
-        "batch.",
+        "Batches of one class beyond that number, so that it takes two: a single one may be chance in a "
+        "small batch.",
     )
     never: float = threshold(
         1e-6, "Chance of a batch of one class, below which one is enough: a loader that gives it is sorted."

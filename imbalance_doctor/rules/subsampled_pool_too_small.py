@@ -97,9 +97,7 @@ class SubsampledPoolTooSmall(Rule):
     few_resolved: float = threshold(
         10.0, "Rows in the band or above the quantile, below which it is a warning: as in IMB401 and IMB304."
     )
-    none_resolved: float = threshold(
-        1.5, "Rows there below which it is an error: hardly one, as in IMB401 and IMB304."
-    )
+    none_resolved: float = threshold(1.5, "Rows there below which it is an error: hardly one, as in IMB401.")
     wanted_resolved: float = threshold(20.0, "Rows there with the prescribed cap: as in IMB401 and IMB304.")
 
     def examine(self, window: Window) -> Verdict:

@@ -113,8 +113,8 @@ class Overweight:
     )
     positives: float = threshold(
         5.0,
-        "Positives by which the rate must be known: its standard error is 45 % then, and the borders are "
-        "multiples.",
+        "Positives by which the rate must be known: its standard error is 45 % then, far less than a factor "
+        "of `much`.",
     )
 
     def overweight(self, window: Window, found: Correction) -> Bools:
