@@ -81,11 +81,11 @@ class Admitted:
         if few is None:
             return None
         if not isinstance(few, TooFew):
-            raise ValueError(f"expected passed_over to return TooFew, or None; got {plain.shown(few)}")
+            raise ValueError(f"expected passed_over to return TooFew or None, got {plain.shown(few)}")
         classes = np.array(few.classes)
         if classes.ndim != 1 or classes.dtype != np.bool_:
             raise ValueError(
-                f"expected classes of TooFew to be true or false for each class; got {classes.dtype} of "
+                f"expected classes of TooFew to be true or false for each class, got {classes.dtype} of "
                 f"shape {classes.shape}"
             )
         return TooFew(plain.finite(few.needed, "needed of TooFew"), classes)
@@ -101,7 +101,7 @@ def admit(rule: Rule) -> Admitted:
     def said(check: Any, name: str, *args: Any) -> Any:
         value = getattr(rule, name, _MISSING)
         if value is _MISSING:
-            raise ValueError(f"expected a rule to have {name}")
+            raise ValueError(f"expected a rule to have {name}, got none")
         return check(value, name, *args)
 
     return Admitted(
@@ -140,7 +140,7 @@ def _new_run(value: object, name: str) -> tuple[str, str] | None:
         return None
     names = plain.words(value, name)
     if len(names) != 2:
-        raise ValueError(f"expected {name} to be a setting and the name of evidence; got {len(names)} texts")
+        raise ValueError(f"expected {name} to be a setting and the name of evidence, got {len(names)} texts")
     return names[0], names[1]
 
 
@@ -155,21 +155,23 @@ def _told(skipped: Skipped) -> Skipped:
 def _all_of(verdict: object, window: Window) -> list[object]:
     if not isinstance(verdict, (list, Iterable)) or isinstance(verdict, (str, bytes, dict)):
         raise ValueError(
-            f"expected examine to return a list of Evidence, or Skipped; got {plain.shown(verdict)}"
+            f"expected examine to return a list of Evidence or Skipped, got {plain.shown(verdict)}"
         )
     items = iter(verdict)
     given = list(islice(items, MORE_THAN_CLASSES))
     if len(given) == MORE_THAN_CLASSES:
         given += islice(items, window.widest)
         if next(items, None) is not None:
-            raise ValueError(f"expected examine to return {len(given):,} pieces of evidence at the most")
+            raise ValueError(
+                f"expected examine to return at most {len(given):,} pieces of evidence, got more"
+            )
     return given
 
 
 def _checked(given: object, classes: range) -> Evidence:
     """Evidence in plain data."""
     if not isinstance(given, Evidence):
-        raise ValueError(f"expected examine to give Evidence; got {plain.shown(given)}")
+        raise ValueError(f"expected examine to return nothing but Evidence, got {plain.shown(given)}")
     index, severity = given.class_index, given.severity
     return Evidence(
         numbers_of(given.values, "the evidence"),

@@ -64,14 +64,14 @@ def find_project(start: Path | None = None) -> Project:
     try:
         start = (start or Path.cwd()).resolve()
     except OSError:
-        return Project(notes=("the working directory is gone, so that no pyproject.toml was looked for",))
+        return Project(notes=("the working directory is gone, so no pyproject.toml was read",))
     notes: list[str] = []
     for folder in _searched(start):
         path = folder / "pyproject.toml"
         try:
             section = _section(path)
         except _PassedOverError as reason:
-            notes.append(f"{path} was passed over: {reason}")
+            notes.append(f"{path} was not used: {reason}")
         else:
             if section is not None:
                 notes.append(f"rules as chosen by [{SECTION}] of {path}")
@@ -94,8 +94,8 @@ def _section(path: Path) -> Any:
         table: Any = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         if SECTION.rpartition(".")[2].encode() in content:
-            raise ValueError(f"{path}: this is no TOML: {error}") from None
-        raise _PassedOverError(f"this is no TOML: {error}") from None
+            raise ValueError(f"{path}: expected valid TOML, got: {error}") from None
+        raise _PassedOverError(f"it is not valid TOML: {error}") from None
     for name in SECTION.split("."):
         table = table.get(name) if isinstance(table, Mapping) else None
     return table
@@ -117,7 +117,7 @@ def _content(path: Path) -> bytes:
     with opened as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise _PassedOverError("it is no file")
+            raise _PassedOverError("it is not a regular file")
         if hasattr(os, "getuid") and not (owners | {found.st_uid}) <= {os.getuid(), 0}:
             raise _PassedOverError("it belongs to another user")
         content = file.read(MOST_BYTES + 1)
@@ -137,7 +137,7 @@ class _Reader:
         known = ("select", "ignore", "rules")
         for key in section:
             if key not in known:
-                raise self._error(f"{SECTION}.{key}", f"is not known; expected one of {', '.join(known)}")
+                raise self._error(f"{SECTION}.{key}", f"expected one of {', '.join(known)}, got {key!r}")
         return Choice(
             select=self._selectors(section, "select"),
             ignore=self._selectors(section, "ignore"),
@@ -149,7 +149,7 @@ class _Reader:
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._error(f"{SECTION}.{key}", f'expected a list of texts, as ["IMB4"]; got {value!r}')
+            raise self._error(f"{SECTION}.{key}", f'expected a list of texts, as ["IMB4"], got {value!r}')
         try:
             choose_rules(select=value)
         except ValueError as error:
@@ -172,7 +172,7 @@ class _Reader:
 
     def _table(self, key: str, value: Any) -> None:
         if not isinstance(value, Mapping):
-            raise self._error(key, f"expected a table; got {value!r}")
+            raise self._error(key, f"expected a table, got {value!r}")
 
     def _error(self, key: str, problem: str) -> ValueError:
         return ValueError(f"{self.path}: {key}: {problem}")

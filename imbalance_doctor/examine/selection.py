@@ -40,12 +40,14 @@ class Choice:
             ValueError: It is none.
         """
         if not isinstance(rules, Mapping):
-            raise ValueError(f"expected the rules of a run to be a mapping; got {plain.shown(rules)}")
+            raise ValueError(f"expected the rules of a run to be a mapping, got {plain.shown(rules)}")
         thresholds = rules.get("thresholds") or {}
         if not isinstance(thresholds, Mapping) or not all(
             isinstance(v, Mapping) for v in thresholds.values()
         ):
-            raise ValueError("expected the thresholds of a run to be mappings, by code")
+            raise ValueError(
+                f"expected the thresholds of a run to be mappings by code, got {plain.shown(thresholds)}"
+            )
         return Choice(
             known_selectors(rules.get("select")),
             known_selectors(rules.get("ignore")),
@@ -114,18 +116,18 @@ def choose_rules(
 def _own(rules: Iterable[Rule]) -> dict[str, Rule]:
     """The rules of a user by code."""
     if isinstance(rules, (Rule, str)) or not isinstance(rules, Iterable):
-        raise TypeError(f"expected rules to be a list of rules; got {plain.shown(rules)}")
+        raise TypeError(f"expected rules to be a list of rules, got {plain.shown(rules)}")
     own: dict[str, Rule] = {}
     for rule in rules:
         if isinstance(rule, type) and issubclass(rule, Rule):
-            raise TypeError(f"expected rules to be instances; got the class: give {rule.__name__}()")
+            raise TypeError(f"expected rules to be instances, got a class; pass {rule.__name__}()")
         if not isinstance(rule, Rule):
             raise TypeError(
-                f"expected rules to be rules; got {plain.shown(rule)}. `select` and `ignore` take codes"
+                f"expected rules to be rules, got {plain.shown(rule)}; pass codes to `select` or `ignore`"
             )
         code = code_of(rule)
         if code in own:
-            raise ValueError(f"expected rules to have codes of their own; two of them are {code}")
+            raise ValueError(f"expected rules to have codes of their own, got {code} twice")
         if type(rule) in rule_types():  # a report from the log makes it again, from these
             with_thresholds(type(rule), thresholds_of(rule))
         own[code] = rule
@@ -147,7 +149,7 @@ def said_thresholds(thresholds: Thresholds | None, rules: Sequence[Rule] | None 
         if thresholds is None:
             return {}
         raise ValueError(
-            'expected thresholds to be values by name, by the code of a rule, as {"IMB003": {"poor": 3}}; '
+            'expected thresholds to be values by name, by the code of a rule, as {"IMB003": {"poor": 3}}, '
             f"got {plain.shown(thresholds)}"
         )
     own = _own(rules or ())
@@ -156,11 +158,11 @@ def said_thresholds(thresholds: Thresholds | None, rules: Sequence[Rule] | None 
         rule = find_rule(plain.word(name, "the code of a rule"))
         if not isinstance(values, Mapping):
             raise ValueError(
-                f"expected the thresholds of {rule.code} to be values by name; got {plain.shown(values)}"
+                f"expected the thresholds of {rule.code} to be values by name, got {plain.shown(values)}"
             )
         if rule.code in own:
             raise ValueError(
-                f"expected the thresholds of {rule.code} in one place; they are in thresholds and in rules"
+                f"expected the thresholds of {rule.code} in one place, got them in thresholds and in rules"
             )
         with_thresholds(rule, values)
         found.setdefault(rule.code, {}).update(
@@ -180,7 +182,7 @@ def as_list(selector: str | Iterable[str]) -> list[str]:
     given = list(selector) if isinstance(selector, Iterable) else [selector]
     for each in given:
         if not isinstance(each, str):
-            raise ValueError(f"expected a code, a name or a prefix of rules; got {plain.shown(each)}")
+            raise ValueError(f"expected a code, a name or a prefix of rules, got {plain.shown(each)}")
     return given
 
 
@@ -205,8 +207,8 @@ def _matching(rules: Iterable[Rule], selectors: Iterable[str]) -> set[str]:
         hits = _hits(rules, selector)
         if not hits:
             raise ValueError(
-                f"{selector!r} selects no rule; give a code (IMB401), a name (empty-band) or a "
-                "code prefix (IMB4); `imbalance-doctor rules` lists them"
+                "expected a code (IMB401), a name (empty-band) or a code prefix (IMB4) of rules, "
+                f"got {selector!r}; `imbalance-doctor rules` lists them"
             )
         found |= hits
     return found

@@ -33,11 +33,12 @@ def with_thresholds(rule: type[Rule], values: Mapping[str, Any]) -> Rule:
     known = {each.name: each for each in rule.thresholds()}
     for name, value in values.items():
         if name not in known:
-            names = f"one of {', '.join(known)}" if known else "left alone, as it has none"
-            raise ValueError(f"expected a threshold of {rule.code} to be {names}; got {plain.shown(name)}")
+            names = f"a threshold of {rule.code} to be one of {', '.join(known)}"
+            expected = names if known else f"no threshold for {rule.code}, which has none"
+            raise ValueError(f"expected {expected}, got {plain.shown(name)}")
         if not _may_be(known[name], value):
             raise ValueError(
-                f"{rule.code} {rule.name}: expected {name} to be {_KINDS[known[name].type][1]}; "
+                f"{rule.code} {rule.name}: expected {name} to be {_KINDS[known[name].type][1]}, "
                 f"got {plain.shown(value)}"
             )
     return rule(**values)

@@ -41,7 +41,8 @@ def rule_types() -> tuple[type[Rule], ...]:
             key = getattr(rule, attribute)
             if key in seen:
                 raise ImportError(
-                    f"rule {attribute} {key!r} is claimed by {seen[key].__module__} and {rule.__module__}"
+                    f"expected each rule to have a {attribute} of its own, got {key!r} in "
+                    f"{seen[key].__module__} and {rule.__module__}"
                 )
             seen[key] = rule
     return tuple(found)
@@ -65,7 +66,7 @@ def find_rule(code_or_name: str) -> type[Rule]:
     names = [name for rule in rule_types() for name in (rule.code, rule.name)]
     close = difflib.get_close_matches(code_or_name, names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else "`imbalance-doctor rules` lists them"
-    raise ValueError(f"no rule is called {code_or_name!r}; {hint}")
+    raise ValueError(f"expected the code or the name of a rule, got {code_or_name!r}; {hint}")
 
 
 def rule_page(rule: type[Rule]) -> str:

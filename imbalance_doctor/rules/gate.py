@@ -37,7 +37,9 @@ def unready(rule: Needs, window: Window) -> Skipped | None:
     if window.kind not in rule.kinds:
         return _OTHER_KIND
     if window.records < rule.min_records:
-        return Skipped(f"{window.records} of {rule.min_records} records", "records")
+        return Skipped(
+            f"too few records: judged from {rule.min_records} on (now {window.records})", "records"
+        )
     return unrecorded(window, rule.requires) or unvalidated(window, rule.requires_eval)
 
 

@@ -106,37 +106,37 @@ def test_a_report_asks_the_options_then_the_run_then_the_project(project, tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[tool.imbalance-doctor", "this is no TOML"),
-        ("[tool]\nimbalance-doctor = 3", "tool.imbalance-doctor: expected a table; got 3"),
+        ("[tool.imbalance-doctor", "expected valid TOML, got: "),
+        ("[tool]\nimbalance-doctor = 3", "tool.imbalance-doctor: expected a table, got 3"),
         (
             '[tool.imbalance-doctor]\nselct = "x"',
-            "tool.imbalance-doctor.selct: is not known; expected one of select",
+            "tool.imbalance-doctor.selct: expected one of select, ignore, rules, got 'selct'",
         ),
         (
             '[tool.imbalance-doctor]\nselect = "IMB4"',
-            "tool.imbalance-doctor.select: expected a list of texts, as [\"IMB4\"]; got 'IMB4'",
+            "tool.imbalance-doctor.select: expected a list of texts, as [\"IMB4\"], got 'IMB4'",
         ),
         (
             '[tool.imbalance-doctor]\nignore = ["IMB999"]',
-            "tool.imbalance-doctor.ignore: 'IMB999' selects no rule",
+            "tool.imbalance-doctor.ignore: expected a code (IMB401), a name (empty-band) or a code prefix ",
         ),
         (
             "[tool.imbalance-doctor.rules.IMB999]\nfew = 1",
-            "tool.imbalance-doctor.rules.IMB999: no rule is called 'IMB999'",
+            "tool.imbalance-doctor.rules.IMB999: expected the code or the name of a rule, got 'IMB999'",
         ),
         (
             "[tool.imbalance-doctor.rules]\nIMB401 = 20",
-            "tool.imbalance-doctor.rules.IMB401: expected a table; got 20",
+            "tool.imbalance-doctor.rules.IMB401: expected a table, got 20",
         ),
         (
             "[tool.imbalance-doctor.rules.IMB401]\nnegatives = 20",
-            "expected a threshold of IMB401 to be one of few, empty, wanted_negatives, live, wanted_live; ",
+            "be one of few, empty, wanted_negatives, live, wanted_live, got 'negatives'",
         ),
-        ('[tool.imbalance-doctor.rules.IMB401]\nfew = "20"', "expected few to be a number; got '20'"),
-        ("[tool.imbalance-doctor.rules.IMB401]\nfew = true", "expected few to be a number; got True"),
+        ('[tool.imbalance-doctor.rules.IMB401]\nfew = "20"', "expected few to be a number, got '20'"),
+        ("[tool.imbalance-doctor.rules.IMB401]\nfew = true", "expected few to be a number, got True"),
         (
             "[tool.imbalance-doctor.rules.IMB506]\nrecords = 1.5",
-            "expected records to be a whole number; got 1.5",
+            "expected records to be a whole number, got 1.5",
         ),
     ],
 )
@@ -171,7 +171,7 @@ def test_what_another_user_owns_is_passed_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path / "theirs" / "mine" / "deep")
     found = find_project()
     assert found.choice == Choice()
-    assert found.notes == (f"{theirs} was passed over: it belongs to another user",)
+    assert found.notes == (f"{theirs} was not used: it belongs to another user",)
     main([*PREFLIGHT, "--format", "json", "--fail-on", "never"])
     assert codes(capsys) == (["IMB003"], [*found.notes])
     mine.write_text("[tool.imbalance-doctor]\nignore = ['IMB302']")
@@ -207,7 +207,7 @@ def test_who_owns_a_link_says_what_is_read(tmp_path, link):
 def test_a_file_without_the_section_that_is_no_toml_is_a_note(project, capsys):
     path = project("this is [no toml")
     [note] = find_project().notes
-    assert note.startswith(f"{path} was passed over: this is no TOML: ")
+    assert note.startswith(f"{path} was not used: it is not valid TOML: ")
     assert main(["rules"]) == EXIT_OK
     assert "Note: " in capsys.readouterr().out
 
@@ -241,7 +241,7 @@ def test_whatever_is_called_so_is_a_note_and_does_not_hang(tmp_path, make):
     make(tmp_path / "pyproject.toml")
     found = find_project(tmp_path)
     assert found.choice == Choice()
-    assert f"{tmp_path / 'pyproject.toml'} was passed over: " in found.notes[0]
+    assert f"{tmp_path / 'pyproject.toml'} was not used: " in found.notes[0]
 
 
 def test_a_working_directory_that_is_gone_is_a_note(tmp_path, monkeypatch, capsys):

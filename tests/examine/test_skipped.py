@@ -43,7 +43,7 @@ def fed(asked, records=1):
 
 #: A rule, why it was skipped, and in words.
 SKIPPED = [
-    (rule(min_records=3), "records", "1 of 3 records"),
+    (rule(min_records=3), "records", "too few records: judged from 3 on (now 1)"),
     (rule(requires=("loss", "score_iqr")), "statistic", "score_iqr not recorded"),
     (rule(requires_eval=("auroc",)), "evaluation", "no validation auroc; call doctor.log_eval"),
     (

@@ -83,17 +83,17 @@ def test_the_command_line_takes_them(tmp_path, capsys, monkeypatch):
     [
         (
             {"IMB003": {"por": 3}},
-            "expected a threshold of IMB003 to be one of few, poor, wanted_positives; got 'por'",
+            "expected a threshold of IMB003 to be one of few, poor, wanted_positives, got 'por'",
         ),
         (
             {"IMB601": {"few": 3}},
-            "expected a threshold of IMB601 to be left alone, as it has none; got 'few'",
+            "expected no threshold for IMB601, which has none, got 'few'",
         ),
-        ({"IMB003": {"poor": "3"}}, "IMB003 few-positives-in-pool: expected poor to be a number; got '3'"),
-        ({"IMB003": {"poor": math.nan}}, "expected poor to be a number; got nan"),
-        ({"IMB506": {"records": 1.5}}, "expected records to be a whole number; got 1.5"),
-        ({"IMB999": {"few": 3}}, "no rule is called 'IMB999'; "),
-        ({"IMB003": 3}, "expected the thresholds of IMB003 to be values by name; got 3"),
+        ({"IMB003": {"poor": "3"}}, "IMB003 few-positives-in-pool: expected poor to be a number, got '3'"),
+        ({"IMB003": {"poor": math.nan}}, "expected poor to be a number, got nan"),
+        ({"IMB506": {"records": 1.5}}, "expected records to be a whole number, got 1.5"),
+        ({"IMB999": {"few": 3}}, "expected the code or the name of a rule, got 'IMB999'; "),
+        ({"IMB003": 3}, "expected the thresholds of IMB003 to be values by name, got 3"),
         ({3: {"few": 3}}, "expected the code of a rule to be a short text"),
         (["IMB003"], "expected thresholds to be values by name, by the code of a rule, as"),
     ],
@@ -124,7 +124,7 @@ def test_the_command_line_says_how_to_write_one(capsys, text):
 
 def test_the_command_line_refuses_what_a_doctor_refuses(capsys):
     assert main([*PREFLIGHT, "--threshold", "IMB003.por=3"]) == EXIT_USAGE
-    assert "to be one of few, poor, wanted_positives; got 'por'" in capsys.readouterr().err
+    assert "to be one of few, poor, wanted_positives, got 'por'" in capsys.readouterr().err
 
 
 # --- a rule that builds on another --------------------------------------------------------------------------

@@ -334,18 +334,22 @@ def test_findings_of_rules_that_are_not_at_hand_are_kept():
 @pytest.mark.parametrize(
     ("rules", "error", "message"),
     [
-        ([type(SOUND)], TypeError, r"instances; got the class: give Wrong\(\)"),
-        (["IMB401"], TypeError, "expected rules to be rules; got 'IMB401'. `select` and `ignore` take codes"),
+        ([type(SOUND)], TypeError, r"instances, got a class; pass Wrong\(\)"),
+        (
+            ["IMB401"],
+            TypeError,
+            "expected rules to be rules, got 'IMB401'; pass codes to `select` or `ignore`",
+        ),
         ([None], TypeError, "got None"),
         (SOUND, TypeError, "expected rules to be a list of rules"),
-        (5, TypeError, "expected rules to be a list of rules; got 5"),
-        ([SOUND, rule(code="TST900")], ValueError, "two of them are TST900"),
+        (5, TypeError, "expected rules to be a list of rules, got 5"),
+        ([SOUND, rule(code="TST900")], ValueError, "got TST900 twice"),
         (
             [FewPositivesInPool(poor="3")],
             ValueError,
             "IMB003 few-positives-in-pool: expected poor to be a number",
         ),
-        ([FewPositivesInPool(poor=math.nan)], ValueError, "expected poor to be a number; got nan"),
+        ([FewPositivesInPool(poor=math.nan)], ValueError, "expected poor to be a number, got nan"),
     ],
 )
 def test_what_is_no_rule_is_refused_at_once(rules, error, message):
@@ -357,7 +361,7 @@ def test_selectors_pass_over_what_is_wrong_with_a_rule():
     named = rule(code=property(raises(OSError())), name=Unwilling())
     assert named in choose_rules([named, SOUND])
     assert choose_rules([named, SOUND], select=["wrong", "sound"]) == (SOUND, named)
-    with pytest.raises(ValueError, match="expected a code, a name or a prefix of rules; got 5"):
+    with pytest.raises(ValueError, match="expected a code, a name or a prefix of rules, got 5"):
         choose_rules(select=[5])
 
 

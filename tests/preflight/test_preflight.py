@@ -357,7 +357,7 @@ def test_thresholds_are_those_of_the_rules():
         ({"loss_fn": nn.MSELoss()}, "MSELoss is no loss that a preflight knows"),
         ({"class_names": "fraud"}, "expected class_names to be a list of names"),
         ({"target_metric": "sharpness"}, "expected target_metric to be one of .*; got 'sharpness'"),
-        ({"select": "IMB999"}, "'IMB999' selects no rule"),
+        ({"select": "IMB999"}, "expected a code .* of rules, got 'IMB999'"),
     ],
 )
 def test_bad_input_is_one_clear_error(arguments, message):

@@ -89,9 +89,14 @@ def check_json(text: str, diagnosis: Diagnosis) -> None:
 
 
 def check_markdown(text: str, diagnosis: Diagnosis) -> None:
+    columns = 0
     for line in text.splitlines():
         if line.startswith("|"):
-            assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3, line
+            bars = len(re.findall(r"(?<!\\)(?:\\\\)*\|", line))
+            columns = columns or bars  # of the table's first line
+            assert bars == columns, line
+        else:
+            columns = 0
         assert not re.match(r"\s*(>|=+$|([-*_] *){3,}$|\d+[.)])", line), line
         assert not re.match(r"- +([-+*]|\d+[.)])\s", line), line
     plain = re.sub(r"`[^`]*`", "", re.sub(r"\\[^\w\s]", "", text))

@@ -41,11 +41,11 @@ class ExplodingLoss(Rule):
     and the lowest median up to 3 times lower; found at step 40 (the sum of 0.3 at 140). Inputs up to 1,000
     times too large at 0.1: 140 times at step 20, 0.98 to 1.2 times from step 110 on. In 38 ordinary runs of
     these losses no median above 1.2 times the constant was higher than 0.9 times the lowest level before it;
-    single records of 84 times the start, under Adam at 3.0, went away. The first record, because the second
-    is 10 steps later: the focal sum was at 66 times its start by then. A median, because one bad batch is no
-    explosion. A model that does not move has a steady loss, whose multiples vary with the positives that each
-    batch happens to hold: losses of 0.688 to 0.701 were 5 to 12 times the constant at a rate of 1 %, in
-    batches of 128.
+    single records of 84 times the start, under Adam at 3.0, went away. Growth is measured from the first
+    record, because the second is 10 steps later: the focal sum was at 66 times its start by then. It is a
+    median's, because one bad batch is no explosion. A model that does not move has a steady loss, whose
+    multiples vary with the positives that each batch happens to hold: losses of 0.688 to 0.701 were 5 to 12
+    times the constant at a rate of 1 %, in batches of 128.
 
     For a loss whose constant is not known: the median of the last 5 records is more than 10 times the largest
     of the first 3 of the window.
@@ -69,7 +69,10 @@ class ExplodingLoss(Rule):
     explained_by = ("IMB001",)
 
     symptom = "the loss is {now:.3g}, {growth:,.3g} times its level of {before:.3g} at step {step:.0f}."
-    cause = "the learning rate is too high for this loss, or a few rows dominate the gradient."
+    cause = (
+        "most likely the learning rate is too high for this loss, inputs are not scaled, or a few rows "
+        "dominate the gradient."
+    )
     remedy = "lower the learning rate by a factor of 10, clip gradients, and warm the learning rate up."
     above_symptom = (
         "the loss is {now:.3g}, up from {before:.3g} at step {step:.0f}, and {above:,.3g} times what a "
@@ -80,8 +83,8 @@ class ExplodingLoss(Rule):
         "and has been no better than a constant prediction since ({now:.3g}; a constant gets {constant:.3g})."
     )
     scaled_remedy = (
-        "lower the learning rate by a factor of 10 and start anew, clip gradients, and warm the learning "
-        "rate up; see that inputs are scaled, and that reduction and weights do not multiply the step."
+        "restart with the learning rate lowered by a factor of 10, clip gradients, and warm the learning "
+        "rate up; check that inputs are scaled, and that reduction and weights do not multiply the step."
     )
 
     growth: float = threshold(

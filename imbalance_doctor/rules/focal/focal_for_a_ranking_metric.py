@@ -24,8 +24,8 @@ class FocalForARankingMetric(Rule):
     `target_metric` is average precision, recall at a budget or partial AUC; the loss is a focal loss.
 
     ## Cause
-    A focal loss is a likelihood loss: it fits probabilities row by row, also where the order of the scores
-    is right already, and knows of no budget.
+    A focal loss is a likelihood loss: it fits probabilities row by row, also where the order of the scores is
+    right already, and ignores any budget.
 
     ## Remedy
     Raise alpha if positives are rare (IMB106 computes it), and compare with the loss that is made for the
@@ -60,10 +60,10 @@ class FocalForARankingMetric(Rule):
     requires = ("live_pos_count",)
     foreseeable = True
 
-    symptom = "this run is for a ranking metric, and {loss} is not made for any."
+    symptom = "this run is judged by a ranking metric, which {loss} does not optimise."
     cause = (
-        "a focal loss fits probabilities row by row and optimises neither average precision nor recall at "
-        "a budget."
+        "a focal loss fits probabilities row by row; it optimises neither average precision nor recall at a "
+        "budget."
     )
     remedy = "compare with a ranking loss."
 
@@ -76,7 +76,9 @@ class FocalForARankingMetric(Rule):
         return [
             Evidence(
                 {},
-                symptom=f"this run is for {words}, and {{loss}} does not optimise it.",
-                remedy=f"compare with {MADE_FOR[metric]}, from the same start or after warming up on this.",
+                symptom=f"this run is judged by {words}, which {{loss}} does not optimise.",
+                remedy=(
+                    f"compare with {MADE_FOR[metric]}, from the same start or after a warmup with {{loss}}."
+                ),
             )
         ]

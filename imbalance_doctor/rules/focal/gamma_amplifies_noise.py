@@ -21,11 +21,11 @@ class GammaAmplifiesNoise(Rule):
     frequencies.
 
     ## Cause
-    (1 - p)^gamma all but removes rows that are nearly right. A mislabelled row looks like a very hard one
-    and keeps its full weight.
+    (1 - p)^gamma nearly removes rows that are nearly right. A mislabelled row looks like a very hard one and
+    keeps its full weight.
 
     ## Remedy
-    `gamma` of 2 or less, and a look at the labels.
+    Set `gamma` to 2 or less, and check the labels.
 
     ## Evidence
     `gamma` above 3; a warning where `suspected-label-noise` (IMB004) warns too. Sigmoid focal at a rate of 5
@@ -66,13 +66,16 @@ class GammaAmplifiesNoise(Rule):
         "gamma is {gamma:.3g}, and about {noise_percent:.0f} % of the positives of {class_label} score like "
         "negatives."
     )
-    cause = "so high an exponent leaves the loss to the hardest rows, and a mislabelled row looks like one."
-    remedy = "gamma = {wanted:.3g}, and a look at the lowest-scored positives."
+    cause = (
+        "so high an exponent leaves the loss to the hardest rows: probabilities move away from frequencies, "
+        "and mislabelled rows look like hard ones."
+    )
+    remedy = "set gamma={wanted:.3g}, and check the labels of the lowest-scored positives."
 
     gamma: float = threshold(
         3.0,
-        "gamma above which it is worth knowing: 2 is the published optimum, and at 5 the calibration error "
-        "was 1.2 to 4 times that at 2.",
+        "gamma above which it is reported: 2 is the published optimum, and at 5 the calibration error was "
+        "1.2 to 4 times that at 2.",
     )
     wanted: float = threshold(2.0, "gamma that the remedy names: the published optimum.")
     #: Who tells wrong labels: IMB004 as it applies in this run, thresholds and all.

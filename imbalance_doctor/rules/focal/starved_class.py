@@ -20,10 +20,11 @@ class StarvedClass(Rule):
     `live_pos_count` of the class is 0 in more than 95 % of the records, while `alpha` has a weight for it.
 
     ## Cause
-    The class is rare, and the batch small. Its alpha counts in one step of twenty, or fewer.
+    The class is rare, and the batch small: its alpha counts in one step of 20 or fewer.
 
     ## Remedy
-    Bring it into the batches: oversample it, or larger batches. Keep the weight: it does no harm.
+    Bring it into the batches: use larger ones, or oversample it. The weight does no harm, and gains next to
+    nothing.
 
     ## Evidence
     The share of recorded batches that hold the class, with two standard errors allowed. Four classes, the
@@ -58,13 +59,15 @@ class StarvedClass(Rule):
 
     symptom = (
         "{class_label} was in {seen:.0f} of the last {records:.0f} recorded batches; its alpha of "
-        "{alpha:.2g} had nothing to weigh in the others."
+        "{alpha:,.5g} had nothing to weigh in the others."
     )
-    cause = "the class is so rare that batches do not hold it; a weight is a factor on what is there."
-    remedy = "oversample it or use larger batches; keep the weight."
+    cause = "the class is so rare that most batches do not hold it, and a weight cannot create rows."
+    remedy = "use larger batches, or oversample the class. Its alpha does no harm but gains next to nothing."
 
     share: float = threshold(
-        0.05, "Share of batches that hold the class: where one in 50 held it, it lost most of its AP."
+        0.05,
+        "Share of batches that hold the class, below which it is starved: the mean AP of four classes was "
+        ".18 lower where one batch in 50 held the rarest than where one in 2 did.",
     )
 
     def examine(self, window: Window) -> Verdict:

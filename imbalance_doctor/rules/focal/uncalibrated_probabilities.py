@@ -23,11 +23,11 @@ class UncalibratedProbabilities(Rule):
     order of the scores, and so every ranking metric, is untouched.
 
     ## Cause
-    The focal loss ignores rows that are nearly right, so that nothing makes a probability of 0.1 go on to
-    0.01; alpha shifts all of them. Its minimum is not at the true probabilities.
+    The focal loss ignores rows that are nearly right, and nothing moves a probability of 0.1 on to 0.01;
+    alpha shifts all of them. Its minimum is not at the true probabilities.
 
     ## Remedy
-    Nothing, where only the order counts. Before the numbers are used as probabilities (expected costs,
+    None is needed where only the order counts. Before the numbers are used as probabilities (expected costs,
     thresholds by cost), calibrate on held-out data: Platt scaling, or isotonic regression.
 
     ## Evidence
@@ -39,8 +39,8 @@ class UncalibratedProbabilities(Rule):
     steps, within a half of the rate; 7 of 14 sigmoid focal runs were 1.6 to 3.7 times the rate.
 
     ## Known problems
-    Probabilities from a loader that samples positives more often than they occur are biased for that
-    reason under any loss; the same calibration mends them.
+    Probabilities from a loader that samples positives more often than they occur are biased for that reason
+    under any loss; the same calibration fixes them.
 
     ## References
     Mukhoti et al., *Calibrating Deep Neural Networks using Focal Loss*, NeurIPS 2020. Charoenphakdee et
@@ -61,8 +61,8 @@ class UncalibratedProbabilities(Rule):
     )
     cause = "the minimum of a focal loss is not at the true probabilities."
     remedy = (
-        "none where only the order counts; calibrate on held-out data (Platt, isotonic) before using the "
-        "numbers as probabilities."
+        "none is needed where only the order counts; calibrate on held-out data (Platt scaling, isotonic "
+        "regression) before using the scores as probabilities."
     )
 
     bias: float = threshold(

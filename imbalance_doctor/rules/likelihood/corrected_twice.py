@@ -30,8 +30,8 @@ class CorrectedTwice(Overweight, Rule):
     (`pos_weight`, alpha, class weights) correct the same imbalance; their factors multiply.
 
     ## Remedy
-    One of the two: no weight with the sampler, or the weight with plain shuffling. Probabilities are then off
-    by the factor that is left; take its logarithm from the log-odds where they are needed.
+    Use one of the two: the sampler without a weight, or the weight with plain shuffling. Probabilities are
+    then off by the factor that is left; take its logarithm from the log-odds where they are needed.
 
     ## Evidence
     The odds of the class in the batches are at least twice those of the population, as declared
@@ -46,8 +46,8 @@ class CorrectedTwice(Overweight, Rule):
     | the ratio again | .24 / .31 / .28 | .94 / .91 / .92 | .04 / .03 / .03 | .85 / .65 / .53 |
 
     ## Known problems
-    Where the population's rate is neither declared nor known from 25 validation positives, nothing can be
-    said. A validation set that is itself balanced hides the sampler.
+    The rule is silent where the population's rate is neither declared nor known from 25 validation positives.
+    A validation set that is itself balanced hides the sampler.
 
     ## References
     Elkan, *The Foundations of Cost-Sensitive Learning*, IJCAI 2001 (sampling and weighting are one
@@ -62,11 +62,12 @@ class CorrectedTwice(Overweight, Rule):
     explained_by = ("IMB001", "IMB703")
 
     symptom = (
-        "{class_label} is {live_rate:.2g} of the batches and {positive_rate:.2g} of the population, and its "
-        "rows weigh {weight:.3g} times as much as others: together {total:.3g} times balance."
+        "{class_label} makes up {live_rate:.2g} of the batches but {positive_rate:.2g} of the population, "
+        "and its rows weigh {weight:,.5g} times as much as others: its positives weigh {total:,.4g} times "
+        "as much as all negatives together."
     )
     cause = "a sampler and a weight correct the same imbalance, and their factors multiply."
-    remedy = "drop the weight and keep the sampler, or keep the weight and shuffle plainly."
+    remedy = "drop the weight and keep the sampler, or keep the weight and shuffle without a sampler."
 
     def examine(self, window: Window) -> Verdict:
         """Compare the rate of the batches with that of the population, and both with the weight."""

@@ -28,8 +28,8 @@ class DoubleActivation(Rule):
     ## Cause
     The last layer is `nn.Sigmoid`, `nn.Softmax` or another activation with that range, before
     `BCEWithLogitsLoss`, `CrossEntropyLoss` or a focal loss, which apply their own. The probability that the
-    loss sees is then 0.5 to 0.73, or e / (e + C - 1) at the most for C classes, whatever the model does; and
-    the gradient vanishes at both ends of the first activation.
+    loss sees is then 0.5 to 0.73, or e / (e + C - 1) at the most for C classes, for every row; and the
+    gradient vanishes at both ends of the first activation.
 
     ## Remedy
     Remove the activation from the model in training, and apply it to predictions only. Or keep a sigmoid and
@@ -75,16 +75,17 @@ class DoubleActivation(Rule):
     explained_by = ("IMB001",)
 
     symptom = (
-        "all scores of {loss} in {looks:,.0f} looks since step {first_step:,.0f} are between {lowest:.3g} "
-        "and {highest:.3g}: within {least:.3g} to {most:.3g}, as of scores that are probabilities already."
+        "all scores of {loss} in {looks:,.0f} recorded batches since step {first_step:,.0f} are between "
+        "{lowest:.3g} and {highest:.3g}: they never leave {least:.3g} to {most:.3g}, the range of scores "
+        "that are probabilities already."
     )
     cause = (
-        "the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the loss applies "
-        "a sigmoid again: the probability that it sees is never below 0.5, so every row is called positive."
+        "most likely the model ends in a sigmoid (or another activation with outputs from 0 to 1), and the "
+        "loss applies a sigmoid again: its probability is never below 0.5, so every row is called positive."
     )
     softmax_cause = (
-        "the model ends in a softmax, and the loss applies a softmax again: no class can have a probability "
-        "above {most_probability:.2g}, or below {least_probability:.2g}."
+        "most likely the model ends in a softmax, and the loss applies a softmax again: no class can have a "
+        "probability above {most_probability:.2g}, or below {least_probability:.2g}."
     )
     remedy = (
         "remove the sigmoid at the end of the model and give the loss logits; or keep it and use nn.BCELoss."
@@ -99,8 +100,8 @@ class DoubleActivation(Rule):
     )
     more_looks: int = threshold(
         6,
-        "Looks of which half must come within `extreme` of an end: logits whose extremes are near an end "
-        "lie beyond it in some batch.",
+        "Looks, half of them near an end by `extreme`: logits whose extremes are near an end lie beyond it "
+        "in some batch.",
     )
     settle_steps: int = threshold(
         50,
@@ -135,8 +136,12 @@ class DoubleActivation(Rule):
         """Compare the scores with the range that a probability has."""
         series = window.series("live_score_quantiles")
         quantiles = series.values
-        if len(series) < self.looks or window.step - window.run.start_step < self.settle_steps:
-            return Skipped(f"{len(series)} looks at the scores by step {window.step}")
+        first = window.run.start_step + self.settle_steps
+        if len(series) < self.looks or window.step < first:
+            return Skipped(
+                f"too early: judged from step {first} on (now {window.step}) and from {self.looks} records "
+                f"with scores on (now {len(series)})"
+            )
         softmax = window.kind in SOFTMAX
         classes = quantiles.shape[1]
         if softmax and classes < 2:

@@ -63,8 +63,8 @@ class HeadDoesNotMove(Rule):
     symptom = (
         "after {steps:,.0f} steps the scores are those of the start: their standard deviation was "
         "{std_before:.3g} and is {std_now:.3g}, the loss was {loss_before:.3g} over the first half of the "
-        "records and {loss_now:.3g} over the second (a constant prediction gets {constant:.3g}), while "
-        "gradients reach the logits (norm {gradient:.2g})."
+        "records and {loss_now:.3g} over the second (a constant prediction gets {constant:.3g}). Gradients "
+        "do reach the logits (norm {gradient:.2g})."
     )
     cause = (
         "no step changes the weights: the optimizer does not hold them, they are frozen or detached, or the "
@@ -72,7 +72,8 @@ class HeadDoesNotMove(Rule):
     )
     remedy = (
         "compare the model's parameters with those in optimizer.param_groups, look for requires_grad=False "
-        "and detach(), and print the learning rate; raise it 10 times or more if the rest is right."
+        "and detach(), and print the learning rate; if all of that is right, raise the learning rate 10 "
+        "times or more."
     )
 
     settle_steps: int = threshold(
@@ -120,7 +121,9 @@ class HeadDoesNotMove(Rule):
         total = window.run.total_steps
         settled = max(self.settle_steps, int(self.settle_share * total)) if total else self.unknown_steps
         if steps < settled:
-            return Skipped(f"step {steps} of the {settled} that leaving the start may take")
+            return Skipped(
+                f"too early: judged from step {window.run.start_step + settled} on (now {window.step})"
+            )
         losses = window.series("loss")
         if len(losses) < window.records:
             return []  # the start is out of sight

@@ -38,12 +38,12 @@ class MajorityCollapse(Rule):
     one minus the positive rate, which is 99.5 % at a rate of 0.5 %, and says nothing.
 
     ## Cause
-    BCE and cross-entropy are lowest, under imbalance, where nearly everything is predicted negative.
+    Under imbalance, BCE and cross-entropy are low already where nearly everything is predicted negative.
 
     ## Remedy
-    Where the scores rank the class, a threshold chosen on validation data; or weights. Where they do not:
-    class weights, a focal loss with a fitting alpha, or a ranking loss. Where weights are set already, the
-    learning rate, weight decay and the loader. Judge by recall, precision and AP.
+    Where the scores rank the class, choose the threshold on validation data, or weigh the positives. Where
+    they do not, use class weights, a focal loss with a fitting alpha, or a ranking loss. Where weights are
+    set already, look at the learning rate, weight decay and the loader. Judge by recall, precision and AP.
 
     ## Evidence
     The default decision finds next to none of a class that is at most a quarter as frequent as what a
@@ -113,33 +113,34 @@ class MajorityCollapse(Rule):
         "validation."
     )
     cause = (
-        "at a positive rate of {positive_rate:.2g}, a likelihood loss is lowest where nearly everything is "
+        "at a positive rate of {positive_rate:.2g}, a likelihood loss is low already where everything is "
         "predicted negative."
     )
     remedy = (
-        "weigh the positives (about {weight:.0f} to 1), use a focal loss with a fitting alpha, or a "
+        "weigh the positives (about {weight:,.0f} to 1), use a focal loss with a fitting alpha, or a "
         "ranking loss; judge by recall, precision and average precision instead of accuracy."
     )
     ranked_cause = (
         "the scores do rank the class (AUROC {auroc:.2f}), but at a positive rate of {positive_rate:.2g} "
-        "hardly any of them reaches p = 0.5, the threshold of the default decision."
+        "hardly any of its rows reaches p = 0.5, the threshold of the default decision."
     )
     ranked_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; or weigh "
-        "the positives (about {weight:.0f} to 1). Judge by average precision instead of accuracy."
+        "the positives (about {weight:,.0f} to 1). Judge by average precision instead of accuracy."
     )
     settled_cause = (
         "the scores rank the class (AUROC {auroc:.2f}, average precision {precision:.2g}, {best:.2g} at its "
         "best), and probabilities are not too low (a mean of {mean_probability:.2g} at a rate of "
-        "{judged_rate:.2g}): where classes overlap, hardly any row is more likely positive than not."
+        "{judged_rate:.2g}): most likely the classes overlap, and hardly any row is more likely positive "
+        "than not."
     )
     settled_remedy = (
         "choose the threshold on validation data, for the recall or the precision that is needed; weights "
-        "would move the probabilities and hardly the ranking. Judge by average precision."
+        "would move the probabilities but hardly the ranking. Judge by average precision."
     )
     weighted_remedy = (
-        "positives weigh {weight_now:.3g} to 1 already, so it is not the weights: look at the learning rate, "
-        "at weight decay, and at what the loader delivers; overfit one batch."
+        "look at the learning rate, at weight decay, and at what the loader delivers; overfit one batch. "
+        "Positives weigh {weight_now:,.4g} to 1 already, so their weight is not the cause."
     )
 
     recall: float = threshold(
@@ -200,7 +201,7 @@ class MajorityCollapse(Rule):
     )
     excuse_share: float = threshold(
         0.5,
-        "Share of a run of known length after which being on the way out is no excuse any more: half of it "
+        "Share of a run of known length, after which a run on its way out is no longer excused: half of it "
         "is left to act in.",
     )
     excuse_least: int = threshold(
@@ -246,15 +247,18 @@ class MajorityCollapse(Rule):
     def examine(self, window: Window) -> Verdict:
         """Ask validation, or enough live positives; excuse runs that are leaving; grade by what is ranked."""
         if in_warmup(window):
-            return Skipped("the warmup loss of a wrapper; the ranking loss that follows needs no threshold")
+            return Skipped("not judged in the warmup: the ranking loss that follows needs no threshold")
         steps = window.step - window.run.start_step
         if steps < self.settle_steps:
-            return Skipped(f"step {steps} of the {self.settle_steps} that a run may need to leave its start")
+            first = window.run.start_step + self.settle_steps
+            return Skipped(f"too early: judged from step {first} on (now {window.step})")
         rates = self._rates(window)
         enough = self._enough(len(rates))
         seen = self._seen(window, steps, enough)
         if not (seen.positives >= enough).any():
-            return Skipped(f"{seen.positives.max():.0f} of {enough:.0f} positives seen")
+            return Skipped(
+                f"too few positives: judged from {math.ceil(enough)} on (now {seen.positives.max():.0f})"
+            )
         # A class of which no batch holds anything is IMB002's.
         sick = seen.missed & (rates > 0.0) & (rates < self.rare * self._majority(window, rates))
         if not sick.any():

@@ -28,8 +28,8 @@ class NegativesDrownPositives(Rule):
     softmax focal loss the class weights: frequencies where their inverse was meant.
 
     ## Remedy
-    The printed alpha or `pos_weight`, at which both sides begin at about the same scale. Class weights that
-    grow as the class gets rarer, not with its frequency.
+    Set the printed alpha or `pos_weight`, at which both sides begin at about the same scale. Choose class
+    weights that grow as the class gets rarer, not with its frequency.
 
     ## Evidence
     The positives' share of the gradient's norm at the first step, from alpha and the observed rate r:
@@ -79,25 +79,26 @@ class NegativesDrownPositives(Rule):
     new_run = ("alpha", "alpha")
 
     symptom = (
-        "positives of {class_label} began with {share_percent:.2g} % of the negatives' gradient, at a rate "
-        "of {positive_rate:.2g} and {weight:.2g} times the weight of a negative."
+        "at the first step, positives of {class_label} get {share_percent:.2g} % of the gradient that "
+        "negatives get: their rate is {positive_rate:.2g}, and each has {weight:.2g} times the weight of a "
+        "negative."
     )
-    cause = "alpha weighs positives down although they are rare."
-    remedy = "alpha of about {alpha:.2g}."
-    pos_weight_cause = "pos_weight weighs positives down although they are rare."
-    pos_weight_remedy = "pos_weight of about {pos_weight:.2g}."
-    class_cause = "the class weights weigh it down although it is rare."
-    class_remedy = "a class weight about {factor:.2g} times as large."
+    cause = "alpha gives positives less weight than negatives although they are rare."
+    remedy = "set alpha to about {alpha:.2g}."
+    pos_weight_cause = "pos_weight gives positives less weight than negatives although they are rare."
+    pos_weight_remedy = "set pos_weight to about {pos_weight:.5g}."
+    class_cause = "the class weights give the class less weight than the others although it is rare."
+    class_remedy = "make its class weight about {factor:,.5g} times as large."
 
     little: float = threshold(
         0.05,
-        "Positives' share of the gradient at the first step, below which it is worth knowing: AP was 1 to "
-        "12 % lower.",
+        "Positives' share of the gradient at the first step, below which it is reported: AP was 1 to 12 % "
+        "lower.",
     )
     nothing: float = threshold(
         0.012,
-        "Share below which it is a warning: AP fell by 4 to 40 % on Gaussian data and by a fifth and more "
-        "on digits.",
+        "Share below which it is a warning: AP fell by 4 to 40 % on Gaussian data and by a fifth and more on "
+        "digits.",
     )
     wanted: float = threshold(
         0.3,

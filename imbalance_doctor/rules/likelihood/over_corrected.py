@@ -33,9 +33,9 @@ class OverCorrected(Overweight, Rule):
     positive. At that number both sides weigh the same; beyond it a false alarm costs next to nothing.
 
     ## Remedy
-    The printed weight, at which both sides weigh the same, or less. For more recall than that, lower the
-    threshold on validation data: it costs nothing of the order. A weight shifts the log-odds by its
-    logarithm; where probabilities are needed, take that away again.
+    Set the printed weight, at which both sides weigh the same, or less. For more recall than that, lower the
+    decision threshold on validation data, which leaves the ranking as it is. A weight shifts the log-odds by
+    its logarithm; where probabilities are needed, take that away again.
 
     ## Evidence
     What all positives weigh against all negatives: the weight times the odds of the class in the batches.
@@ -50,13 +50,13 @@ class OverCorrected(Overweight, Rule):
     | 30 | .18 / .24 / .24 | .23 / .18 / .19 | .94 / .84 / .86 | .25 / .57 / .44 | .83 / .56 / .57 |
     | 200 | .52 / .54 / 1.00 | .09 / .09 / .05 | .90 / .67 / .78 | .81 / .89 / 1.00 | .70 / .36 / .45 |
 
-    Balance, a total of 1, costs precision at p = 0.5 and no AP: whoever sets it asks for that, and nothing is
-    said. From 5 on it is information: there a third and more of the precision of balance is gone, and up to
-    .10 of AP. It is a warning from 30 on where a quarter of the negatives are called positive: there AP was
-    .18 to .41 below that of balance on digits and make_classification and .03 to .16 on Gaussian data, and
-    the weight at balance wins that back. On Gaussian data that hardly separate (AUROC .84), totals of 1 / 5 /
-    10 / 30 / 100 had false alarms of .25 / .61 / .79 / .97 / .97 and the AP of balance (.31 / .31 / .31 / .30
-    / .29): false alarms alone say nothing of the order.
+    Balance, a total of 1, costs precision at p = 0.5 and no AP: whoever sets it asks for that, and the rule
+    is silent. From 5 on it is information: there a third and more of the precision of balance is gone, and up
+    to .10 of AP. It is a warning from 30 on where a quarter of the negatives are called positive: there AP
+    was .18 to .41 below that of balance on digits and make_classification and .03 to .16 on Gaussian data,
+    and the weight at balance wins that back. On Gaussian data that hardly separate (AUROC .84), totals of 1 /
+    5 / 10 / 30 / 100 had false alarms of .25 / .61 / .79 / .97 / .97 and the AP of balance (.31 / .31 / .31 /
+    .30 / .29): false alarms alone say nothing of the order.
 
     ## Known problems
     A weight that stands for costs (a miss costs a hundred false alarms) is what it should be. In the first
@@ -76,29 +76,29 @@ class OverCorrected(Overweight, Rule):
     foreseeable = True
 
     symptom = (
-        "the positives of {class_label} weigh {total:.3g} times as much as all negatives together: "
-        "{weight:.3g} each, at a rate of {positive_rate:.2g}."
+        "the positives of {class_label} weigh {total:,.4g} times as much as all negatives together: "
+        "{weight:,.5g} each, at a rate of {positive_rate:.2g}."
     )
     flagged_symptom = (
         "the default decision calls {flagged_percent:.0f} % of the negatives of {class_label} positive; its "
-        "positives weigh {total:.3g} times as much as all negatives together."
+        "positives weigh {total:,.4g} times as much as all negatives together."
     )
-    cause = "pos_weight is larger than the number of negatives for each positive."
+    cause = "pos_weight is larger than the number of negatives per positive."
     remedy = (
-        "pos_weight of {pos_weight:.2g} at the most, where both sides weigh the same; for more recall, lower "
-        "the threshold, which costs nothing of the order."
+        "lower pos_weight to {pos_weight:,.5g} or less: at that value both sides weigh the same. For more "
+        "recall, lower the decision threshold, which leaves the ranking as it is."
     )
-    alpha_cause = "alpha weighs a positive by more than the number of negatives for each."
+    alpha_cause = "alpha gives a positive more weight than there are negatives per positive."
     alpha_remedy = (
-        "alpha of {alpha:.3g} at the most, where both sides weigh the same; for more recall, lower the "
-        "threshold, which costs nothing of the order."
+        "lower alpha to {alpha:.3g} or less: at that value both sides weigh the same. For more recall, "
+        "lower the decision threshold, which leaves the ranking as it is."
     )
-    class_cause = "its class weight is larger than its rarity asks for."
+    class_cause = "its class weight is larger than its rarity calls for."
     class_remedy = (
-        "a class weight {total:.2g} times as small, at which it weighs as much as all others together."
+        "divide its class weight by {total:,.3g}; it then weighs as much as all other classes together."
     )
     sampler_cause = "the batches hold far more positives than negatives."
-    sampler_remedy = "have the sampler draw as many positives as negatives, at the most."
+    sampler_remedy = "have the sampler draw at most as many positives as negatives."
 
     common: float = threshold(
         2.0,

@@ -25,7 +25,7 @@ class WeightOnBothSides(Rule):
     not care about the scale of the gradient (Adam) it does nothing; with SGD it multiplies the learning rate.
 
     ## Remedy
-    The same number as `pos_weight`; or none, where the order of the scores is what counts.
+    Pass the same number as `pos_weight`; or none, where only the order of the scores counts.
 
     ## Evidence
     All entries of `weight` are the same, `pos_weight` is not set, and the number is within a factor of two of
@@ -55,11 +55,14 @@ class WeightOnBothSides(Rule):
     foreseeable = True
 
     symptom = (
-        "weight={weight:.3g} multiplies the loss of positives and negatives of {class_label} alike; there "
-        "are {ratio:.3g} negatives for each positive, and nothing corrects that."
+        "weight={weight:.5g} multiplies the loss of positives and negatives of {class_label} alike; there "
+        "are {ratio:,.4g} negatives per positive, and nothing corrects for that."
     )
-    cause = "weight is a factor on every row, where pos_weight is one on positives."
-    remedy = "pos_weight={pos_weight:.2g} in place of weight, or neither of them."
+    cause = (
+        "the weight argument multiplies the loss of every row; pos_weight would multiply that of positives "
+        "only."
+    )
+    remedy = "set pos_weight={pos_weight:.5g} instead of weight, or neither of them."
 
     factor: float = threshold(
         2.0,

@@ -207,7 +207,8 @@ def cap_for(rows: float, pool: PoolSize) -> int:
 
 #: What every rule says that finds a cap to blame; filled from the evidence.
 UNCAP = (
-    "leave max_pool_size out (the kernels are near-linear in rows), or set it to {cap_wanted:,.0f} or more."
+    "remove max_pool_size (the kernels take near-linear time in rows), or set it to {cap_wanted:,.0f} or "
+    "more."
 )
 
 

@@ -98,8 +98,8 @@ class Overweight:
 
     much: float = threshold(
         5.0,
-        "What all positives weigh over all negatives, from which it is worth knowing: at 5, a third and "
-        "more of the precision of balance is gone, and up to .10 of AP.",
+        "What all positives weigh over all negatives, from which it is reported: at 5, a third and more of "
+        "the precision at balance is gone, and up to .10 of AP.",
     )
     far: float = threshold(
         30.0,
@@ -113,8 +113,8 @@ class Overweight:
     )
     positives: float = threshold(
         5.0,
-        "Positives by which the rate must be known: its standard error is 45 % then, and the borders are "
-        "multiples.",
+        "Positives by which the rate must be known: its standard error is 45 % then, far less than a factor "
+        "of `much`.",
     )
 
     def overweight(self, window: Window, found: Correction) -> Bools:

@@ -29,8 +29,8 @@ class ClassNeverImproves(Rule):
     exactly 0 is a weight of 0.
 
     ## Remedy
-    What the other findings on the class ask for; without any, look at its rows: are the labels right, do
-    the features tell? Where only validation is at chance: the same rows, scored both ways.
+    Do what the other findings on the class ask for. If there are none, look at its rows: are the labels
+    right, do the features tell it apart? Where only validation is at chance, score the same rows both ways.
 
     ## Evidence
     From step 400 on, and after 300 positives: each of the newest 4 evaluations has an average precision
@@ -45,9 +45,9 @@ class ClassNeverImproves(Rule):
 
     At each of the last 4 looks the gradient of the class's positives is 0, at 10 or more of them, another
     class has one, and no row was given to the class: cross-entropy on ten even classes of digits with a
-    weight of 0 on one of them. Its log-odds had an AUROC of .98 all the same (what a class is not teaches
-    what it is), so that no other finding told; found at step 140. With a weight of 0.001 it was predicted,
-    and at an AP of .83, by step 1200.
+    weight of 0 on one of them. Its log-odds still had an AUROC of .98, because the rows of the other classes
+    teach where it is not, so no other rule found it; found at step 140. With a weight of 0.001 it was
+    predicted, and at an AP of .83, by step 1200.
 
     Late learners set the limit: in 160 ordinary runs of up to 400 steps, average precision was at chance
     until step 280 (partial AUC on digits at 0.2 %), 340 (on sequences) and 200 (Recall on Gaussian data with
@@ -74,38 +74,43 @@ class ClassNeverImproves(Rule):
     )  # fmt: skip
 
     symptom = (
-        "{class_label} has been trained on for {steps:.0f} steps, with about {seen:,.0f} positives, and its "
-        "average precision is {precision:.2g} where chance is {chance:.2g} (AUROC {auroc:.2f})."
+        "after {steps:,.0f} steps and about {seen:,.0f} positives, average precision of {class_label} is "
+        "{precision:.2g} where chance is {chance:.2g} (AUROC {auroc:.2f})."
     )
-    cause = "its gradient is starved, its labels are noise, or the features do not tell it apart."
+    cause = (
+        "its positives get too little gradient, its labels are wrong, or the features do not tell it apart."
+    )
     remedy = (
-        "see the other findings on the class; where there is none, check its labels, then features and "
+        "see the other findings on the class; if there are none, check its labels, then features and model "
         "capacity."
     )
 
     ranked_cause = (
-        "the features do tell it apart in training (AUROC {pool_auroc:.2f} there): its rows are memorised, a "
-        "feature knows the label in training only, or validation rows have other labels or another "
-        "preprocessing."
+        "the features do tell it apart in training (AUROC {pool_auroc:.2f} there): the model has memorised "
+        "its rows, a feature leaks the label in training only, or validation rows have other labels or "
+        "another preprocessing."
     )
     ranked_remedy = (
-        "score training rows as you score validation rows: if they come out as badly, labels or "
-        "preprocessing differ there; if not, look for leaks, then regularise or find more positives."
+        "score training rows with the code that scores validation rows: if they rank as badly, its labels "
+        "or preprocessing differ; if they rank well, look for leaks, then regularise or find more positives."
     )
     untrained_symptom = (
-        "{class_label} has about {seen:,.0f} positives in {steps:.0f} steps, none of which carries any "
-        "gradient, and no row is given to it."
+        "{class_label} has about {seen:,.0f} positives in {steps:,.0f} steps, but the newest ones carry no "
+        "gradient, and the model predicts the class for no row."
     )
     untrained_cause = (
-        "its positives weigh 0: a class weight, alpha or pos_weight of 0, or a mask that leaves them out."
+        "its positives have a weight of 0: a class weight, alpha or pos_weight of 0, or a mask that leaves "
+        "them out."
     )
-    untrained_remedy = "give the class a weight above 0, or leave it out of the problem."
+    untrained_remedy = "give the class a weight above 0, or remove it from the problem."
 
     steps: int = threshold(
         400, "Steps before which a class may be at chance: in healthy runs one was until step 340."
     )
     positives: float = threshold(
-        300.0, "Positives that must have been trained on: with fewer, more of them may be all that it takes."
+        300.0,
+        "Positives that must have been trained on: a class with fewer may need no more than further "
+        "positives.",
     )
     evaluations: int = threshold(
         4, "Evaluations in a row at chance: fewer may be the noise of validation data with few positives."

@@ -54,17 +54,18 @@ class IgnoredClass(Rule):
     min_records = 1
 
     symptom = (
-        "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f}: none of its rows is "
-        "trained on."
+        "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f} classes: the loss "
+        "leaves out all of its rows."
     )
     judged_symptom = (
-        "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f}: none of its rows is "
-        "trained on, and the {rows:,.0f} of them in the newest evaluation ({percent:.0f} %) do not count."
+        "ignore_index={ignored:.0f} is the id of {class_label}, one of {classes:.0f} classes: the loss "
+        "leaves out all of its rows, and the newest evaluation leaves out {rows:,.0f} of them, "
+        "{percent:.0f} % of all rows there."
     )
     cause = "the loss leaves out targets with the id of a class, as if they were padding."
     remedy = (
         "use ignore_index=-100 and pad the targets with -100, unless {ignored:.0f} is the id of padding and "
-        "not of a class that the model meets in use."
+        "not of a class."
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -29,8 +29,8 @@ class LossWithoutMetric(Rule):
     without an order, as a recall at a generous quantile is.
 
     ## Remedy
-    As the cause: fewer epochs, and a search for features that know the label; a fitting temperature; a
-    stricter objective.
+    Follow the cause: train for fewer epochs and search for features that know the label; set a fitting
+    temperature; or set a stricter objective.
 
     ## Evidence
     Each of the newest 3 evaluations is at chance (average precision within half of the positive rate, or 3
@@ -67,35 +67,40 @@ class LossWithoutMetric(Rule):
     )  # fmt: skip
 
     symptom = (
-        "training has all but reached its end on {class_label} ({reached:.0f} % of the way), and average "
-        "precision on validation data is {precision:.2g} where chance is {chance:.2g}."
+        "by its training loss, {class_label} is {reached:.0f} % solved, yet validation average precision is "
+        "{precision:.2g} (chance {chance:.2g})."
+    )
+    likelihood_symptom = (
+        "in training, the mean probability of {class_label} is {reached:.0f} percentage points higher on its "
+        "positives than on its negatives, yet validation average precision is {precision:.2g} (chance "
+        "{chance:.2g})."
     )
     cause = (
-        "training rows are ranked well (AUROC {pool_auroc:.2f}) and validation rows are not: the model has "
-        "memorised its rows, or reads something that only training data has; or validation rows have other "
+        "training rows are ranked well (AUROC {pool_auroc:.2f}) but validation rows are not: the model has "
+        "memorised its rows, a feature leaks the label in training only, or validation rows have other "
         "labels or another preprocessing."
     )
     remedy = (
-        "score training rows as you score validation rows: if they come out as badly, labels or "
-        "preprocessing differ there; if not, look for features that know the label and for rows seen too "
-        "often, then regularise."
+        "score training rows with the code that scores validation rows: if they rank as badly, its labels "
+        "or preprocessing differ; if they rank well, look for features that leak the label and for rows "
+        "seen too often, then regularise."
     )
     saturated_cause = (
         "training rows are not ranked well either (AUROC {pool_auroc:.2f}), and {dead_percent:.0f} % of the "
         "positives carry no gradient: the temperature does not fit the scores."
     )
-    saturated_remedy = 'a larger temperature, or tau_scale="iqr".'
+    saturated_remedy = 'raise the temperature, or use tau_scale="iqr".'
     easy_cause = (
-        "training rows are not ranked well either (AUROC {pool_auroc:.2f}): the objective is met without an "
-        "order."
+        "training rows are not ranked well either (AUROC {pool_auroc:.2f}): the objective can be met "
+        "without ranking them."
     )
-    easy_remedy = "a stricter objective: a smaller quantile or budget, or Smooth-AP."
+    easy_remedy = "use a stricter objective: a smaller quantile or budget, or Smooth-AP."
 
     reached: float = threshold(
         0.7,
-        "Share of the way from the uninformative loss to 0, or what the mean probability of positives is "
-        "above that of negatives, from which training has succeeded: sick runs on random labels came there "
-        "at step 150 to 630.",
+        "Share of the way from the uninformative loss to 0 (of a likelihood loss: mean probability of "
+        "positives less that of negatives), from which training has succeeded: runs on random labels got "
+        "there at step 150 to 630.",
     )
     evaluations: int = threshold(
         3, "Evaluations in a row at chance: fewer may be the noise of validation data with few positives."
@@ -155,6 +160,7 @@ class LossWithoutMetric(Rule):
                     "dead_percent": 100.0 * dead[index],
                 },
                 index,
+                symptom=None if window.kind in RANKING else self.likelihood_symptom,
                 cause=cause,
                 remedy=remedy,
             )

@@ -26,8 +26,8 @@ class NoSeparation(Rule):
     feature), or the model cannot learn it: too small, a learning rate that is too low or too high.
 
     ## Remedy
-    Check that rows and labels belong together: overfit one batch. Then features, capacity, learning rate.
-    No choice of loss mends this.
+    Check that rows and labels belong together: overfit one batch. Then features, capacity, learning rate. No
+    choice of loss fixes this.
 
     ## Evidence
     The pool's AUROC over the newer half of the run, each look with the weight of the positives
@@ -66,18 +66,18 @@ class NoSeparation(Rule):
 
     symptom = (
         "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}), no "
-        "better than a random order's."
+        "better than that of a random order."
     )
     confirmed_symptom = (
         "after {steps:,.0f} steps the pool's AUROC of {class_label} is {auroc:.2f} (± {error:.2f}) and that "
-        "of validation {judged:.2f} (± {judged_error:.2f}), no better than a random order's."
+        "of validation {judged:.2f} (± {judged_error:.2f}), no better than that of a random order."
     )
     cause = (
-        "the inputs do not tell the label, or the model cannot learn it at this capacity and learning rate."
+        "the inputs do not tell the label, or the model cannot learn it with this capacity and learning rate."
     )
     remedy = (
         "check that rows and labels belong together, and that the model can overfit one batch; then look at "
-        "features, capacity and learning rate. No loss mends this."
+        "features, capacity and learning rate. Another loss does not fix this."
     )
 
     auroc: float = threshold(
@@ -112,7 +112,9 @@ class NoSeparation(Rule):
         age = window.series("queue_age").values[-1:]
         settled += int(age[0]) if len(age) else 0
         if steps < settled:
-            return Skipped(f"step {steps} of the {settled} that separating may take")
+            return Skipped(
+                f"too early: judged from step {window.run.start_step + settled} on (now {window.step})"
+            )
         series = window.series("pool_auroc")
         since = min(window.run.start_step + steps // 2, int(series.steps[-2:][0]))
         now = series.since(since)

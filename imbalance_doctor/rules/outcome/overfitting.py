@@ -29,10 +29,10 @@ class Overfitting(Rule):
     preprocessing.
 
     ## Remedy
-    After a fall, the weights of the best evaluation (the step is printed), fewer epochs, more
-    regularisation, or more positives. Without one there is no better step to go back to: score training rows
-    as validation rows are scored. If they come out as badly, labels or preprocessing differ; if not, look
-    for leaks, then regularise or find more positives.
+    After a fall, restore the weights of the best evaluation (the step is printed), train for fewer epochs,
+    regularise more, or find more positives. Without one there is no better step to go back to: score training
+    rows as validation rows are scored. If they come out as badly, labels or preprocessing differ; if not,
+    look for leaks, then regularise or find more positives.
 
     ## Evidence
     A fall: the mean of the newest 5 evaluations is below the best mean of 5 by 0.05 and by 1.5 standard
@@ -79,24 +79,23 @@ class Overfitting(Rule):
         "average precision on validation data was {best:.2f} at step {best_step:.0f} and is {now:.2f} at "
         "step {step:.0f}; AUROC is {pool_auroc:.3f} in training and {auroc:.3f} in validation."
     )
-    cause = "the model memorises training rows instead of learning what sets positives apart."
+    cause = "the model memorises training rows instead of learning what separates positives from negatives."
     remedy = (
-        "stop at step {best_step:.0f} or take its weights; fewer epochs, more regularisation, or more "
-        "positives."
+        "stop at step {best_step:.0f} or restore its weights; train for fewer epochs, regularise more, or "
+        "find more positives."
     )
 
     gap_symptom = (
-        "training rows are ranked with an AUROC of {pool_auroc:.3f} and validation rows with {auroc:.3f}, "
-        "the best of the last {evaluations:.0f} evaluations, up to step {step:.0f} (average precision "
-        "{now:.2f})."
+        "AUROC is {pool_auroc:.3f} on training rows but {auroc:.3f} on validation rows, the best of the "
+        "last {evaluations:.0f} evaluations up to step {step:.0f} (average precision {now:.2f})."
     )
     gap_cause = (
-        "the model has memorised training rows or reads something that only they have; or validation rows "
-        "have other labels, class ids or preprocessing."
+        "the model has memorised training rows, a feature leaks the label in training only, or validation "
+        "rows have other labels, class ids or preprocessing."
     )
     gap_remedy = (
-        "score training rows as you score validation rows: if they come out as badly, labels or "
-        "preprocessing differ there; if not, look for leaks, then regularise, augment, or find more "
+        "score training rows with the code that scores validation rows: if they rank as badly, its labels "
+        "or preprocessing differ; if they rank well, look for leaks, then regularise, augment, or find more "
         "positives."
     )
 
@@ -127,8 +126,8 @@ class Overfitting(Rule):
     )
     misordered: float = threshold(
         2.0,
-        "Pairs that validation data misorders for each that the pool does, at the least: a gap of 0.02 at "
-        "an AUROC of .7 is none.",
+        "Pairs that validation data misorders for each that the pool does, at the least: at an AUROC of .7, "
+        "a gap of 0.02 means nothing.",
     )
     ranked: float = threshold(
         0.8, "AUROC of the pool from which training rows are ranked well: memorised rows had 1.000."

@@ -94,17 +94,17 @@ class SuspectedLabelNoise(Rule):
     )
     cause = (
         "about {noise_percent:.0f} % (± {error_percent:.0f} %) of its positives score like negatives: "
-        "mislabelled rows, or a kind of positive that the model cannot see."
+        "mislabelled rows, or a kind of positive that the model cannot recognise."
     )
     remedy = (
-        "look at the lowest-scored positives, by a model that has not seen them; correct the labels, or "
-        "drop the rows."
+        "look at the lowest-scored positives, with a model that was not trained on them; correct the "
+        "labels, or drop the rows."
     )
 
     deep: float = threshold(
         0.025,
-        "Share of positives below the median negative, from which it is told: of the mislabelled one half "
-        "is there, so that it stands for 5 % of them.",
+        "Share of positives below the median negative, from which it is reported: half of the mislabelled "
+        "are there, so it stands for 5 % of them.",
     )
     most: float = threshold(
         0.35, "Share from which the positives as a whole have not been learnt yet: chance is 0.5."
@@ -139,8 +139,8 @@ class SuspectedLabelNoise(Rule):
     )
     closing: float = threshold(
         0.5,
-        "Share of what is left of AUROC that it gains over the looks while a model is still learning: wrong "
-        "labels stay, and what is learnt does not.",
+        "Share of what is left of AUROC that it gains over the looks while a model is still learning: "
+        "mislabelled rows keep their scores, positives that are being learnt do not.",
     )
     errors: float = threshold(1.0, "Standard errors that this gain must be as well.")
     rising: float = threshold(
@@ -157,8 +157,8 @@ class SuspectedLabelNoise(Rule):
     )
     back: float = threshold(
         0.5,
-        "Share of the run so far to which the looks reach back at the least: to be learnt yet takes no "
-        "longer.",
+        "Share of the run so far to which the looks reach back at the least: positives that are still being "
+        "learnt rise within it.",
     )
 
     def examine(self, window: Window) -> Verdict:
@@ -168,7 +168,10 @@ class SuspectedLabelNoise(Rule):
         of_positives, of_negatives, order = (each.since(start + self.settle_steps) for each in shared)
         looks = len(order)
         if looks < self.least:
-            return Skipped(f"{looks} of {self.least} looks at the scores after step {self.settle_steps}")
+            return Skipped(
+                f"too few records with scores after step {start + self.settle_steps}: "
+                f"judged from {self.least} on (now {looks})"
+            )
         positives, negatives = of_positives.values, of_negatives.values
         if not (positives[..., Q05] < negatives[..., Q75]).any():
             return []

@@ -26,8 +26,8 @@ class BandNotIid(Rule):
     with `budget_basis="population"` the drawn positives use up the budget.
 
     ## Remedy
-    `budget_basis="fpr"`, or `iid_mask`: mark the rows that were drawn fairly. The others still count as
-    positives and get gradient.
+    Set `budget_basis="fpr"`, or pass `iid_mask` and mark the rows that were drawn at random. The others still
+    count as positives and get gradient.
 
     ## Evidence
     The share of positives in the live batches of the window is more than twice the declared one (or that
@@ -41,15 +41,15 @@ class BandNotIid(Rule):
     | Gaussian data: AP | .90 ± .00 | .90 ± .00 | .89 ± .00 | .79 ± .05 |
     | digits: AP | .93 ± .03 | .95 ± .01 | .88 ± .01 | .47 ± .06 |
 
-    With the budget over all rows the band lies among the positives, and hardly a negative is pushed down:
-    a warning. Beside BCE at half of the weight it cost nothing (.91 / .86). With the budget over negatives,
-    drawing more positives is harmless, and nothing is said of it. Nor is anything said of mining, which cost
-    .01 on Gaussian data and .05 on digits: counts do not show it.
+    With the budget over all rows the band lies among the positives, and hardly a negative is pushed down: a
+    warning. Beside BCE at half of the weight it cost nothing (.91 / .86). With the budget over negatives,
+    drawing more positives is harmless, and the rule is silent. It is silent on hard negatives too, which cost
+    .01 on Gaussian data and .05 on digits, because counts do not show them.
 
     ## Known problems
-    Hard negatives that are mined make a budget of 1 % of them far less than 1 % of all, and cannot be told
-    from counts: pass `iid_mask` where you mine. With
-    validation data that were balanced on purpose and no declared rate, nothing is found.
+    Where hard negatives are mined, a budget of 1 % of them is far less than 1 % of all. Counts do not show
+    it: pass `iid_mask` where you mine. With validation data that were balanced on purpose and no declared
+    rate, nothing is found.
 
     ## References
     Narasimhan & Agarwal, *A Structural SVM Based Approach for Optimizing Partial AUC*, ICML 2013 (false
@@ -67,24 +67,24 @@ class BandNotIid(Rule):
     explained_by = ("IMB010",)
 
     symptom = (
-        "{observed:.2g} of the batches' rows are positives of {class_label}, {ratio:.0f} times their share "
-        "of {expected:.2g} in the population, and every row counts as a fair draw."
+        "{observed:.2g} of the rows in the batches are positives of {class_label}, {ratio:.0f} times their "
+        "share of {expected:.2g} in the population, yet every row counts as a random draw."
     )
     cause = (
-        'a sampler changes the mix, and with budget_basis="population" the drawn positives use up the budget '
-        "of {beta:.3g} before a negative is counted."
+        'most likely a sampler changes the mix: with budget_basis="population" the additional positives '
+        "count against the budget of {beta:.3g}, which leaves less of it for negatives."
     )
-    remedy = 'pass iid_mask with the rows that were drawn fairly, or use budget_basis="fpr".'
+    remedy = 'pass iid_mask with the rows that were drawn at random, or use budget_basis="fpr".'
 
     ratio: float = threshold(
         2.0,
-        "Times the population's rate, above which a sampler must have changed the mix: twice is far outside "
-        "the error of a rate that 25 positives tell, which is 20 %.",
+        "Times the population's rate, above which a sampler must have changed the mix: a rate from 25 "
+        "positives has a standard error of 20 %, and twice the rate is far outside of that.",
     )
     positives: float = threshold(
         25.0,
-        "Positives that the batches, and the validation data where its rate is used, must hold: the "
-        "standard error of the rate is 20 % then.",
+        "Positives that the batches must hold, and the validation data where its rate is used: the standard "
+        "error of the rate is 20 % then.",
     )
 
     def examine(self, window: Window) -> Verdict:
@@ -93,7 +93,7 @@ class BandNotIid(Rule):
             return []
         expected = self._expected(window)
         if expected is None:
-            return Skipped("the population's positive rate is not known; give population_positive_rate")
+            return Skipped("the population's positive rate is unknown; pass population_positive_rate")
         positives = window.series("live_pos_count").values.sum(axis=0)
         rows = positives + window.series("live_neg_count").values.sum(axis=0)
         if expected.shape != positives.shape:

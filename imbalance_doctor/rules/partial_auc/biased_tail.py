@@ -1,4 +1,4 @@
-"""IMB407: the upper edge of the band is the highest negative, whatever alpha says."""
+"""IMB407: the upper edge of the band is the highest negative."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class BiasedTail(Rule):
     The pooled negatives times `alpha` are fewer than 5.
 
     ## Remedy
-    A `queue_size` that puts 10 negatives above the edge (printed), or `alpha=0`, whose edge is meant to be
-    the highest negative. Under a `max_pool_size` no queue adds a row: the cap goes first.
+    Raise `queue_size` until 10 negatives lie above the edge (printed), or set `alpha=0`, whose edge is meant
+    to be the highest negative. Under a `max_pool_size` no queue adds a row: the cap goes first.
 
     ## Evidence
     `iid_neg_count` times `alpha`, with the queue taken as full. The k-th highest of N scores has a false
@@ -62,18 +62,18 @@ class BiasedTail(Rule):
         "only {above:.2g} of {negatives:,.0f} negatives of {class_label} lie above the upper edge of the "
         "band at a false positive rate of {alpha:.2g}."
     )
-    cause = "too few pooled negatives for so small an alpha: the edge is an extreme value."
+    cause = "the pool holds too few negatives for so small an alpha: the highest scores alone set the edge."
     remedy = (
-        "queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}) puts {wanted:.0f} negatives above the "
-        "edge; or alpha=0."
+        "raise queue_size to about {queue_size:,.0f} (now {queue_size_now:,.0f}), which puts {wanted:.0f} "
+        "negatives above the edge; or set alpha=0."
     )
-    cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so small an alpha."
+    cap_cause = "max_pool_size leaves too few of {whole:,.0f} rows for so small an alpha."
     cap_remedy = UNCAP
 
     few: float = threshold(
         5.0,
-        "Negatives above the edge, below which it is told: the relative error of the edge's false positive "
-        "rate is one over the root of their number, 45 % at 5.",
+        "Negatives above the edge, below which it is reported: the relative error of the edge's false "
+        "positive rate is one over the root of their number, 45 % at 5.",
     )
     wanted: float = threshold(
         10.0, "Negatives above the edge with the prescribed queue: the relative error is 32 % at 10."

@@ -59,9 +59,9 @@ class DegenerateDispersion(Rule):
     min_records = 3
 
     symptom = (
-        "{class_label} was left out of the loss in {invalid_percent:.0f} % of recent records, although the "
-        "pool holds {positives:,.0f} positives and {negatives:,.0f} negatives: the negatives' scores are "
-        "all equal."
+        "{class_label} was left out of the loss in {invalid_percent:.0f} % of recent records because the "
+        "scores of its negatives are all equal; the pool holds {positives:,.0f} positives and "
+        "{negatives:,.0f} negatives."
     )
     cause = "the model outputs one number for every row (dead units, a zero head, constant input)."
     remedy = (
@@ -72,7 +72,7 @@ class DegenerateDispersion(Rule):
     share: float = threshold(
         0.5,
         "Share of recent records in which the class is invalid for this reason: it held at every record in "
-        "runs with dead units, so that half leaves room for a fault that began in the window.",
+        "runs with dead units, and half leaves room for a fault that began in the window.",
     )
     rounding: float = threshold(
         1e-6,

@@ -39,9 +39,9 @@ class EmptyBand(Rule):
     `budget_basis="population"`, the positives fill the band (IMB405 where a sampler draws them).
 
     ## Remedy
-    A `queue_size` with which the band holds 20 negatives (printed) gives its edges a resolution. It adds
-    nothing to the gradient, which live rows alone carry: where a batch brings less than one negative into the
-    band, the remedy is a wider band or a larger batch (printed). Under a cap the cap goes first, and where
+    Raise `queue_size` until the band holds 20 negatives (printed), which steadies its edges. It adds nothing
+    to the gradient, which live rows alone carry: where a batch brings less than one negative into the band,
+    the remedy is a wider band or a larger batch (printed). Under a cap the cap goes first, and where
     positives fill the band `budget_basis="fpr"` empties it of them; no queue is prescribed then.
 
     ## Evidence
@@ -80,30 +80,31 @@ class EmptyBand(Rule):
 
     symptom = (
         "the band of false positive rates from {alpha:.3g} to {beta:.3g} holds {band_negatives:.2g} "
-        "negatives of {class_label}, out of {iid_negatives:,.0f} that define it; its edges are the scores "
-        "of single rows."
+        "negatives of {class_label}, out of {iid_negatives:,.0f} that define it, so single rows set its "
+        "edges."
     )
     cause = (
-        "too few pooled negatives for so narrow a band: one negative in it takes {negatives_for_one:,.0f}."
+        "the pool holds too few negatives for so narrow a band: one negative in it takes "
+        "{negatives_for_one:,.0f}."
     )
     remedy = (
-        "{wanted_negatives:.0f} negatives in the band need queue_size ≈ {queue_size:,.0f} "
-        "(now {queue_size_now:,.0f}); or a wider band."
+        "raise queue_size to about {queue_size:,.0f} (now {queue_size_now:,.0f}): {wanted_negatives:.0f} "
+        "negatives in the band steady its edges. Or widen the band."
     )
     live_remedy = (
-        "a wider band, such as beta={beta_wanted:.2g}, or a batch of {batch_wanted:,.0f}: only live rows "
-        "carry gradient, and a batch brings {live_band:.2g} negatives into the band. queue_size ≈ "
-        "{queue_size:,.0f} (now {queue_size_now:,.0f}) steadies its edges, and no more."
+        "widen the band, for example to beta={beta_wanted:.2g}, or use a batch of {batch_wanted:,.0f}: only "
+        "live rows carry gradient, and a batch brings {live_band:.2g} negatives into the band. queue_size ≈ "
+        "{queue_size:,.0f} (now {queue_size_now:,.0f}) would steady its edges only."
     )
-    cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so narrow a band."
+    cap_cause = "max_pool_size leaves too few of {whole:,.0f} rows for so narrow a band."
     cap_remedy = UNCAP
     population_cause = (
-        'the positives: with budget_basis="population" they use up the budget of {beta:.3g}. Counted in '
-        "negatives alone, the band would hold {fpr_band:,.0f}."
+        'with budget_basis="population" the positives use up the budget of {beta:.3g}. Counted in negatives '
+        "alone, the band would hold {fpr_band:,.0f}."
     )
     population_remedy = (
-        'budget_basis="fpr", or a beta clear of the positive rate; where a sampler draws the positives, '
-        "iid_mask with the rows that were drawn fairly. A larger queue changes nothing."
+        'use budget_basis="fpr", or a beta well above the positive rate; if a sampler draws the positives, '
+        "pass iid_mask with the rows that were drawn at random. A larger queue changes nothing."
     )
 
     few: float = threshold(
@@ -121,11 +122,12 @@ class EmptyBand(Rule):
     )
     live: float = threshold(
         1.0,
-        "Live negatives in the band, below which a queue is not the remedy: AP rose with them, from .79 at "
-        "0.25 to .93 at 2.5 on digits, whatever the queue held.",
+        "Live negatives in the band, below which a queue is not the remedy: at 1, 37 % of the batches have "
+        "none. With 0.25, AP on digits was .79 and .77 at a queue of 512 and of 21,000; with 2.5 it was .93.",
     )
     wanted_live: float = threshold(
-        2.0, "Live negatives in the band that is recommended: beyond 2.5 of them AP rose no more."
+        2.0,
+        "Live negatives in the band that is recommended: with 2.5, AP was as good as with 5 (.93 on digits).",
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -71,24 +71,24 @@ class PositivesOnlyGradient(Rule):
     foreseeable = True
 
     symptom = (
-        "in {steps:.0f} steps no negative has received any gradient from this loss: nothing pushes them "
-        "down, unless another loss is added to it; the pool's AUROC is {auroc:.2f}."
+        "in {steps:.0f} steps this loss gave no negative any gradient: nothing pushes negatives down, "
+        "unless you add another loss to it. The pool's AUROC is {auroc:.2f}."
     )
-    cause = "its thresholds carry no gradient, so that positives are pushed up and negatives never down."
+    cause = "its thresholds carry no gradient, so it pushes positives up but never a negative down."
     decay_symptom = (
-        "the pool's AUROC has fallen from {before:.2f} to {auroc:.2f} since this loss took over "
-        "{steps:.0f} steps ago; no negative has received any gradient from it."
+        "the pool's AUROC has fallen from {before:.2f} to {auroc:.2f} since this loss took over {steps:.0f} "
+        "steps ago; it gives no negative any gradient."
     )
     planned_symptom = (
-        "no negative receives any gradient from this loss, and nothing else trains the model once it leads, "
-        "unless another loss is added to it."
+        "this loss gives no negative any gradient, and nothing else trains the model once it leads, unless "
+        "you add another loss to it."
     )
     remedy = (
         "keep BCE or cross-entropy beside it (LossWarmupWrapper with final_main_weight below 1), or use "
         "Smooth-AP."
     )
     pairwise_remedy = (
-        'surrogate="pairwise", which pushes negatives too; or keep BCE or cross-entropy beside it '
+        'set surrogate="pairwise", which pushes negatives too; or keep BCE or cross-entropy beside it '
         "(LossWarmupWrapper with final_main_weight below 1)."
     )
 
@@ -112,7 +112,7 @@ class PositivesOnlyGradient(Rule):
         3, "Looks at the scores that are the beginning: 40 steps of a loss that begins the run."
     )
     latest: int = threshold(
-        10, 'Newest records whose looks are "now": 2 looks or 1, and never those of the beginning.'
+        10, 'Newest records whose looks count as "now": 1 or 2 looks, none of them from the beginning.'
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -39,11 +39,10 @@ class NoPositivesInPool(Rule):
     or filtered data, a label that does not occur, positives marked as ignored.
 
     ## Remedy
-    A larger `queue_size` costs memory for scores only, and is the first thing to try; the finding says
-    which size makes 10 positives the expected number. A larger batch, gathering over ranks
-    (`gather_distributed=True`), or a sampler that draws more positives do the same. Where the rate (declared,
-    of the validation data, or of the rows seen so far) says that the pool should hold many, no queue helps:
-    look at the loader, and shuffle it.
+    Raise `queue_size` first, which costs memory for scores only; the finding prints the size with which 10
+    positives are expected. A larger batch, gathering over ranks (`gather_distributed=True`), or a sampler
+    that draws more positives do the same. Where the rate (declared, of the validation data, or of the rows
+    seen so far) says that the pool should hold many, no queue helps: look at the loader, and shuffle it.
 
     ## Evidence
     Ranking: `pool_pos_count` is 0 in all of the first 3 to 9 records, in the newest 9, or in more than half
@@ -84,15 +83,15 @@ class NoPositivesInPool(Rule):
 
     symptom = (
         "{class_label} has no positive in the pool of {pool_size:,.0f} rows in {empty_percent:.0f} % of "
-        "steps, and is not trained in those."
+        "recorded steps, so it is not trained in those."
     )
     cause = (
-        "the pool is too small for the positive rate, which is about {positive_rate:.2g}: "
-        "{expected_positives:.2g} positives are expected in it."
+        "the pool is too small for a positive rate of about {positive_rate:.2g}: the expected number of "
+        "positives in it is {expected_positives:.2g}."
     )
     remedy = (
-        "queue_size ≈ {queue_size:,.0f} makes {wanted_positives:.0f} positives the expected number; or a "
-        "larger batch, gathering over ranks, or a sampler that draws more positives."
+        "raise queue_size to about {queue_size:,.0f}, with which {wanted_positives:.0f} positives are "
+        "expected in the pool; or use a larger batch, gather over ranks, or oversample positives."
     )
 
     unseen_cause = (
@@ -100,38 +99,38 @@ class NoPositivesInPool(Rule):
         "the loader does not deliver it (sorted or filtered data, wrong label id)."
     )
     unseen_remedy = (
-        "check that the training data holds the class and is shuffled. If it does, the pool needs a "
-        "queue_size of {queue_size:,.0f} or more for {wanted_positives:.0f} positives, or a sampler."
+        "check that the training data holds the class and is shuffled. If so, raise queue_size to "
+        "{queue_size:,.0f} or more, for {wanted_positives:.0f} positives, or oversample the class."
     )
     loader_cause = (
-        "the loader: at the declared positive rate of {positive_rate:.2g} this pool should hold "
-        "{expected_positives:,.0f} positives. The data is sorted, filtered, or labelled otherwise."
+        "at the declared positive rate of {positive_rate:.2g} this pool should hold "
+        "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     validation_cause = (
-        "the loader: with {positive_rate:.2g} positives, as the validation data has, this pool should hold "
-        "{expected_positives:,.0f}. The data is sorted, filtered, or labelled otherwise."
+        "at the positive rate of the validation data, {positive_rate:.2g}, this pool should hold "
+        "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     loader_remedy = "shuffle the loader, and check labels and ignore_index; no setting of the loss helps."
     order_cause = (
-        "the order of the data: {positive_rate:.2g} of the rows seen so far were positive, which makes "
-        "{expected_positives:,.0f} in this pool, and they came in stretches."
+        "positives come in stretches: {positive_rate:.2g} of the rows seen so far were positive, so this "
+        "pool should hold {expected_positives:,.0f}."
     )
     order_remedy = (
-        "shuffle the loader (sorted by label, time or source, it brings positives in stretches); the pool is "
-        "large enough."
+        "shuffle the loader: data that is sorted by label, time or source brings positives in stretches. "
+        "The pool is large enough."
     )
 
     batch_symptom = (
-        "{class_label} had no positive in any of the {rows_seen:,.0f} rows of {records:,.0f} recorded "
-        "batches, and is not trained."
+        "{class_label} had no positive in {records:,.0f} recorded batches with {rows_seen:,.0f} rows, so it "
+        "is not trained."
     )
     batch_cause = (
-        "the loader: at the declared positive rate of {positive_rate:.2g} those rows should hold "
-        "{expected_positives:,.0f}. The data is sorted, filtered, or labelled otherwise."
+        "at the declared positive rate of {positive_rate:.2g} those rows should hold "
+        "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     batch_validation_cause = (
-        "the loader: with {positive_rate:.2g} positives, as the validation data has, those rows should hold "
-        "{expected_positives:,.0f}. The data is sorted, filtered, or labelled otherwise."
+        "at the positive rate of the validation data, {positive_rate:.2g}, those rows should hold "
+        "{expected_positives:,.0f} positives: the loader sorts or filters the data, or labels are wrong."
     )
     batch_unknown_cause = (
         "the loader does not deliver the class (sorted or filtered data, wrong label column), or it is "
@@ -139,18 +138,18 @@ class NoPositivesInPool(Rule):
     )
     batch_remedy = (
         "look at the labels of some batches: label column and ignore_index, filters, the order of the data. "
-        "No setting of the loss helps where there are no positives."
+        "Without positives, no setting of the loss helps."
     )
 
     wanted_positives: float = threshold(
         10.0,
-        "Positives that the prescribed queue is expected to hold: a pool with 10 holds none once in 22,000 "
-        "times.",
+        "Positives that the prescribed queue is expected to hold: a pool with 10 expected ones holds none "
+        "once in 22,000 times.",
     )
     surely_expected: float = threshold(
         10.0,
-        "Positives to be expected where none was found, from which the loader is to blame: none of 10 has a "
-        "chance of 5e-5.",
+        "Expected positives from which the loader is to blame if there is none: with 10 expected, none has "
+        "a chance of 5e-5.",
     )
     unknown_rows: float = threshold(
         5000.0,

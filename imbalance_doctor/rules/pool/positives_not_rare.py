@@ -42,8 +42,8 @@ class PositivesNotRare(Rule):
     and .21, and on Gaussian data all are the same.
 
     ## Known problems
-    Of few balanced classes each is common (three have a third each); what is said of them is true, but a
-    loss that ranks each class against the rest may still be what one wants.
+    Of few balanced classes each is common (three have a third each); the finding is true of them, but a loss
+    that ranks each class against the rest may still be what one wants.
 
     ## References
     Brown et al., *Smooth-AP*, ECCV 2020.
@@ -61,7 +61,7 @@ class PositivesNotRare(Rule):
 
     symptom = "{rate_percent:.0f} % of the rows are positives of {class_label}."
     cause = "the class is not rare, or a sampler makes it common."
-    remedy = "none is needed; BCE, cross-entropy or a focal loss would order the scores as well for less."
+    remedy = "none is needed; BCE, cross-entropy or a focal loss would rank as well at a lower cost."
 
     common: float = threshold(
         0.2,
@@ -69,7 +69,9 @@ class PositivesNotRare(Rule):
         "and .99.",
     )
     errors: float = threshold(
-        3.0, "Standard errors above it: one look in 700 is, at a rate that is exactly that."
+        3.0,
+        "Standard errors that the share must be above it: at a rate that is exactly that, one look in 700 "
+        "is by chance.",
     )
 
     def examine(self, window: Window) -> Verdict:

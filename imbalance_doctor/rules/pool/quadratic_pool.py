@@ -20,9 +20,9 @@ class QuadraticPool(Rule):
     Rows that are many by nature (tokens of sequences, pixels, anchors), flattened into one batch.
 
     ## Remedy
-    None here: the kernels of these losses do not write the matrix down. An implementation that does (the
-    definition, typed in; another library) needs the memory that is printed, several times over with
-    autograd. `max_pool_size` is not needed for memory, and costs positives (see IMB204).
+    None is needed: the kernels of these losses never build the matrix. An implementation that does (the
+    definition, typed in; another library) needs the memory that is printed, several times over with autograd.
+    `max_pool_size` is not needed for memory, and costs positives (see IMB204).
 
     ## Evidence
     Pooled positives times pool size, summed over classes, at 4 bytes. Smooth-AP, loss and gradient, time of
@@ -53,17 +53,18 @@ class QuadraticPool(Rule):
     foreseeable = True
 
     symptom = (
-        "{rows:,.0f} rows are compared with {positives:,.0f} positives: written as a matrix, {gib:.1f} GiB."
+        "{rows:,.0f} rows are compared with {positives:,.0f} positives: a matrix of all pairs would take "
+        "{gib:.1f} GiB."
     )
-    cause = "many rows in one pool, as when sequences or images are flattened."
+    cause = "the pool holds many rows, as when sequences or images are flattened."
     remedy = (
-        "none: the kernel in use never writes the matrix down and takes about {seconds:.1g} s on one core; "
-        "leave max_pool_size out."
+        "none is needed; the kernel in use never builds the matrix and takes about {seconds:.1g} s on one "
+        "core. Leave max_pool_size out."
     )
 
     gib: float = threshold(
         1.0,
-        "Size of the matrix from which it is told, in GiB: with autograd's copies, what a small GPU can "
+        "Size of the matrix from which it is reported, in GiB: with autograd's copies, what a small GPU can "
         "spare.",
     )
     seconds: float = threshold(

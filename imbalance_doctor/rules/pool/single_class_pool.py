@@ -62,7 +62,7 @@ class SingleClassPool(Rule):
 
     symptom = (
         "every one of the {pool_positives:,.0f} pooled rows is a positive of {class_label}, in "
-        "{empty_percent:.0f} % of recent records: there is nothing to rank them against."
+        "{empty_percent:.0f} % of recent records: the loss has nothing to rank them against."
     )
     cause = "the loader delivers one class at a time (sorted or filtered), or all labels are 1."
     remedy = "shuffle the training data, and look at the labels of one batch."
@@ -71,16 +71,16 @@ class SingleClassPool(Rule):
         "every one of the {rows:,.0f} rows in {records:.0f} recorded batches is a positive of {class_label}."
     )
     order_symptom = (
-        "{alone:.0f} of {records:.0f} recorded batches hold nothing but positives of {class_label}, which is "
-        "{rate_percent:.2g} % of the rows."
+        "{alone:.0f} of {records:.0f} recorded batches hold nothing but positives of {class_label}, "
+        "although these are {rate_percent:.2g} % of the rows."
     )
     many_symptom = (
-        "{alone:.0f} of {records:.0f} recorded batches hold one class alone, out of {classes:.0f} of which "
-        "this is seen."
+        "{alone:.0f} of {records:.0f} recorded batches hold a single class (classes that were alone: "
+        "{classes:.0f})."
     )
     order_cause = (
-        "the order of the data: the loader delivers one class at a time (sorted by label or by source), and "
-        "each stretch unlearns what the one before has taught."
+        "the loader delivers one class at a time (data sorted by label or by source), and each stretch "
+        "undoes what the one before has taught."
     )
 
     share: float = threshold(
@@ -100,8 +100,8 @@ class SingleClassPool(Rule):
     )
     least: float = threshold(
         1.5,
-        "Batches of one class beyond that number, so that it takes two: one alone may be a freak of a small "
-        "batch.",
+        "Batches of one class beyond that number, so that it takes two: a single one may be chance in a "
+        "small batch.",
     )
     never: float = threshold(
         1e-6, "Chance of a batch of one class, below which one is enough: a loader that gives it is sorted."

@@ -26,8 +26,9 @@ class StaleQueue(Rule):
     set), or a queue that is long for the pace of training.
 
     ## Remedy
-    Usually none: the queue renews itself in the printed number of steps. `reset_queue()` after the event,
-    if the scores were stretched and a batch alone holds positives. A smaller `queue_size` where it lasts.
+    None is needed in most cases: the queue renews itself in the printed number of steps. Call `reset_queue()`
+    after the event if the scores were stretched and a batch alone holds positives. Lower `queue_size` where
+    it lasts.
 
     ## Evidence
     The largest of the differences of quartiles and median in the newest record, in the larger of the two
@@ -74,12 +75,12 @@ class StaleQueue(Rule):
         "{live_median:.3g} and {queue_median:.3g})."
     )
     cause = (
-        "the scores have jumped (a checkpoint, layers unfrozen, a learning-rate spike) since the oldest "
-        "queued rows, {age:,.0f} steps ago."
+        "the scores have moved since the oldest queued rows, {age:,.0f} steps ago: a checkpoint was loaded, "
+        "layers were unfrozen, the learning rate spiked, or the queue is long for the pace of training."
     )
     remedy = (
-        "usually none: the queue renews itself within {age:,.0f} steps. reset_queue() if the scores were "
-        "stretched and batches hold enough positives; a smaller queue_size if it lasts."
+        "none is needed in most cases; the queue renews itself within {age:,.0f} steps. Call reset_queue() "
+        "if the scores were stretched and batches hold enough positives; lower queue_size if it lasts."
     )
 
     distance: float = threshold(

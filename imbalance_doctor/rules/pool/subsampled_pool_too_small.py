@@ -35,9 +35,9 @@ class SubsampledPoolTooSmall(Rule):
     share of the cap, and the rest is drawn at random: many classes in a small cap have a few rows each.
 
     ## Remedy
-    No cap: the kernels of these losses take time and memory near-linear in the rows. If there must be one,
-    40 rows for each class, twice the positives that an estimate needs, and 20 rows in the band of partial
-    AUC or above the quantile.
+    Remove the cap: the kernels of these losses take time and memory near-linear in the rows. If there must be
+    one, grant it 40 rows for each class, twice the positives that an estimate needs, and 20 rows in the band
+    of partial AUC or above the quantile.
 
     ## Evidence
     The recent mean of `pool_pos_count` of the poorest class, against its share of the live rows times the
@@ -76,29 +76,29 @@ class SubsampledPoolTooSmall(Rule):
     foreseeable = True
 
     symptom = (
-        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {positives:.2g} of the about {held:,.0f} "
+        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {positives:.2g} of about {held:,.0f} "
         "positives that batch and queue hold."
     )
     classes_symptom = (
-        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {positives:.2g} positives of class "
-        "{poorest:.0f} of about {held:,.0f} that batch and queue hold."
+        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and for class {poorest:.0f} it leaves "
+        "{positives:.2g} of about {held:,.0f} positives that batch and queue hold."
     )
     resolved_symptom = (
-        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows, and {resolved:.2g} of about "
-        "{resolvable:,.0f} in the band or above the quantile that sets the threshold."
+        "max_pool_size leaves {rows:,.0f} of {whole:,.0f} rows; in the band or above the quantile, whose "
+        "rows set the threshold, it leaves {resolved:.2g} of about {resolvable:,.0f}."
     )
     cause = "the cap is too small for what this loss estimates from the pool."
     remedy = UNCAP
 
     few: float = threshold(
         20.0,
-        "Positives of a class, below which it is told, where there were more: AP fell by 8 and 18 % on "
-        "Gaussian data, and by 2 % on ten digits.",
+        "Positives of a class, below which it is reported, where there were more: with 8 and 16, AP fell by "
+        "8 and 18 % on Gaussian data; with 8, by 2 % on ten digits.",
     )
     noise: float = threshold(
         5.0,
-        "Positives below which it is an error (a warning for losses with a threshold): AP fell by 30 % on "
-        "Gaussian data, and by 5 % on ten digits.",
+        "Positives below which it is an error (a warning for losses with a threshold): with 4, AP fell by 30 "
+        "% on Gaussian data and by 5 % on ten digits.",
     )
     lost: float = threshold(
         1.5, "Positives held over positives left, from which the cap is to blame and not the rate."
@@ -106,9 +106,7 @@ class SubsampledPoolTooSmall(Rule):
     few_resolved: float = threshold(
         10.0, "Rows in the band or above the quantile, below which it is a warning: as in IMB401 and IMB304."
     )
-    none_resolved: float = threshold(
-        1.5, "Rows there below which it is an error: hardly one, as in IMB401 and IMB304."
-    )
+    none_resolved: float = threshold(1.5, "Rows there below which it is an error: hardly one, as in IMB401.")
     wanted_resolved: float = threshold(20.0, "Rows there with the prescribed cap: as in IMB401 and IMB304.")
 
     def examine(self, window: Window) -> Verdict:

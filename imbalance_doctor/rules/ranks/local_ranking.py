@@ -22,8 +22,8 @@ class LocalRanking(Rule):
     the average precision of the batch, and each shard holds one W-th of the positives.
 
     ## Remedy
-    `gather_distributed=None`, which gathers in every forward whose logits require a gradient, or True, which
-    gathers in validation too: every rank then has to call the loss there.
+    Set `gather_distributed=True`, with which every rank has to call the loss in validation too, or None,
+    which gathers in every forward whose logits require a gradient.
 
     ## Evidence
     The world size of the run is above 1 and the loss is configured not to gather. There is no threshold.
@@ -47,10 +47,14 @@ class LocalRanking(Rule):
 
     symptom = "{world_size:.0f} processes train together, and each ranks only the rows of its own shard."
     cause = (
-        "gather_distributed=False: ranks and thresholds are those of a shard, with a fraction of "
-        "1/{world_size:.0f} of the positives, and their mean is not the loss of the global batch."
+        "gather_distributed=False: each process computes ranks and thresholds on its own shard, which holds "
+        "about 1/{world_size:.0f} of the positives, and the mean of their losses is not the loss of the "
+        "global batch."
     )
-    remedy = "gather_distributed=True (or None, which gathers when a process group is there)."
+    remedy = (
+        "set gather_distributed=True, with which every process has to call the loss in validation too, or "
+        "None, which gathers in training only."
+    )
 
     def examine(self, window: Window) -> Verdict:
         """Compare the configuration with the number of processes."""

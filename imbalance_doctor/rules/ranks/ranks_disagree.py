@@ -54,15 +54,15 @@ class RanksDisagree(Rule):
     min_records = 1
 
     symptom = (
-        "at step {step:.0f} {apart:.0f} of the other {others:.0f} processes held another queue or other "
-        "settings than this one, though all rank the same gathered batch."
+        "at step {step:.0f}, {apart:.0f} of the other {others:.0f} processes had another queue or other "
+        "settings than this one, although all rank the same gathered batch."
     )
     cause = (
         "the loss was built, reset, changed or loaded on some processes only, or they count different steps."
     )
     remedy = (
-        "the same settings on every process, and reset_queue, reconfigure and load_state_dict on all of "
-        "them or none; reset_queue on all of them makes the queues equal again."
+        "use the same settings on every process, and call reset_queue, reconfigure and load_state_dict on "
+        "all of them or none; calling reset_queue on all of them makes the queues equal again."
     )
 
     records: int = threshold(

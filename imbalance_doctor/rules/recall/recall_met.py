@@ -23,8 +23,8 @@ class RecallMet(Rule):
     The objective is met: all positives are among the top `quantile` of the pool.
 
     ## Remedy
-    Nothing needs to be done. If a sharper ranking is wanted, use a smaller quantile (the positive rate is
-    the smallest that a perfect model can meet in full) or Smooth-AP.
+    None is needed. If a sharper ranking is wanted, use a smaller quantile (the positive rate is the smallest
+    that a perfect model can meet in full) or Smooth-AP.
 
     ## Evidence
     Over the last 10 records `above_threshold_count` is 99.5 % of `pool_pos_count`, with at least 10 positives
@@ -51,8 +51,8 @@ class RecallMet(Rule):
     )
     cause = "the objective, recall at quantile {quantile:.3g}, is met; nothing is wrong."
     remedy = (
-        "none needed. Check that the quantile is the one you mean; a smaller one, down to the positive "
-        "rate of {positive_rate:.2g}, or Smooth-AP, would go on sharpening the ranking."
+        "none is needed; check that the quantile is the one you mean. For a sharper ranking, use a smaller "
+        "one, down to the positive rate of {positive_rate:.2g}, or Smooth-AP."
     )
 
     records: int = threshold(10, "Newest records that must all have met it: they span 100 to 250 steps.")

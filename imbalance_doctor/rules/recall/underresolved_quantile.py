@@ -23,14 +23,14 @@ class UnderresolvedQuantile(Rule):
     """The pool has too few rows above the quantile: one row decides the threshold.
 
     ## Symptom
-    The pool's size times `quantile` is below 10. With less than 1, the threshold is the highest score of
-    the pool, whatever the quantile says.
+    The pool's size times `quantile` is below 10. With less than 1, the threshold is the highest score of the
+    pool.
 
     ## Cause
-    The pool (live batch and queue) is small for so high a quantile.
+    The pool (live batch and queue) is small for so small a quantile.
 
     ## Remedy
-    A `queue_size` with which 20 rows lie above the threshold (printed), or a larger quantile. Under a
+    Raise `queue_size` until 20 rows lie above the threshold (printed), or raise the quantile. Under a
     `max_pool_size` no queue adds a row: the cap goes first.
 
     ## Evidence
@@ -58,14 +58,14 @@ class UnderresolvedQuantile(Rule):
 
     symptom = (
         "only {rows_above:.2g} of {pool_size:,.0f} pooled rows lie above the threshold at quantile "
-        "{quantile:.3g}, and decide where it is."
+        "{quantile:.3g}, and these few rows set it."
     )
-    cause = "the pool is too small for so high a quantile."
+    cause = "the pool is too small for so small a quantile."
     remedy = (
-        "{wanted_rows:.0f} rows above the threshold need queue_size ≈ {queue_size:,.0f} "
-        "(now {queue_size_now:,.0f}); or a larger quantile."
+        "raise queue_size to about {queue_size:,.0f} (now {queue_size_now:,.0f}), for {wanted_rows:.0f} "
+        "rows above the threshold; or raise the quantile."
     )
-    cap_cause = "max_pool_size: the cap leaves too few of {whole:,.0f} rows for so high a quantile."
+    cap_cause = "max_pool_size leaves too few of {whole:,.0f} rows for so small a quantile."
     cap_remedy = UNCAP
 
     few: float = threshold(

@@ -24,7 +24,7 @@ from imbalance_doctor.rules.measures.pool import (
 
 @dataclass(frozen=True)
 class UnstableThreshold(Rule):
-    """The threshold (or the band's lower edge) is hit or miss: it jumps by a good part of the scores' spread.
+    """The threshold (or the band's lower edge) jumps by a tenth of the scores' spread and more.
 
     ## Symptom
     `threshold` (or `t_beta`) goes up and down between records, while the scores around it move little.
@@ -33,8 +33,8 @@ class UnstableThreshold(Rule):
     Few scores lie near the quantile: the pool is small for it, or a cap leaves few rows of it.
 
     ## Remedy
-    A `queue_size` with which 20 rows lie above the threshold, or no cap; and a quantile (or budget) clear of
-    the positive rate.
+    Raise `queue_size` until 20 rows lie above the threshold, or remove the cap; and keep the quantile (or
+    budget) well away from the positive rate.
 
     ## Evidence
     The mean distance of the threshold from the mean of its two neighbours in time, over the last 20 records,
@@ -43,13 +43,13 @@ class UnstableThreshold(Rule):
     Recall beside BCE at half of the weight, rate 2 %, batch 256, two seeds: jumps of 0.03 to 0.09 ranges with
     a queue of 4,096 and 1 or more rows in a hundred above the threshold; 0.3 to 2.2 with four rows above it.
     Random patterns as images, for a small convolution, lie wider: 0.02 to 0.03 against 0.12 to 0.15, and AP
-    .75 against .67 (3 seeds). In 160 ordinary runs 5 were above 0.2, all on sequences, whose scores are as
-    good as tied for long.
+    .75 against .67 (3 seeds). In 160 ordinary runs 5 were above 0.2, all on sequences, whose scores are
+    nearly tied for a long time.
 
     AP with 4 rows above the threshold against 84 and more: Gaussian data .89 / .90, digits .69 / .81,
     make_classification .84 / .88; with 15 rows and jumps of 0.14 to 0.21 nothing was lost (.91 / .80 / .88).
-    What harms is the small number, which IMB304 (and IMB401) says more directly; a threshold that jumps at
-    a good number is harmless, and nothing is said of it. Information.
+    What harms is the small number, which IMB304 (and IMB401) says more directly; a threshold that jumps at a
+    good number is harmless, and is not reported. Information.
 
     ## Known problems
     A learning rate that moves all scores to and fro shows the same.
@@ -75,11 +75,13 @@ class UnstableThreshold(Rule):
         "times the spread of its scores, and {jump_in_temperatures:.2g} temperatures."
     )
     cause = (
-        "few scores lie near it: {rows_above:.2g} rows of the pool are above a quantile of {quantile:.3g}."
+        "few scores lie near the threshold: {rows_above:.2g} rows of the pool are above a quantile of "
+        "{quantile:.3g}."
     )
     remedy = (
-        "{wanted_rows:.0f} rows above it need queue_size ≈ {queue_size:,.0f} (now {queue_size_now:,.0f}); "
-        "and keep the quantile clear of the positive rate of {positive_rate:.2g}."
+        "raise queue_size to about {queue_size:,.0f} (now {queue_size_now:,.0f}), for {wanted_rows:.0f} "
+        "rows above the threshold; and keep the quantile well away from the positive rate of "
+        "{positive_rate:.2g}."
     )
 
     cap_remedy = UNCAP

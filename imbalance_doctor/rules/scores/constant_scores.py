@@ -30,16 +30,16 @@ class ConstantScores(Rule):
     (a normalisation without spread, a column that was filled by mistake).
 
     ## Remedy
-    Dead units get no gradient, so that no later step revives them: begin again from a checkpoint before it,
-    with a tenth of the learning rate or a warmup of it. Where the scores were constant from the start, look
-    at the input of the head for two different rows, and at which parameters the optimizer has.
+    Dead units get no gradient, and no later step revives them: restart from an earlier checkpoint with a
+    tenth of the learning rate, or with a learning-rate warmup. Where the scores were constant from the start,
+    look at the input of the head for two different rows, and at which parameters the optimizer has.
 
     ## Evidence
     A look is the range of the live scores of one batch of at least 8 rows: constant where the range is below
     1e-6 (times the score, where that is above 1). An evaluation is constant where AUROC is 0.5 and average
-    precision the rate, both to 1e-6. Of the newest looks and the newest evaluations 3 are constant without an
-    exception since, after 50 steps or half of a run that is shorter than 100. Looks at logits that are not
-    finite do not count (IMB001).
+    precision the rate, both to 1e-6. The newest looks and evaluations, 3 of them together at least, are all
+    constant, after 50 steps or half of a run that is shorter than 100. Looks at logits that are not finite do
+    not count (IMB001).
 
     MLPs with 1 and 2 hidden layers of 64 ReLU, a rate of 3 %, batch 64, 200 steps, Adam at 0.1 to 3, 5 seeds
     (40 runs): 7 ended with one number for all validation rows and 3 more with one for all but a handful of
@@ -63,36 +63,38 @@ class ConstantScores(Rule):
     min_records = 1
 
     symptom = (
-        "the model outputs one number for every row: the scores of a batch differ by {spread:.2g} at "
-        "the most in the last {looks:.0f} looks (since step {since:,.0f}), the newest at {score:.4g}."
+        "the model outputs one number for every row: within each of the last {looks:.0f} batches whose "
+        "scores were recorded (since step {since:,.0f}), scores differ by at most {spread:.2g}; the newest "
+        "are {score:.4g}."
     )
     eval_symptom = (
         "in validation the model outputs one number for every row: AUROC is exactly 0.5 and average "
         "precision exactly the positive rate in the last {evaluations:.0f} evaluations."
     )
     cause = (
-        "hidden units died or are saturated, most likely after a step that was too large, or the output is "
-        "clipped: scores differed before."
+        "scores differed before, so most likely hidden units died or saturated after too large a step, or "
+        "the output is clipped."
     )
     never_cause = (
         "the scores have been constant from the start: the head's weights are zero and get no gradient, or "
         "its input is the same for every row."
     )
     eval_cause = (
-        "scores differ in training and not in validation: what differs is eval mode (batch-norm statistics "
-        "that exploded, dropout alone that set rows apart), or the validation input is constant."
+        "scores differ in training but not in validation: eval mode makes them equal (batch-norm statistics "
+        "that exploded, or rows that only dropout set apart), or the validation input is constant."
     )
     remedy = (
-        "begin again from a checkpoint before it with a tenth of the learning rate or a warmup of it; dead "
-        "units get no gradient and do not recover. If it returns, use LeakyReLU or GELU, or clip gradients."
+        "restart from an earlier checkpoint with a tenth of the learning rate, or with a learning-rate "
+        "warmup; dead units get no gradient and do not recover. If it returns, use LeakyReLU or GELU, or "
+        "clip gradients."
     )
     never_remedy = (
-        "look at the input of the last layer for two different rows, initialise the head's weights, and "
+        "compare the input of the last layer for two different rows, initialise the head's weights, and "
         "check that the optimizer has its parameters."
     )
     eval_remedy = (
-        "compare the scores of one batch in train and in eval mode, then lower the learning rate (dead "
-        "units) or look at the running statistics of the batch norms and at the validation input."
+        "compare the scores of one batch in train and in eval mode; then check the running statistics of "
+        "the batch norms and the validation input, or lower the learning rate if units are dead."
     )
 
     readings: int = threshold(
@@ -127,10 +129,14 @@ class ConstantScores(Rule):
         settled = min(self.settle_steps, int(self.settle_share * total)) if total else self.settle_steps
         steps = window.step - window.run.start_step + 1
         if steps < settled:
-            return Skipped(f"step {steps} of the {settled} in which an untrained head may be constant")
+            return Skipped(
+                f"too early: judged from step {window.run.start_step + settled - 1} on (now {window.step})"
+            )
         quantiles, constant = self._looks(window)
         if not len(quantiles):
-            return Skipped("too few rows in each batch to tell")
+            return Skipped(
+                f"no recorded batch has {self.rows:.0f} rows with finite scores, all of them in the pool"
+            )
         looks = _in_a_row(constant)
         evaluations = _in_a_row(self._evaluations(window, quantiles.shape[1]))
         sick = looks + evaluations >= self.readings

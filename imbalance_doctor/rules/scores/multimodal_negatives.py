@@ -58,7 +58,10 @@ class MultimodalNegatives(Rule):
         "{valley:.3g}, the rest above, and few between."
     )
     cause = "negatives of different kinds, such as easy and hard ones."
-    remedy = "none is needed; look at a few rows of each cluster, and draw fewer of a trivial one."
+    remedy = (
+        "none is needed; look at a few rows of each cluster, and draw fewer rows of a cluster that is "
+        "trivial."
+    )
 
     valley: float = threshold(
         0.5,

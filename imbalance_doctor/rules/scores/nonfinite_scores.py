@@ -52,12 +52,12 @@ class NonfiniteScores(Rule):
     at_once = True
 
     symptom = (
-        "{nonfinite_logits:,.0f} logits of the newest batch are NaN or infinite; "
-        "so were some in {sick_records:.0f} of the last {records:.0f} records."
+        "{nonfinite_logits:,.0f} logits of the newest batch are NaN or infinite; {sick_records:.0f} of the "
+        "last {records:.0f} records hold NaN or infinity."
     )
     cause = (
-        "an exploded step (learning rate, no gradient clipping), input rows that hold NaN or infinity, "
-        "or an overflow in half precision."
+        "a step that was too large (learning rate, no gradient clipping), input rows that hold NaN or "
+        "infinity, or an overflow in half precision."
     )
     remedy = (
         "go back to the last checkpoint if the weights are NaN; lower the learning rate and clip "
@@ -66,8 +66,8 @@ class NonfiniteScores(Rule):
     )
 
     loss_symptom = (
-        "the loss is NaN or infinite although every logit is finite; "
-        "so it was in {sick_records:.0f} of the last {records:.0f} records."
+        "the loss is NaN or infinite although every logit is finite; {sick_records:.0f} of the last "
+        "{records:.0f} records hold NaN or infinity."
     )
     loss_cause = (
         "an overflow inside the loss (half precision, logits beyond its range), a NaN in targets or "
@@ -75,7 +75,7 @@ class NonfiniteScores(Rule):
     )
 
     passing_symptom = (
-        "the loss was NaN or infinite in at least one step since the record before; it is finite again."
+        "the loss was NaN or infinite in at least one step since the previous record; it is finite again."
     )
 
     def examine(self, window: Window) -> Verdict:

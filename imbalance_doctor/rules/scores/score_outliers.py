@@ -64,19 +64,20 @@ class ScoreOutliers(Rule):
         "ranges beyond 95 % of the negatives (median {middle:.3g})."
     )
     cause = (
-        "rows with extreme inputs (a unit, a fill value, a corrupt row), which the model answers with "
-        "extreme scores."
+        "most likely some rows have extreme inputs (another unit, a fill value, a corrupt file), which the "
+        "model answers with extreme scores."
     )
     remedy = "look at the inputs of the rows with extreme scores; clip or standardise them."
 
     distance: float = threshold(
         20.0,
-        "Interquartile ranges beyond the central 90 %, from which it is told: ordinary runs were below 11.",
+        "Interquartile ranges beyond the central 90 %, from which it is reported: ordinary runs were below "
+        "11.",
     )
     harmful: float = threshold(
         50.0,
-        "The same for a likelihood loss, from which it is a warning: at 21 to 421 the AP of BCE fell by .06 "
-        "and .13 on digits, at 2 to 26 it did not.",
+        "The same for a likelihood loss, from which it is a warning: with inputs times 100 (distances of 21 "
+        "to 421) AP fell by .06 and .13 on digits, with inputs times 10 (2 to 26) it did not.",
     )
     logits: float = threshold(
         2.3,
@@ -84,7 +85,7 @@ class ScoreOutliers(Rule):
         "Scores that had all collapsed had 50 to 62 interquartile ranges within 0.01.",
     )
     records: int = threshold(
-        5, "Newest records of quantiles, of which the middle one must show it: one batch may hold a freak."
+        5, "Newest records of quantiles: the middle one must show it, because one batch may hold an odd row."
     )
 
     def examine(self, window: Window) -> Verdict:

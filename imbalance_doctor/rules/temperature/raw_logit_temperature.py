@@ -22,7 +22,7 @@ class RawLogitTemperature(Rule):
     range of the negatives (or the width of the band), so that 0.01 means a hundredth of the spread.
 
     ## Remedy
-    The default, 0.1.
+    Use the default, 0.1.
 
     ## Evidence
     The configured temperature. AP at a rate of 2 %, 300 steps of Adam, 4 seeds, Gaussian data / digits /
@@ -45,18 +45,19 @@ class RawLogitTemperature(Rule):
     foreseeable = True
 
     symptom = (
-        "the temperature is {temperature:.3g} times the spread of the negatives' scores: only positives "
-        "very close to a threshold are moved."
+        "the temperature is {temperature:.3g} times the spread of the negatives' scores: the loss moves "
+        "only positives very close to a threshold."
     )
     cause = (
-        "a value that is usual for losses in raw logits; here the temperature multiplies the scores' spread."
+        "most likely the value was copied from a loss on raw logits; here the temperature multiplies the "
+        "scores' spread."
     )
-    remedy = "temperature={wanted:.2g}."
+    remedy = "set temperature={wanted:.2g}."
 
     small: float = threshold(
         0.02,
-        "Temperature up to which it is told: at 0.02 and below, one family of three lost AP (.62 at 0.1, "
-        ".53 at 0.02, .26 at 0.005).",
+        "Temperature up to which it is reported: at 0.02 and below, one family of three lost AP (.62 at "
+        "0.1, .53 at 0.02, .26 at 0.005).",
     )
     wanted: float = threshold(
         0.1, "Temperature that is prescribed: the loss's default, and the best that was measured."

@@ -22,7 +22,7 @@ from imbalance_doctor.rules.measures.pool import (
 
 @dataclass(frozen=True)
 class SaturatedTemperature(Rule):
-    """The temperature is far too small for the scores, and hardly any positive carries gradient.
+    """The temperature is far too small for the scores, and few positives carry gradient.
 
     ## Symptom
     `grad_pos_count` is near 0 although batches hold positives, `saturation` is near 1, and the loss is far
@@ -80,21 +80,21 @@ class SaturatedTemperature(Rule):
     explained_by = ("IMB001", "IMB002", "IMB406")
 
     symptom = (
-        "{carrying_percent:.1f} % of the live positives of {class_label} carry gradient, while the loss is "
-        "{class_loss:.2f}: the scores are spread over {spread_ratio:,.0f} temperatures."
+        "{carrying_percent:.1f} % of the live positives of {class_label} carry gradient while the loss is "
+        "still {class_loss:.2f}, and the scores are spread over {spread_ratio:,.0f} temperatures."
     )
     cause = (
-        "a temperature of {tau:.2g} for scores whose interquartile range is {spread:.2g}: most "
-        "comparisons are hard 0 or 1, with no slope."
+        "the temperature of {tau:.2g} is too small for scores with a spread of {spread:.2g}: most "
+        "comparisons are a hard 0 or 1, which has no slope."
     )
     remedy = 'raise the temperature to about {tau_wanted:.2g}, normalise the logits, or use tau_scale="iqr".'
     scaled_remedy = "raise the temperature (a multiple of the scores' spread) to about {tau_wanted:.2g}."
 
     wide: float = threshold(
         1000.0,
-        "Spread of the scores, in temperatures, from which Smooth-AP is warned of: on digits AP fell from "
-        ".92 to .74 at 1,200 and to .67 at 11,000, on Gaussian data from .89 to .81 at 27,000 and not at "
-        "2,800.",
+        "Spread of the scores, in temperatures, from which Smooth-AP gets a warning: on digits AP fell by "
+        ".18 at 1,200, by .25 at 11,000 and, under SGD, by .78 at 7,800; on Gaussian data it fell by .00 at "
+        "2,800 and by .08 at 27,000.",
     )
     wider: float = threshold(
         4000.0,
@@ -114,11 +114,11 @@ class SaturatedTemperature(Rule):
     )
     carrying: float = threshold(
         0.02,
-        "Share of live positives that carry gradient, below which those are warned of: with none AP fell by "
-        ".22 and .36 on Gaussian data, with 3 % and more nothing was lost (IMB305).",
+        "Share of live positives that carry gradient, below which those losses get a warning: with 0 % AP "
+        "was .22 and .36 lower on Gaussian data, and runs with 3 % and more went on learning (IMB305).",
     )
     none: float = threshold(
-        0.005, "Share below which nothing is learnt from positives, and it is an error: none in 200."
+        0.005, "Share below which next to nothing is learnt from positives, and it is an error: none in 200."
     )
     solved: float = threshold(
         0.1, "Loss below which it is near its minimum, where dead positives are solved ones."
@@ -130,8 +130,8 @@ class SaturatedTemperature(Rule):
     )
     wanted_ratio: float = threshold(
         10.0,
-        "Spread that the remedy aims at: AP there is what the other runs are measured against, and 8 to 60 "
-        "were best or near best (IMB201).",
+        "Spread that the remedy aims at: with it AP was as good as or better than in each of the runs with a "
+        "fault, but for two on digits where the loss learns little at any spread.",
     )
 
     def examine(self, window: Window) -> Verdict:

@@ -45,8 +45,8 @@ class UninformativePlateau(Rule):
     two temperatures still counts for 12 % of one above it, and together they weigh more than the positives.
 
     ## Remedy
-    A temperature that fits the scores (printed), `tau_scale="iqr"`, or a warmup with BCE or cross-entropy
-    from a near-constant start.
+    Set a temperature that fits the scores (printed), use `tau_scale="iqr"`, or warm up with BCE or
+    cross-entropy from a near-constant start.
 
     ## Evidence
     D is the distance of the pool's quantiles 0.01 and 0.99 over `tau_eff`. A perfect order of scores with
@@ -68,12 +68,12 @@ class UninformativePlateau(Rule):
     0.1 % stood at a loss of .998 with a pool AUROC of .998, and ended with an AP of .71.
 
     ## Known problems
-    While a schedule lowers the temperature nothing is said, though its end may be too large as well. At rates
-    far below 1 % an AUROC of 0.9 can go with a poor AP.
+    While a schedule lowers the temperature the rule is silent, though its end may be too large as well. At
+    rates far below 1 % an AUROC of 0.9 can go with a poor AP.
 
-    Partial AUC with a temperature of 10 or 100 interquartile ranges stays on the plateau for ever, because
-    its temperature grows with the scores; under Adam it still lowers the mean rank of negatives, and in
-    small runs lost little (AP .48 against .54, and .18 against .17).
+    Partial AUC with a temperature of 10 or 100 interquartile ranges never leaves the plateau, because its
+    temperature grows with the scores; under Adam it still lowers the mean rank of negatives, and in small
+    runs lost little (AP .48 against .54, and .18 against .17).
 
     ## References
     Brown et al., *Smooth-AP*, ECCV 2020, section 5 (choice of the temperature).
@@ -92,15 +92,16 @@ class UninformativePlateau(Rule):
 
     symptom = (
         "the loss of {class_label} is {class_loss:.3f}, and would be {uninformative:.3f} if all its scores "
-        "were equal; they are spread over {spread_ratio:.2g} temperatures, and a perfect order of them would "
-        "have {perfect:.3f}."
+        "were equal; they are spread over {spread_ratio:.2g} temperatures, and even a perfect order of them "
+        "would have {perfect:.3f}."
     )
     cause = (
         "a temperature of {tau:.2g} is large for scores with a spread of {spread:.2g}: every comparison is "
         "near one half, or the many negatives outweigh the few positives."
     )
     remedy = (
-        'a temperature of about {tau_wanted:.2g}, tau_scale="iqr", or a warmup with BCE or cross-entropy.'
+        'set the temperature to about {tau_wanted:.2g}, use tau_scale="iqr", or warm up with BCE or '
+        "cross-entropy."
     )
 
     blamed: float = threshold(

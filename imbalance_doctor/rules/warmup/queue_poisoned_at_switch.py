@@ -29,13 +29,14 @@ class QueuePoisonedAtSwitch(Rule):
     or the queue was loaded from a checkpoint of another model.
 
     ## Remedy
-    Call the wrapper in every phase, or `reset_queue()` when the loss takes over.
+    Call the wrapper in every phase, or call `reset_queue()` when the loss takes over.
 
     ## Evidence
     At the first record (or the first after a pause of three times the usual gap), the queue holds more rows
     than 1.5 times those that the batches since the record before can have brought, none at the start of a
     run; and the medians of live and queued scores are more than one mean interquartile range apart. It is
-    said until the queue has turned over. The first record after a treatment is no switch: the queue goes on.
+    reported until the queue has turned over. The first record after a treatment is no switch: the queue goes
+    on.
 
     A queue of 8,192 rows from before a model's 200 steps of BCE, batch 64 (128 steps to turn over), Smooth-AP
     at 2 %, 4 seeds; AP after 20 / 40 / 80 / 160 / 300 steps with the old queue, and with an empty one:
@@ -45,7 +46,7 @@ class QueuePoisonedAtSwitch(Rule):
 
     ## Known problems
     Where several batches fit between the switch and the first record, a small queue could have been filled
-    since, and nothing is said.
+    since, and is not reported.
 
     ## References
     He et al., *Momentum Contrast*, CVPR 2020 (a queue is useful while its keys come from similar encoders).
@@ -62,15 +63,16 @@ class QueuePoisonedAtSwitch(Rule):
     explained_by = ("IMB001",)
 
     symptom = (
-        "when this loss took over at step {took_over:.0f}, its queue held {queued:,.0f} older rows, whose "
-        "median score for {class_label} is {queue_median:.2g}; that of the live batch is {live_median:.2g}."
+        "when this loss took over at step {took_over:.0f}, its queue held {queued:,.0f} older rows with a "
+        "median score of {queue_median:.2g} for {class_label}; the live batch has {live_median:.2g}."
     )
     cause = (
-        "the queue was filled before the switch, past the wrapper, or comes from another model's checkpoint."
+        "the queue was filled before the switch by calls that bypassed the wrapper, or comes from another "
+        "model's checkpoint."
     )
     remedy = (
-        "call reset_queue() when the loss takes over, or the wrapper in every phase; by itself the queue "
-        "needs {steps:,.0f} steps to forget them."
+        "call reset_queue() when the loss takes over, or call the wrapper in every phase; left alone, the "
+        "queue drops these rows within {steps:,.0f} steps."
     )
 
     shift: float = threshold(

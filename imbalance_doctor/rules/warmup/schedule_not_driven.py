@@ -14,11 +14,11 @@ from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 @dataclass(frozen=True)
 class ScheduleNotDriven(Rule):
-    """Training steps go by, but the wrapper does not hear of them: phase or temperature stand still.
+    """The wrapper is not told of training steps, so its phase or temperature stands still.
 
     ## Symptom
-    The run is past the end of its warmup (or its blend) and still in it; or the schedule goes back to its
-    warmup again and again; or the ranking loss trains at its first temperature for ever.
+    The run is past the end of its warmup (or its blend) but has not left it; or the schedule goes back to its
+    warmup again and again; or the ranking loss never leaves its first temperature.
 
     ## Cause
     `on_train_batch_start(global_step)` is not called, or always with the same number, or with the index of
@@ -59,8 +59,8 @@ class ScheduleNotDriven(Rule):
         "does not train."
     )
     cause = (
-        "the wrapper does not hear of training steps: on_train_batch_start(global_step) is not called, or "
-        "with a number that stands still or begins at 0 at each epoch."
+        "the wrapper is not told of training steps: on_train_batch_start(global_step) is not called, or its "
+        "number stands still or restarts at 0 in each epoch."
     )
     remedy = (
         "call loss_fn.on_train_batch_start(global_step) before each forward, with steps counted over all "
@@ -70,16 +70,15 @@ class ScheduleNotDriven(Rule):
         "the run is {steps:.0f} steps old and still in a blend that ends at step {warmup_steps:.0f}."
     )
     restart_symptom = (
-        "the schedule has gone back to its beginning {restarts:.0f} times, the last time at step "
-        "{at_step:.0f}: the main loss stops training there, and its queue is emptied when it takes over anew."
+        "the schedule has gone back to an earlier phase {restarts:.0f} times, last at step {at_step:.0f}: "
+        "the main loss stops training there, and its queue is emptied when it takes over again."
     )
     restart_cause = (
-        "on_train_batch_start hears a number that begins at 0 again, as the index of a batch in its epoch "
-        "does."
+        "on_train_batch_start gets a number that restarts at 0, such as the index of a batch in its epoch."
     )
     temperature_symptom = (
-        "the temperature has stayed at {temperature:.3g} for {steps:.0f} steps of the main phase; the "
-        "schedule should have brought it to {scheduled:.3g} by now."
+        "the temperature has stayed at {temperature:.3g} for {steps:.0f} steps of the main phase; by its "
+        "schedule it should be {scheduled:.3g} now."
     )
 
     records: int = threshold(
@@ -87,10 +86,13 @@ class ScheduleNotDriven(Rule):
     )
     due: float = threshold(
         1e-3,
-        "Relative movement of the temperature that must have been due: float32 resolves a thousandth of it.",
+        "Relative movement of the temperature that must have been due: float32 resolves a ten-thousandth of "
+        "it.",
     )
     restarts: int = threshold(
-        2, "Times that the phase fell: once, a run was resumed (see temperature-jumped-back)."
+        2,
+        "Times that the phase fell, from which the hooks are to blame: once, a run was resumed (see "
+        "temperature-jumped-back).",
     )
 
     def examine(self, window: Window) -> Verdict:
@@ -102,7 +104,7 @@ class ScheduleNotDriven(Rule):
             return [Evidence(values, symptom=self.restart_symptom, cause=self.restart_cause)]
         lengths = [window.config(name) for name in ("warmup_steps", "blend_steps")]
         if phase.values[-1] != MAIN_PHASE and lengths == [None, None]:
-            return Skipped("its warmup or blend is in epochs, and a log does not say where they begin")
+            return Skipped("its warmup or blend is in epochs, and a log does not say where an epoch begins")
         steps = window.step - window.run.start_step
         warmup, blend = (float(length or 0) for length in lengths)
         end = warmup if phase.values[-1] == WARMUP_PHASE else warmup + blend

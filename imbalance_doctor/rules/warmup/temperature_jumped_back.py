@@ -12,7 +12,7 @@ from imbalance_doctor.rules.base import Evidence, Rule, Verdict, threshold
 
 @dataclass(frozen=True)
 class TemperatureJumpedBack(Rule):
-    """A temperature that only ever falls has gone up, or a warmup has come back: the schedule lost its place.
+    """The scheduled temperature has risen, or the warmup has come back: the schedule lost its place.
 
     ## Symptom
     `temperature` falls, jumps back towards `temp_start`, and falls again. Or `phase` falls from 2 to 0: the
@@ -57,26 +57,26 @@ class TemperatureJumpedBack(Rule):
     explained_by = ("IMB506",)
 
     symptom = (
-        "the temperature rose from {before:.3g} to {after:.3g} at step {at_step:.0f}; its schedule only "
-        "ever lowers it, and it is {temperature:.3g} now."
+        "the temperature rose from {before:.3g} to {after:.3g} at step {at_step:.0f} and is "
+        "{temperature:.3g} now, although its schedule only lowers it."
     )
     cause = (
-        "the schedule lost its place, as when a run resumes without the loss's state_dict and counts its "
-        "decay of {decay_steps:,.0f} steps from there."
+        "the schedule lost its place: most likely the run resumed without the loss's state_dict, and the "
+        "schedule counts its decay of {decay_steps:,.0f} steps from there."
     )
-    remedy = "save and load loss_fn.state_dict() beside the model's; it holds the queue too."
+    remedy = "save and load loss_fn.state_dict() together with the model's; it holds the queue too."
 
     phase_symptom = (
         "the schedule went back at step {at_step:.0f}, to phase {phase:.0f} (0 is the warmup, 1 the blend), "
         "and is still there."
     )
     phase_cause = (
-        "the schedule lost its place, as when a run resumes without the loss's state_dict, or counts its "
-        "steps (or epochs) from 0 again."
+        "the schedule lost its place: most likely the run resumed without the loss's state_dict, or its "
+        "steps (or epochs) are counted from 0 again."
     )
     phase_remedy = (
-        "save and load loss_fn.state_dict() beside the model's, and give the hooks steps and epochs counted "
-        "over the whole training."
+        "save and load loss_fn.state_dict() together with the model's, and give the hooks steps and epochs "
+        "counted over the whole training."
     )
 
     rise: float = threshold(

@@ -22,7 +22,7 @@ class WarmupOnPretrained(Rule):
     which may cost some of the order.
 
     ## Remedy
-    No warmup: `warmup_steps=0` (or epochs).
+    Skip the warmup: `warmup_steps=0` (or epochs).
 
     ## Evidence
     The first evaluation is no later than one record after the start, and its average precision is at least
@@ -34,8 +34,8 @@ class WarmupOnPretrained(Rule):
     0.02 at the most (.89 to .87, Gaussian) and costs 0.01 to 0.02 at the end: information.
 
     ## Known problems
-    Data that a model learns within a few steps look the same. Without an evaluation at the start nothing
-    is said.
+    Data that a model learns within a few steps look the same. Without an evaluation at the start the rule is
+    silent.
 
     ## References
     Brown et al., *Smooth-AP*, ECCV 2020 (fine-tuned from pretrained features without a warmup).
@@ -50,11 +50,11 @@ class WarmupOnPretrained(Rule):
     min_records = 1
 
     symptom = (
-        "average precision was {first:.2f} at step {evaluated:.0f} already (chance is {chance:.2g}), and is "
-        "{now:.2f} in the warmup now."
+        "average precision was already {first:.2f} at step {evaluated:.0f} (chance is {chance:.2g}), and is "
+        "{now:.2f} now, in the warmup."
     )
-    cause = "the model is trained already, and a warmup is for scores without an order."
-    remedy = "no warmup (warmup_steps=0); the ranking loss can begin at once."
+    cause = "most likely the model was trained before; a warmup is for scores without an order."
+    remedy = "skip the warmup (warmup_steps=0); the ranking loss can begin at once."
 
     good: float = threshold(
         0.5,

@@ -25,7 +25,7 @@ class WarmupTooLong(Rule):
     The warmup loss now fits calibration, not the order of the scores.
 
     ## Remedy
-    A warmup that ends at the plateau (the step is printed).
+    End the warmup at the plateau (the step is printed).
 
     ## Evidence
     The first evaluation within 0.02 of the best of the newest 5 lies back by more than 40 % of the warmup,
@@ -58,13 +58,15 @@ class WarmupTooLong(Rule):
         "average precision on validation data was within {flat:.2g} of {now:.2f} by step {plateau:.0f}, and "
         "the warmup has gone on for {idle_steps:.0f} steps since."
     )
-    cause = "the warmup loss now fits calibration and not the order of the scores."
-    remedy = "a warmup of about {plateau:.0f} steps."
+    cause = "most likely the warmup loss now fits calibration, not the order of the scores."
+    remedy = "set the warmup to about {plateau:.0f} steps."
     endless_symptom = (
         "the warmup lasts all of the {total_steps:,.0f} steps of the run: the main loss never begins."
     )
-    endless_cause = "the run is too short for its schedule."
-    endless_remedy = "a warmup of {wanted_steps:,.0f} steps, a tenth of the run, or a longer run."
+    endless_cause = "the warmup is as long as the run."
+    endless_remedy = (
+        "set the warmup to {wanted_steps:,.0f} steps, a tenth of the run, or make the run longer."
+    )
 
     flat: float = threshold(
         0.02, "Average precision that a plateau may still gain: the noise of one evaluation is of this size."
