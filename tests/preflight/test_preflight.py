@@ -383,3 +383,11 @@ def test_diagnose_of_a_run_has_no_expected_numbers(tmp_path):
         doctor.watch(loss_fn)
         train(doctor, loss_fn, steps=20)
     assert "expected" not in diagnose(tmp_path).to_dict()
+
+
+@pytest.mark.parametrize("rate", [0.01, 1e-4, 1e-6, 1e-9])
+def test_a_prescribed_alpha_leaves_negatives_a_weight(rate):
+    diagnosis = preflight(SigmoidFocalLoss(), batch_size=4096, positive_rate=rate, total_steps=10**9)
+    assert 0.5 < diagnosis.settings["alpha"] < 1
+    [told] = [finding.remedy for finding in diagnosis.open if finding.code == "IMB106"]
+    assert "alpha to about 1." not in told

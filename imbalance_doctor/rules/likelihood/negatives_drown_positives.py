@@ -84,7 +84,7 @@ class NegativesDrownPositives(Rule):
         "negative."
     )
     cause = "alpha gives positives less weight than negatives although they are rare."
-    remedy = "set alpha to about {alpha:.2g}."
+    remedy = "set alpha to about {alpha:.4g}."
     pos_weight_cause = "pos_weight gives positives less weight than negatives although they are rare."
     pos_weight_remedy = "set pos_weight to about {pos_weight:.5g}."
     class_cause = "the class weights give the class less weight than the others although it is rare."
@@ -144,7 +144,8 @@ class NegativesDrownPositives(Rule):
                     "positive_rate": odds[index] / (1.0 + odds[index]),
                     "weight": weight[index],
                     "pos_weight": round_to(wanted),
-                    "alpha": round_to(wanted / (factor[index] + wanted)),
+                    # Rounded by what it leaves to negatives: they keep a weight, however rare positives are.
+                    "alpha": 1.0 - round_to(factor[index] / (factor[index] + wanted)),
                     "factor": round_to(wanted / max(weight[index], 1e-9)),
                 },
                 index,
