@@ -162,8 +162,8 @@ class RankingLoss(Configurable):
         except ValueError as error:
             self.reset_queue()
             warn(
-                f"{type(self).__name__}: the memory queue of this checkpoint cannot be read ({error}), so it "
-                "starts empty. It is not part of the model: leave it out of averages over checkpoints"
+                f"{type(self).__name__}: the memory queue of this checkpoint cannot be read ({error}), so "
+                "the queue starts empty. It is not part of the model: leave it out of averages of checkpoints"
             )
             return
         self._restore(fields)
@@ -348,9 +348,9 @@ class RankingLoss(Configurable):
         if rows > size:
             self._cap_warned = True
             warn(
-                f"{type(self).__name__}: a pool of {rows} rows is drawn down to max_pool_size={size} rows, "
-                "weighted by the inverse of their chance; estimates stay consistent but vary more. Leave "
-                "max_pool_size out if the whole pool fits"
+                f"{type(self).__name__}: a pool of {rows} rows is sampled down to max_pool_size={size} rows, "
+                "weighted by their inverse sampling probability: estimates stay consistent but vary more. "
+                "Leave max_pool_size out if the whole pool fits"
             )
 
     def _tau(self, pool: Pool) -> Tensor:
@@ -449,7 +449,7 @@ def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     if tuple(iid_mask.shape) != (rows,) or iid_mask.is_floating_point():
         raise ValueError(
             f"expected iid_mask to be bool or 0/1 of shape [{rows}], got {iid_mask.dtype} of shape "
-            f"{list(iid_mask.shape)}: give one entry for each row, by iid_mask.bool() where it is float"
+            f"{list(iid_mask.shape)}: give one entry for each row, and convert floats with iid_mask.bool()"
         )
     if iid_mask.dtype is torch.bool:
         return iid_mask
@@ -457,8 +457,8 @@ def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     require(
         ((mask == 0) | (mask == 1)).all(),
         lambda: (
-            f"expected iid_mask to be bool or 0/1, got values from {mask.min()} to {mask.max()}: pass "
-            "iid_mask == 1, or whatever marks fair draws"
+            f"expected iid_mask to be bool or 0/1, got values from {mask.min()} to {mask.max()}: pass a "
+            "mask that is True for fair draws, such as iid_mask == 1"
         ),
     )
     return mask.bool()

@@ -131,7 +131,7 @@ def test_what_has_changed_since_is_not_taken_back():
         (
             RecallAtQuantileLoss(1),
             {"parameter": "quantile", "from": 0.005, "to": 0.1},
-            "cannot change 'quantile' during training.*do it by hand: the remedy",
+            "can change during training.*, got 'quantile'.*do it by hand: the remedy",
         ),
     ],
 )

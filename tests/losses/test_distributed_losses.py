@@ -63,7 +63,7 @@ def test_gathering_is_decided_at_each_forward(results):
     for rank in results:
         automatic, required = rank["before_init"]
         assert automatic is False
-        assert required.startswith("gather_distributed=True needs an initialised process group")
+        assert required.startswith("expected an initialised process group for gather_distributed=True")
 
 
 @pytest.mark.parametrize("name", ranks.CASES)

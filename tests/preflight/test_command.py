@@ -137,9 +137,9 @@ def test_values_from_text():
         ([], "Missing option '--loss'"),
         (["--loss", "hinge", *SOUND[2:]], "'hinge' is not one of"),
         ([*SOUND[:2], "--batch-size", "64"], "Missing option '--positive-rate'"),
-        ([*SOUND, "--queue-size", "many"], "queue_size must be an integer"),
+        ([*SOUND, "--queue-size", "many"], "expected queue_size to be an integer"),
         ([*SOUND, "--quantile", "0.1"], "smooth_ap has no setting quantile; it has gather_distributed"),
-        ([*SOUND, "--temperature", "-1"], "temperature must be"),
+        ([*SOUND, "--temperature", "-1"], "expected temperature to be"),
         (["--loss", "bce", *SOUND[2:], "--gamma", "2"], "bce has no setting gamma; it has none"),
         ([*SOUND[:2], "--positive-rate", "half", "--batch-size", "64"], "got 'half'"),
         (
