@@ -71,11 +71,11 @@ def checked(sinks: Any) -> list[Sink]:
     found = list(sinks)
     for sink in found:
         if isinstance(sink, type):
-            raise TypeError(f"expected a sink, got the class {sink.__name__}; give an instance of it")
+            raise TypeError(f"expected a sink, got the class {sink.__name__}: give an instance of it")
         missing = [method for method in _METHODS if not _has(sink, method)]
         if missing:
             raise TypeError(
-                f"expected a sink to have the methods {_listed(_METHODS)}; "
+                f"expected a sink to have the methods {_listed(_METHODS)}, "
                 f"got {type(sink).__name__} without {_listed(missing)}"
             )
     return found

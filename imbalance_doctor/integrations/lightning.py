@@ -223,7 +223,7 @@ class DoctorCallback(Speaks, Callback):
         scores, targets = pair
         if not (isinstance(scores, Tensor) and isinstance(targets, Tensor)):
             kinds = f"{type(scores).__name__} and {type(targets).__name__}"
-            raise TypeError(f"expected scores and targets as tensors; got {kinds}")
+            raise TypeError(f"expected scores and targets to be tensors, got {kinds}")
         self._rows.add(scores, targets)
 
     def _together(self, own: Pair | None, stride: int) -> list[Pair]:
@@ -237,15 +237,15 @@ class DoctorCallback(Speaks, Callback):
             if not self._apart:
                 self._apart = True
                 warn(
-                    "imbalance-doctor: bringing the validation rows of all ranks together failed "
-                    f"({described(error)}); each rank records the evaluation of its own. "
+                    "imbalance-doctor: gathering the validation rows of all ranks failed "
+                    f"({described(error)}); each rank records the evaluation of its own rows. "
                     "Training goes on."
                 )
             return [] if own is None else [own]
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
-    @guarded("state_dict", "the checkpoint is without the monitor", lambda self: {})
+    @guarded("state_dict", "the checkpoint does not hold the monitor's state", lambda self: {})
     def state_dict(self) -> dict[str, Any]:
         """The monitor's state, for the checkpoint."""
         return self.doctor.state_dict() if self._saved is None else self._saved

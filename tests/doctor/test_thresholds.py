@@ -89,9 +89,9 @@ def test_the_command_line_takes_them(tmp_path, capsys, monkeypatch):
             {"IMB601": {"few": 3}},
             "expected a threshold of IMB601 to be left alone, as it has none; got 'few'",
         ),
-        ({"IMB003": {"poor": "3"}}, "IMB003 few-positives-in-pool: expected poor to be a number; got '3'"),
-        ({"IMB003": {"poor": math.nan}}, "expected poor to be a number; got nan"),
-        ({"IMB506": {"records": 1.5}}, "expected records to be a whole number; got 1.5"),
+        ({"IMB003": {"poor": "3"}}, "IMB003 few-positives-in-pool: expected poor to be a number, got '3'"),
+        ({"IMB003": {"poor": math.nan}}, "expected poor to be a number, got nan"),
+        ({"IMB506": {"records": 1.5}}, "expected records to be a whole number, got 1.5"),
         ({"IMB999": {"few": 3}}, "no rule is called 'IMB999'; "),
         ({"IMB003": 3}, "expected the thresholds of IMB003 to be values by name; got 3"),
         ({3: {"few": 3}}, "expected the code of a rule to be a short text"),
@@ -119,7 +119,7 @@ def test_a_rule_of_ones_own_has_its_thresholds_in_itself():
 )
 def test_the_command_line_says_how_to_write_one(capsys, text):
     assert main([*PREFLIGHT, "--threshold", text]) == EXIT_USAGE
-    assert f"expected RULE.NAME=VALUE, as IMB003.poor=3; got '{text}'" in capsys.readouterr().err
+    assert f"expected RULE.NAME=VALUE, as IMB003.poor=3, got '{text}'" in capsys.readouterr().err
 
 
 def test_the_command_line_refuses_what_a_doctor_refuses(capsys):

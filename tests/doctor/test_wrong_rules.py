@@ -345,7 +345,7 @@ def test_findings_of_rules_that_are_not_at_hand_are_kept():
             ValueError,
             "IMB003 few-positives-in-pool: expected poor to be a number",
         ),
-        ([FewPositivesInPool(poor=math.nan)], ValueError, "expected poor to be a number; got nan"),
+        ([FewPositivesInPool(poor=math.nan)], ValueError, "expected poor to be a number, got nan"),
     ],
 )
 def test_what_is_no_rule_is_refused_at_once(rules, error, message):
@@ -419,7 +419,7 @@ def test_a_preflight_names_a_rule_that_is_wrong():
 def test_a_step_that_no_series_holds_is_named_and_leaves_the_history_as_it_was(step):
     history = History(RunInfo())
     history.add(StepRecord(3, "ap", {"loss": as_array(1)}))
-    with pytest.raises(ValueError, match="expected a step to be a whole number of 64 bits; got"):
+    with pytest.raises(ValueError, match="expected a step to be a whole number of 64 bits, got"):
         history.add(EvalRecord(step, {"average_precision": as_array([1])}))
     assert (history.step, history.records) == (3, 1)
     (window,) = history.windows()
@@ -469,5 +469,5 @@ def test_a_finding_needs_its_keys_and_takes_those_of_a_later_version():
     with pytest.raises(ValueError, match="expected a finding to have loss"):
         Finding.from_dict({name: value for name, value in GOOD.items() if name != "loss"})
     for other in (None, [], "IMB001", 3):
-        with pytest.raises(ValueError, match="expected a finding to be a mapping; got"):
+        with pytest.raises(ValueError, match="expected a finding to be a mapping, got"):
             Finding.from_dict(other)
