@@ -148,7 +148,7 @@ def test_a_doctor_treats_undoes_logs_and_reports_both(tmp_path):
         undone = doctor.undo(done)
         assert (undone.before, undone.after) == (done.after, done.before)
         assert loss_fn.queue_size == 64
-        with pytest.raises(ValueError, match="queue_size is 64 by now"):
+        with pytest.raises(ValueError, match="queue_size to 4200, but it is now 64"):
             doctor.undo(done)
         assert doctor.undo(undone).after == done.after  # and again
         live = doctor.diagnosis

@@ -413,7 +413,7 @@ def test_34_per_class_losses_are_there_in_the_warmup_or_are_an_error():
 
 def test_35_a_schedule_in_epochs_and_in_steps_is_an_error_and_a_blend_needs_no_warmup():
     arguments = torch.nn.CrossEntropyLoss(), SmoothAPLoss(3)
-    with pytest.raises(ValueError, match="in epochs or in steps, not both"):
+    with pytest.raises(ValueError, match="in epochs or in steps, got both"):
         losses.LossWarmupWrapper(*arguments, warmup_steps=5, blend_epochs=2)
     theirs = reference.LossWarmupWrapper(*arguments, warmup_steps=5, blend_epochs=2)
     weights = [theirs.on_train_batch_start(step) or theirs.main_weight for step in range(12)]

@@ -597,8 +597,8 @@ def test_other_settings_go_to_the_main_loss():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"warmup_epochs": 1, "warmup_steps": 5}, "in epochs or in steps, not both"),
-        ({"blend_epochs": 1, "blend_steps": 5}, "in epochs or in steps, not both"),
+        ({"warmup_epochs": 1, "warmup_steps": 5}, "in epochs or in steps, got both"),
+        ({"blend_epochs": 1, "blend_steps": 5}, "in epochs or in steps, got both"),
         ({"warmup_epochs": -1}, "expected warmup_epochs to be an integer of at least 0, got -1"),
         ({"temp_start": 0.0}, "expected temp_start to be a finite number and > 0, got 0.0"),
         ({"final_main_weight": 1.5}, "expected final_main_weight to be a finite number and > 0.0 and <= 1.0"),
