@@ -323,7 +323,7 @@ def test_what_cannot_be_treated_says_what_to_do_by_hand():
         ({"every": 0}, "every to be a number of steps, at least 1, got 0"),
         ({"total_steps": 0}, "total_steps to be a number of steps, at least 1"),
         ({"on_finding": "shout"}, "'warn', 'log', 'raise' or a callable, got 'shout'"),
-        ({"tensorboard": True}, "give a run_dir or a TensorBoard directory"),
+        ({"tensorboard": True}, "give a run_dir, or a TensorBoard directory"),
         ({"every": 2.5}, "at least 1, got 2.5"),
         ({"class_names": "fraud"}, "a list of names, got the text 'fraud'"),
         ({"population_positive_rate": 1.5}, "between 0 and 1, got 1.5"),

@@ -466,7 +466,7 @@ def test_a_finding_from_plain_data_says_what_was_expected(name, value):
 
 def test_a_finding_needs_its_keys_and_takes_those_of_a_later_version():
     assert Finding.from_dict({**GOOD, "colour": "red"}) == Finding.from_dict(GOOD)
-    with pytest.raises(ValueError, match="expected a finding to have loss"):
+    with pytest.raises(ValueError, match="expected a finding to be complete, got one without loss"):
         Finding.from_dict({name: value for name, value in GOOD.items() if name != "loss"})
     for other in (None, [], "IMB001", 3):
         with pytest.raises(ValueError, match="expected a finding to be a mapping, got"):
