@@ -132,11 +132,11 @@ def test_a_report_asks_the_options_then_the_run_then_the_project(project, tmp_pa
             "[tool.imbalance-doctor.rules.IMB401]\nnegatives = 20",
             "expected a threshold of IMB401 to be one of few, empty, wanted_negatives, live, wanted_live; ",
         ),
-        ('[tool.imbalance-doctor.rules.IMB401]\nfew = "20"', "expected few to be a number, got '20'"),
-        ("[tool.imbalance-doctor.rules.IMB401]\nfew = true", "expected few to be a number, got True"),
+        ('[tool.imbalance-doctor.rules.IMB401]\nfew = "20"', "expected few to be a number; got '20'"),
+        ("[tool.imbalance-doctor.rules.IMB401]\nfew = true", "expected few to be a number; got True"),
         (
             "[tool.imbalance-doctor.rules.IMB506]\nrecords = 1.5",
-            "expected records to be a whole number, got 1.5",
+            "expected records to be a whole number; got 1.5",
         ),
     ],
 )

@@ -303,7 +303,7 @@ class Lacking:
             [Toy(), Lacking()],
             r"a sink to have .*, got Lacking without finding\(finding\), close\(\)",
         ),
-        ([Toy], "expected a sink, got the class Toy; give an instance of it"),
+        ([Toy], "expected a sink, got the class Toy: give an instance of it"),
         ([None], "got NoneType without begin"),
         (Toy(), "expected sinks to be a list of sinks, got Toy"),
         ("tensorboard", "expected sinks to be a list of sinks, got str"),

@@ -345,7 +345,7 @@ def test_findings_of_rules_that_are_not_at_hand_are_kept():
             ValueError,
             "IMB003 few-positives-in-pool: expected poor to be a number",
         ),
-        ([FewPositivesInPool(poor=math.nan)], ValueError, "expected poor to be a number, got nan"),
+        ([FewPositivesInPool(poor=math.nan)], ValueError, "expected poor to be a number; got nan"),
     ],
 )
 def test_what_is_no_rule_is_refused_at_once(rules, error, message):
