@@ -57,7 +57,7 @@ class ImbalanceError(RuntimeError):
 class Finding:
     """One fault of one loss (and class).
 
-    `step` is where it showed, -1 before there is a run; `last_step` is where it was last seen or, once
+    `step` is where it first showed, -1 in a preflight; `last_step` is where it was last seen or, once
     resolved, where it was closed.
     """
 

@@ -21,7 +21,7 @@ class Sink(Protocol):
     slow, because it uploads, delays neither the training loop nor the run log nor another sink. Where it
     falls far behind, step records are left out until it has caught up, with a warning. `Doctor.close` waits
     until the sink has taken everything, but no longer than half a minute. What a killed process had not
-    sent yet is missing in the sink and not in the run log. Import what the sink needs when it is made, not
+    sent yet is missing in the sink, but not in the run log. Import what the sink needs when it is made, not
     in ``begin``: a process that is forked while a thread imports a module cannot import that module.
 
     **Failure.** If a method raises, one warning says so, and the sink is called no more, not even to close.

@@ -108,7 +108,7 @@ class SigmoidFocalLoss(FocalLoss):
         process_group: The ranks that take part; None for all.
         pos_weight: ≥ 0, or None: a factor of the part of BCE that is due to the positive label, as in
             `torch.nn.BCEWithLogitsLoss`. A number, or a tensor that broadcasts to the inputs' shape (`[C]`
-            for inputs `(N, C)`). It counts besides `alpha`.
+            for inputs `(N, C)`). It multiplies with `alpha`.
 
     Raises:
         ValueError: If a setting is not allowed.
@@ -150,8 +150,8 @@ class SigmoidFocalLoss(FocalLoss):
 
         Args:
             inputs: Logits of any shape.
-            targets: Labels in [0, 1] of the same shape, any dtype. Soft ones receive a gradient if they ask
-                for one.
+            targets: Labels in [0, 1] of the same shape, any dtype. Soft ones receive a gradient if they
+                require one.
             return_diagnostics: Also return the statistics of this forward.
             sample_weight: ≥ 0, of the same shape, `[N]` for rows, or broadcastable with as many dimensions.
                 No gradient flows into it.

@@ -121,7 +121,7 @@ class RankingLoss(Configurable):
     # ---------------------------------------------------------------------------------------- queue
 
     def reset_queue(self) -> None:
-        """Forget the queued rows, as after a jump in the scores."""
+        """Empty the queue, for instance after a jump in the scores."""
         self._forwards.forget()
         self.queue.reset()
 
@@ -129,8 +129,8 @@ class RankingLoss(Configurable):
     def freeze_queue(self) -> Iterator[None]:
         """Forwards inside rank against the queue but do not feed it.
 
-        Recomputed forwards, the second pass of SAM and closures need no such mark where they use the very
-        tensor of labels of the first: the batch is then recognised.
+        Recomputed forwards, the second pass of SAM and closures need it only if they use another tensor of
+        labels than the first forward; with the same tensor the batch is recognised.
         """
         before, self._queue_frozen = self._queue_frozen, True
         try:
@@ -217,7 +217,7 @@ class RankingLoss(Configurable):
             iid_mask: `[N]` bool or 0/1; rows that are fair draws of the population. All, by default.
             return_per_class: Also return the `[C]` losses (nan where invalid) and the `[C]` bool of validity.
             return_diagnostics: Also return the statistics of this forward.
-            sample_weight: `[N]`, finite, ≥ 0; what each row counts for as a positive.
+            sample_weight: `[N]`, finite, ≥ 0; the weight of each row as a positive.
 
         Returns:
             The loss; then, as asked for, per-class losses and validity, and the statistics. nan if a logit

@@ -377,8 +377,8 @@ class LossWarmupWrapper(Configurable):
         """The loss of the present phase; arguments as in the ranking losses.
 
         `iid_mask`, `sample_weight` and further keywords go to each loss that takes them. One that only the
-        other loss takes is left out; for `sample_weight`, with a warning the first time, because a loss is
-        then another than asked for.
+        other loss takes is left out; for `sample_weight`, with a warning the first time, because that loss
+        is then not weighted.
 
         Returns:
             The loss; then, as asked for, per-class losses and validity, and the statistics. Both are those
@@ -387,7 +387,7 @@ class LossWarmupWrapper(Configurable):
             per-class losses of a likelihood loss are those of its statistics, without a graph.
 
         Raises:
-            ValueError: If an argument is not as above, or per-class losses are asked of a loss without any.
+            ValueError: If an argument is not as above, or per-class losses are asked of a loss that has none.
             TypeError: If neither loss takes a keyword, or one returns something else than a tensor.
         """
         check_tensors(logits=logits, targets=targets)

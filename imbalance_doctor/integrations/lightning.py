@@ -76,8 +76,8 @@ class DoctorCallback(Speaks, Callback):
             ``nn.CrossEntropyLoss``.
         read_validation: Gives ``(scores, targets)`` of a validation batch from ``(outputs, batch)``, or None
             for a batch to leave out. By default the dict's ``"logits"`` or ``"scores"``, and ``"targets"`` or
-            ``"labels"``. Of several validation dataloaders the first is read. What is not two tensors that
-            fit each other costs one warning, and evaluations are no longer recorded.
+            ``"labels"``. Of several validation dataloaders the first is read. If these are not two
+            tensors of matching shapes, there is one warning, and evaluations are no longer recorded.
         settings: Keyword arguments of `Doctor`: ``every``, ``population_positive_rate``, ``class_names``, ...
 
     Raises:

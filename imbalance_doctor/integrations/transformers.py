@@ -49,16 +49,16 @@ class DoctorCallback(Speaks, TrainerCallback):
     """Monitors the loss of a Trainer, with the steps that the Trainer logs.
 
     A step is an optimizer step, numbered by ``state.global_step`` after it: the first is 1, and
-    ``checkpoint-500`` is what step 500 left. ``total_steps`` comes from the Trainer unless given. The
+    ``checkpoint-500`` is saved after step 500. ``total_steps`` comes from the Trainer unless given. The
     learning rate (of the first parameter group) is recorded as ``lr`` where it is a number.
 
     Give `loss_fn` to the callback and ``callback.compute_loss`` to the Trainer. Evaluations during training
-    are recorded through ``callback.compute_metrics()``: one for each step, so that of a dict of evaluation
-    datasets the first one is the series. A `LossWarmupWrapper` is told the epochs and steps unless another
+    are recorded through ``callback.compute_metrics()``: one for each step; with a dict of evaluation
+    datasets, that of the first dataset. A `LossWarmupWrapper` is told the epochs and steps unless another
     callback does that.
 
     Beside each checkpoint of the Trainer goes a file with the state of the monitor and of `loss_fn` (its
-    queue, its schedule), which the Trainer knows nothing of; ``train(resume_from_checkpoint=...)`` goes on
+    queue, its schedule), which the Trainer does not save; ``train(resume_from_checkpoint=...)`` goes on
     from it.
 
     Args:

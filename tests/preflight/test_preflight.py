@@ -316,7 +316,7 @@ def test_a_wrapper_is_judged_in_both_phases_and_by_its_schedule():
     assert {item.loss for item in diagnosis.expected} == {"main_loss", "warmup_loss"}
     [finding] = [f for f in diagnosis.findings if f.code == "IMB406"]
     assert finding.prescription == {"parameter": "temp_end", "from": 0.01, "to": 0.1}
-    assert finding.remedy == "temp_end=0.1."
+    assert finding.remedy == "Set temp_end=0.1."
 
 
 def test_a_loss_that_pushes_positives_only_is_told_of_unless_another_keeps_weight():
