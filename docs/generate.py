@@ -86,7 +86,7 @@ In the records of a monitored run.
 Each rank records its own, although the losses gather: {{rank_local}}. All others have the same value on every
 rank, and rank 0 records them.
 
-A warmup wrapper reports of itself: {{of_wrapper}}. All others are of the loss that is active in it.
+A warmup wrapper reports its own {{of_wrapper}}. All other statistics are those of its active loss.
 
 ## Of evaluations
 
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("pages", nargs="*", metavar="PAGE", help="a measured page, or all of them: all")
     given = parser.parse_args(arguments).pages
     if unknown := [name for name in given if name not in (*named, "all")]:
-        parser.error(f"expected a page to be one of {', '.join(named)}, all; got {unknown[0]!r}")
+        parser.error(f"expected a page to be one of {', '.join(named)} or all, got {unknown[0]!r}")
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
     for short, name in named.items():

@@ -36,7 +36,7 @@ def run_info(
         ValueError: One of them is out of range.
     """
     if target_metric is not None and target_metric not in METRICS:
-        raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}")
+        raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}, got {target_metric!r}")
     return RunInfo(
         every=_steps(every, "every"),
         total_steps=None if total_steps is None else _steps(total_steps, "total_steps"),
@@ -52,7 +52,7 @@ def _steps(value: Any, name: str) -> int:
     except TypeError:
         number = 0
     if number < 1:
-        raise ValueError(f"expected {name} to be a number of steps, at least 1; got {value!r}")
+        raise ValueError(f"expected {name} to be a number of steps, at least 1, got {value!r}")
     return number
 
 
@@ -70,9 +70,11 @@ def class_names(given: ClassNames | None) -> tuple[str | None, ...] | None:
     if given is None:
         return None
     if isinstance(given, (str, bytes)):
-        raise ValueError(f"expected class_names to be a list of names; got the text {given!r}")
+        raise ValueError(f"expected class_names to be a list of names, got the text {given!r}")
     if isinstance(given, (set, frozenset)):
-        raise ValueError("expected class_names in the order of the class ids; got a set, which has no order")
+        raise ValueError(
+            "expected class_names to be in the order of the class ids, got a set, which has no order"
+        )
     if isinstance(given, Mapping):
         return _by_id(list(given.items()))
     if hasattr(given, "items") and getattr(getattr(given, "index", None), "dtype", None) == "int64":
@@ -80,7 +82,7 @@ def class_names(given: ClassNames | None) -> tuple[str | None, ...] | None:
     try:
         names = _listed(given)
     except TypeError:
-        raise ValueError(f"expected class_names to be a list of names; got {given!r}") from None
+        raise ValueError(f"expected class_names to be a list of names, got {given!r}") from None
     return tuple(None if name is None else str(name) for name in names) or None
 
 
@@ -91,21 +93,21 @@ def _by_id(items: list[tuple[Any, Any]]) -> tuple[str | None, ...] | None:
         if index is None:
             example = "" if _id(name) is None else f", such as {{{_id(name)}: {key!r}}}"
             raise ValueError(
-                f"expected class_names to be names by class id, as in id2label; got the key {key!r}. "
+                f"expected class_names to be names by class id, as in id2label, got the key {key!r}. "
                 f"Give id2label in place of label2id{example}"
             )
         if isinstance(key, str) and _id(name) is not None and not isinstance(name, str):
             raise ValueError(
-                f"expected class_names to be names by class id, as in id2label; got {{{key!r}: {name!r}}}, "
+                f"expected class_names to be names by class id, as in id2label, got {{{key!r}: {name!r}}}, "
                 f"which is a label2id. Give id2label, such as {{{_id(name)}: {key!r}}}"
             )
         if not 0 <= index < MOST_CLASSES:
             raise ValueError(
-                f"expected class_names to have ids from 0 to {MOST_CLASSES - 1:,}; got {key!r}. "
-                "Leave out ids that are no class, such as an ignored one"
+                f"expected class_names to have ids from 0 to {MOST_CLASSES - 1:,}, got {key!r}. "
+                "Leave out ids that are not classes, such as an ignored id"
             )
         if index in names:
-            raise ValueError(f"expected class_names to have each id once; got {index} twice")
+            raise ValueError(f"expected class_names to have each id once, got {index} twice")
         names[index] = None if name is None else str(name)
     # Of two classes there is one column, so that id 0 alone must not become the name of the other class.
     known = max(2, *(index + 1 for index in names)) if names else 0
@@ -144,7 +146,7 @@ def rates(given: Rates, name: str) -> float | tuple[float, ...]:
     except (TypeError, ValueError):
         values = ()
     if not values or not all(0 < value < 1 for value in values):
-        raise ValueError(f"expected {name} between 0 and 1; got {given}")
+        raise ValueError(f"expected {name} to be between 0 and 1, got {given}")
     return values[0] if one else values
 
 

@@ -57,7 +57,7 @@ class ImbalanceError(RuntimeError):
 class Finding:
     """One fault of one loss (and class).
 
-    `step` is where it showed, -1 before there is a run; `last_step` is where it was last seen or, once
+    `step` is where it first showed, -1 in a preflight; `last_step` is where it was last seen or, once
     resolved, where it was closed.
     """
 
@@ -94,10 +94,10 @@ class Finding:
             ValueError: It is no finding; the message says what was expected of which value.
         """
         if not isinstance(values, Mapping):
-            raise ValueError(f"expected a finding to be a mapping; got {plain.shown(values)}")
+            raise ValueError(f"expected a finding to be a mapping, got {plain.shown(values)}")
         missing = [name for name in _CHECKS if name not in values and name not in _OPTIONAL]
         if missing:
-            raise ValueError(f"expected a finding to have {', '.join(missing)}")
+            raise ValueError(f"expected a finding to be complete, got one without {', '.join(missing)}")
         return Finding(
             **{name: check(values[name], name) for name, check in _CHECKS.items() if name in values}
         )
@@ -152,11 +152,9 @@ def numbers_of(values: object, name: str) -> dict[str, float]:
         ValueError: It is no mapping of texts to numbers.
     """
     if not isinstance(values, (dict, Mapping)):
-        raise ValueError(f"expected {name} to be numbers by name; got {plain.shown(values)}")
+        raise ValueError(f"expected {name} to be numbers by name, got {plain.shown(values)}")
     if len(values) > plain.MOST_ITEMS:
-        raise ValueError(
-            f"expected {name} to be {plain.MOST_ITEMS:,} numbers at the most; got {len(values):,}"
-        )
+        raise ValueError(f"expected {name} to be at most {plain.MOST_ITEMS:,} numbers, got {len(values):,}")
     return {plain.word(key, "a name of evidence"): plain.number(value, key) for key, value in values.items()}
 
 
@@ -244,7 +242,7 @@ class Failed:
             ValueError: It is something else.
         """
         if not isinstance(values, Mapping) or not {"code", "reason"} <= values.keys():
-            raise ValueError(f"expected a failed rule to have a code and a reason; got {plain.shown(values)}")
+            raise ValueError(f"expected a failed rule to have a code and a reason, got {plain.shown(values)}")
         return Failed(plain.word(values["code"], "code"), plain.text(values["reason"], "reason"))
 
     def __str__(self) -> str:
@@ -253,7 +251,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Expected:
-    """A number that a plan lets expect, of a loss as a whole or of one class."""
+    """A quantity predicted from a plan, of a loss as a whole or of one class."""
 
     name: str
     value: float

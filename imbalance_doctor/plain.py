@@ -39,7 +39,7 @@ def text(value: object, name: str) -> str:
         raise _refused(name, "a text", value)
     plain = str.__str__(value)
     if len(plain) > LONGEST:
-        raise ValueError(f"expected {name} to be {LONGEST:,} characters at the most; got {len(plain):,}")
+        raise ValueError(f"expected {name} to be at most {LONGEST:,} characters, got {len(plain):,}")
     return plain
 
 
@@ -158,7 +158,7 @@ def setting(value: object, name: str) -> Any:
 def _copied(value: object, name: str, depth: int, room: list[int]) -> Any:
     room[0] -= 1
     if not depth or room[0] < 0:
-        raise ValueError(f"expected {name} to be small; it is deep, large, or goes in a circle")
+        raise ValueError(f"expected {name} to be small, got a value that is deep, large, or contains itself")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, np.bool_):
@@ -194,7 +194,7 @@ def shown(value: object) -> str:
 
 
 def _refused(name: str, expected: str, value: object) -> ValueError:
-    return ValueError(f"expected {name} to be {expected}; got {shown(value)}")
+    return ValueError(f"expected {name} to be {expected}, got {shown(value)}")
 
 
 def value_of(text: str) -> Any:

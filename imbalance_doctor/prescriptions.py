@@ -71,7 +71,7 @@ def prescription_of(value: Mapping[str, Any], name: str = "prescription") -> Pre
     if value == ResetQueue():
         return ResetQueue()
     raise ValueError(
-        f"expected {name} to have the keys parameter, from and to, or to be {dict(ResetQueue())}; "
+        f"expected {name} to have the keys parameter, from and to, or to be {dict(ResetQueue())}, "
         f"got {str(dict(value))[:200]}"
     )
 
@@ -86,7 +86,7 @@ def plain_prescription(value: object, name: str) -> Prescription | None:
         return None
     copied = plain.setting(value, name)
     if not isinstance(copied, dict):
-        raise ValueError(f"expected {name} to be a mapping; got {plain.shown(value)}")
+        raise ValueError(f"expected {name} to be a mapping, got {plain.shown(value)}")
     found = prescription_of(copied, name)
     plain.word(found.parameter, f"the parameter of {name}")
     return found

@@ -191,7 +191,7 @@ def whole(step: Any) -> int:
             return number
     except (TypeError, ValueError, OverflowError, RuntimeError):  # torch's tensors raise the last
         pass
-    raise ValueError(f"expected the number of a step, from 0 to 2**53; got {step!r:.60}")
+    raise ValueError(f"expected the number of a step, from 0 to 2**53, got {step!r:.60}")
 
 
 def goes_on(records: Sequence[Record], earlier: Sequence[Record]) -> bool:

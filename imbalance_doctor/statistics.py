@@ -18,8 +18,8 @@ CATALOGUE: tuple[Stat, ...] = (
         "interval_loss",
         "scalar",
         "loss",
-        "Mean loss of all training forwards since the record before, this one included, nan or infinite if "
-        "one of them was: of the losses of this package, to which listening costs nothing.",
+        "Mean loss of all training forwards since the previous record, this one included; nan or infinite if "
+        "one of them was. Recorded for the losses of this package, where it costs nothing.",
         Detail.LOSS,
         panel="loss",
         rank_local=True,

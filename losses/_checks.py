@@ -32,7 +32,7 @@ def check_choice(name: str, value: object, choices: Sequence[_Choice]) -> _Choic
     for choice in choices:
         if value is choice or (isinstance(value, str) and value == choice):
             return choice
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    raise ValueError(f"expected {name} to be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def check_integer(name: str, value: object, *, least: int | None = None) -> int:
@@ -43,7 +43,7 @@ def check_integer(name: str, value: object, *, least: int | None = None) -> int:
             whole = operator.index(value)  # type: ignore[arg-type]
     if whole is None or (least is not None and whole < least):
         expected = "an integer" if least is None else f"an integer of at least {least}"
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
+        raise ValueError(f"expected {name} to be {expected}, got {value!r}")
     return whole
 
 
@@ -74,14 +74,14 @@ def check_number(
         )
         if inside:
             return number
-    raise ValueError(f"{name} must be {expected}, got {value!r}")
+    raise ValueError(f"expected {name} to be {expected}, got {value!r}")
 
 
 def check_tensors(**values: object) -> None:
     """Raise `TypeError` unless all are tensors."""
     for name, value in values.items():
         if not isinstance(value, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+            raise TypeError(f"expected {name} to be a torch.Tensor, got {type(value).__name__}")
 
 
 def looks_are_free(x: Tensor) -> bool:
@@ -116,7 +116,7 @@ def check_plain_autograd(name: str, x: Tensor) -> None:
         raise RuntimeError(
             f"expected {name} to be differentiated by autograd, got a transform of torch.func or "
             "forward-mode differentiation, which it does not support: use torch.autograd.grad, with "
-            "create_graph=True where a second derivative follows"
+            "create_graph=True for a second derivative"
         )
 
 
@@ -143,7 +143,7 @@ def check_weight(sample_weight: Tensor) -> None:
         good.all(),
         lambda: (
             f"expected sample_weight to be finite and >= 0, got {sample_weight[~good][0].item():g}: give "
-            "rows that are not to count the weight 0"
+            "rows that should not count the weight 0"
         ),
     )
 

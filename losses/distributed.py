@@ -56,7 +56,7 @@ def should_gather(
         return False
     if gather_distributed is True and not (dist.is_available() and dist.is_initialized()):
         raise RuntimeError(
-            "gather_distributed=True needs an initialised process group, and there is none: call "
+            "expected an initialised process group for gather_distributed=True, got none: call "
             "torch.distributed.init_process_group() before the first forward, or pass None to gather only "
             "when there is one"
         )
@@ -86,7 +86,7 @@ def meeting(who: str) -> Iterator[None]:
         raise RuntimeError(
             f"expected every rank to call {who} at this point, but another rank did not ({error}). Call it "
             "on every rank, equally often and with logits that require a gradient; to call it on some ranks "
-            "alone, do so under torch.no_grad() or with gather_distributed=False"
+            "only, use torch.no_grad() or gather_distributed=False"
         ) from error
 
 

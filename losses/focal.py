@@ -28,20 +28,20 @@ def _check_alpha(name: str, value: object) -> Any:
     try:
         return check_number(name, value, least=0.0, most=1.0)
     except ValueError as error:
-        raise ValueError(f"{error}; -1 switches it off") from None
+        raise ValueError(f"{error}; pass -1 to switch it off") from None
 
 
 def _check_weights(name: str, value: object) -> Tensor:
     weights = torch.as_tensor(value, dtype=torch.float64).detach().clone()
     if not bool((weights.isfinite() & (weights >= 0)).all()):
-        raise ValueError(f"{name} must be finite and >= 0, got {weights.tolist()}")
+        raise ValueError(f"expected {name} to be finite and >= 0, got {weights.tolist()}")
     return weights
 
 
 def _check_class_weights(name: str, value: object) -> Tensor:
     weights = _check_weights(name, value)
     if weights.dim() != 1 or weights.numel() == 0:
-        raise ValueError(f"{name} must be one weight for each class, got shape {list(weights.shape)}")
+        raise ValueError(f"expected {name} to be one weight for each class, got shape {list(weights.shape)}")
     return weights
 
 
@@ -108,7 +108,7 @@ class SigmoidFocalLoss(FocalLoss):
         process_group: The ranks that take part; None for all.
         pos_weight: ≥ 0, or None: a factor of the part of BCE that is due to the positive label, as in
             `torch.nn.BCEWithLogitsLoss`. A number, or a tensor that broadcasts to the inputs' shape (`[C]`
-            for inputs `(N, C)`). It counts besides `alpha`.
+            for inputs `(N, C)`). It multiplies with `alpha`.
 
     Raises:
         ValueError: If a setting is not allowed.
@@ -150,8 +150,8 @@ class SigmoidFocalLoss(FocalLoss):
 
         Args:
             inputs: Logits of any shape.
-            targets: Labels in [0, 1] of the same shape, any dtype. Soft ones receive a gradient if they ask
-                for one.
+            targets: Labels in [0, 1] of the same shape, any dtype. Soft ones receive a gradient if they
+                require one.
             return_diagnostics: Also return the statistics of this forward.
             sample_weight: ≥ 0, of the same shape, `[N]` for rows, or broadcastable with as many dimensions.
                 No gradient flows into it.
@@ -193,8 +193,7 @@ class SigmoidFocalLoss(FocalLoss):
                 (lowest >= 0) & (highest <= 1),
                 lambda: (
                     f"expected targets to lie in [0, 1], got values from {lowest:g} to {highest:g}: to leave "
-                    "out entries that are marked by another value, set their label and their sample_weight "
-                    "to 0"
+                    "out entries marked with another value, set their label and their sample_weight to 0"
                 ),
             )
         elements = functional.sigmoid_focal(
@@ -323,8 +322,8 @@ class SoftmaxFocalLoss(FocalLoss):
                 (lowest >= 0) & (highest < classes),
                 lambda: (
                     f"expected targets to lie in [0, {classes - 1}] or to equal ignore_index="
-                    f"{self.ignore_index}, got values from {lowest} to {highest}: give the model a logit for "
-                    "each class, or the loss the ignore_index that marks what does not count"
+                    f"{self.ignore_index}, got values from {lowest} to {highest}: give the model one logit "
+                    "for each class, or build the loss with the ignore_index that marks rows to leave out"
                 ),
             )
         alpha = None if self.alpha is None else self.alpha.to(flat)
@@ -377,19 +376,19 @@ class SoftmaxFocalLoss(FocalLoss):
             )
         if targets.is_floating_point() or targets.dtype == torch.bool:
             raise ValueError(
-                f"expected targets to be integer class ids, got {targets.dtype}: convert them by "
+                f"expected targets to be integer class ids, got {targets.dtype}: convert them with "
                 "targets.long()"
             )
         classes = inputs.shape[1]
         if self.alpha is not None and self.alpha.shape[0] != classes:
             raise ValueError(
-                f"alpha has {self.alpha.shape[0]} weights but the logits have {classes} classes: give one "
-                "weight for each class"
+                f"expected alpha to have a weight for each of the logits' {classes} classes, got "
+                f"{self.alpha.shape[0]} weights: give one weight for each class"
             )
         if sample_weight is not None and sample_weight.shape != targets.shape:
             raise ValueError(
-                f"sample_weight must have the targets' shape {list(targets.shape)}, "
-                f"got {list(sample_weight.shape)}"
+                f"expected sample_weight to have the targets' shape {list(targets.shape)}, got "
+                f"{list(sample_weight.shape)}: give one weight for each target"
             )
         if sample_weight is not None:
             check_weight(sample_weight)
@@ -403,8 +402,8 @@ def _reshaping(inputs: Tensor, targets: Tensor) -> str:
     if targets.shape == _with_column(inputs.shape):
         return "squeeze the targets: targets[:, 0]"
     if inputs.dim() > 1 and targets.shape == inputs.shape[:1] + inputs.shape[2:]:
-        return "class ids go with SoftmaxFocalLoss" + (
-            ", by targets.long()" if targets.is_floating_point() or targets.dtype == torch.bool else ""
+        return "for class ids use SoftmaxFocalLoss" + (
+            " with targets.long()" if targets.is_floating_point() or targets.dtype == torch.bool else ""
         )
     return "give one label for each logit"
 
@@ -420,8 +419,8 @@ def one_logit(loss: str, instead: str, inputs: Tensor, targets: Tensor) -> Value
     reshaped = "" if same else f" and {_reshaping(inputs, targets)}"
     return ValueError(
         f"expected {loss} to get a logit for each of two or more classes, got inputs of shape "
-        f"{list(inputs.shape)}: a softmax over one class is 1 whatever the logit, and its loss 0. For one "
-        f"logit a row use {instead}{reshaped}"
+        f"{list(inputs.shape)}: a softmax over one class is always 1, so its loss is 0. For one logit "
+        f"per row use {instead}{reshaped}"
     )
 
 
@@ -430,8 +429,8 @@ def not_class_ids(loss: str, targets: Tensor) -> ValueError:
     soft = "; for class probabilities use torch.nn.CrossEntropyLoss" if targets.is_floating_point() else ""
     return ValueError(
         f"expected {loss} to get class ids (N) or (N, ...), got {targets.dtype} targets of the logits' "
-        f"shape {list(targets.shape)}: for one-hot rows pass targets.argmax(1){soft}; for several classes a "
-        "row use SigmoidFocalLoss"
+        f"shape {list(targets.shape)}: for one-hot rows pass targets.argmax(1){soft}; for several classes "
+        "per row use SigmoidFocalLoss"
     )
 
 
@@ -442,8 +441,9 @@ def element_weight(weight: Tensor, x: Tensor) -> Tensor:
     fits = weight.dim() == x.dim() and all(w in (1, n) for w, n in zip(weight.shape, x.shape, strict=True))
     if not fits:
         raise ValueError(
-            f"sample_weight must be [N] for rows, or broadcast to the inputs' shape {list(x.shape)} with as "
-            f"many dimensions, got {list(weight.shape)}"
+            f"expected sample_weight to have shape [N] for rows, or as many dimensions as the inputs and a "
+            f"shape that broadcasts to theirs {list(x.shape)}, got {list(weight.shape)}: give one weight for "
+            "each row, or for each logit"
         )
     check_weight(weight)
     return weight.detach().to(x.dtype).expand_as(x)

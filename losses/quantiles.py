@@ -64,11 +64,13 @@ def quantile(
     weights give the unweighted result to the bit; rows of weight 0 do not count.
     """
     if interpolation not in get_args(Interpolation):
-        raise ValueError(f"interpolation must be one of {get_args(Interpolation)}, got {interpolation!r}")
+        raise ValueError(
+            f"expected interpolation to be one of {get_args(Interpolation)}, got {interpolation!r}"
+        )
     single = isinstance(q, int | float)
     levels = [float(q)] if isinstance(q, int | float) else [float(level) for level in q]
     if not all(0.0 <= level <= 1.0 for level in levels):
-        raise ValueError(f"q must lie in [0, 1], got {q}")
+        raise ValueError(f"expected q to lie in [0, 1], got {q}")
     if torch.compiler.is_compiling():
         result: Tensor = _opaque_quantile(values.detach(), levels, mask, interpolation, row_weight)
     else:

@@ -115,6 +115,7 @@ class Configurable(Diagnosable):
 
     def _cannot_change(self, names: Collection[str]) -> ValueError:
         return ValueError(
-            f"{type(self).__name__} cannot change {', '.join(map(repr, names))} during training; "
-            f"it can change {', '.join(map(repr, self._changeable()))}"
+            f"expected settings that {type(self).__name__} can change during training, which are "
+            f"{', '.join(map(repr, self._changeable()))}, got {', '.join(map(repr, names))}: build a new "
+            "loss to change others"
         )

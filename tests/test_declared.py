@@ -68,20 +68,20 @@ def test_a_class_is_called_by_its_own_name_or_by_none(given, classes, expected):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("fraud", "a list of names; got the text 'fraud'"),
+        ("fraud", "a list of names, got the text 'fraud'"),
         (
             {"fraud": 1, "ok": 0},
             r"got the key 'fraud'. Give id2label in place of label2id, such as \{1: 'fraud'\}",
         ),
         ({"3": 0, "7": 1}, r"got \{'3': 0\}, which is a label2id. Give id2label, such as \{0: '3'\}"),
         ({"fraud": "yes"}, "got the key 'fraud'. Give id2label in place of label2id$"),
-        ({0: "ok", "0": "fraud"}, "each id once; got 0 twice"),
-        ({-100: "ignored", 0: "ok"}, "ids from 0 to 999,999; got -100. Leave out ids that are no class"),
-        ({MOST_CLASSES: "far"}, "ids from 0 to 999,999; got 1000000"),
+        ({0: "ok", "0": "fraud"}, "each id once, got 0 twice"),
+        ({-100: "ignored", 0: "ok"}, "ids from 0 to 999,999, got -100. Leave out ids that are not classes"),
+        ({MOST_CLASSES: "far"}, "ids from 0 to 999,999, got 1000000"),
         ({0.5: "half"}, "got the key 0.5"),
         ({"ok", "fraud"}, "got a set, which has no order"),
-        (np.array([["ok", "fraud"]]), "to be a list of names; got"),
-        (5, "to be a list of names; got 5"),
+        (np.array([["ok", "fraud"]]), "to be a list of names, got"),
+        (5, "to be a list of names, got 5"),
     ],
 )
 def test_names_that_cannot_be_told_apart_are_refused(given, message):
@@ -132,7 +132,7 @@ def test_rates_of_classes_may_be_any_list(given):
      {1: 0.5}, {0.5}, None, True, np.array([[0.5]])],
 )  # fmt: skip
 def test_a_rate_outside_0_to_1_is_refused(given):
-    with pytest.raises(ValueError, match="expected rate between 0 and 1; got"):
+    with pytest.raises(ValueError, match="expected rate to be between 0 and 1, got"):
         rates(given, "rate")
 
 

@@ -63,7 +63,7 @@ def ended(command: Callable[[], object]) -> int:
         say(f"imbalance-doctor: {' '.join(str(error).split())}")
         return EXIT_USAGE
     except Exception as error:  # a traceback would exit with 1, which means findings
-        say(f"imbalance-doctor: this is a bug: {described(error)}; IMBALANCE_DOCTOR_DEBUG=1 shows where")
+        say(f"imbalance-doctor: this is a bug: {described(error)}; set IMBALANCE_DOCTOR_DEBUG=1 to see where")
         if os.environ.get("IMBALANCE_DOCTOR_DEBUG"):
             for line in shortened(traceback.format_exc(), MOST_TRACE).splitlines():
                 say(line)

@@ -37,7 +37,7 @@ threshold = click.option(
     "thresholds",
     metavar="RULE.NAME=VALUE",
     multiple=True,
-    help="Change a threshold, e.g. IMB003.poor=3; may be given again. `explain RULE` lists them.",
+    help="Change a threshold, e.g. IMB003.poor=3; may be repeated. `explain RULE` lists them.",
 )
 
 
@@ -53,7 +53,7 @@ def output(where: str) -> Decorator:
         "-o",
         "--output",
         type=click.Path(path_type=Path, dir_okay=False),
-        help=f"Write here; - is stdout. {where} A file keeps its permissions, a link is replaced.",
+        help=f"Write here; - is stdout. {where} An existing file keeps its permissions; a link is replaced.",
     )
 
 
@@ -73,6 +73,6 @@ def thresholds(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
         name, _, value = text.partition("=")
         rule, _, threshold = name.rpartition(".")
         if not (rule and threshold and value):
-            raise click.UsageError(f"--threshold: expected RULE.NAME=VALUE, as IMB003.poor=3; got {text!r}")
+            raise click.UsageError(f"--threshold: expected RULE.NAME=VALUE, as IMB003.poor=3, got {text!r}")
         found.setdefault(rule, {})[threshold] = value_of(value)
     return found

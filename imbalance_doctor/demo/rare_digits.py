@@ -41,7 +41,7 @@ def rare_digits(
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'the demo trains on scikit-learn\'s digits; install it: pip install "imbalance-doctor[demo]"'
+            'the demo trains on scikit-learn\'s digits; install it with: pip install "imbalance-doctor[demo]"'
         ) from error
     rng = np.random.default_rng(seed)
     data = load_digits()

@@ -54,8 +54,8 @@ class Scenario:
 SCENARIOS = (
     Scenario(
         "pauc",
-        "Partial AUC between 0.1 % and 0.5 % false alarms, from a queue of 64 rows: no negative of so small "
-        "a pool falls into so narrow a band.",
+        "Partial AUC between 0.1 % and 0.5 % false alarms, from a queue of 64 rows: in a pool that "
+        "small, no negative falls into a band that narrow.",
         lambda: PAUCAtBudgetLoss(
             1,
             alpha=0.001,
@@ -72,7 +72,7 @@ SCENARIOS = (
     ),
     Scenario(
         "recall",
-        "Recall in the top 1 %, with a temperature of 0.001 against logits that spread over several units.",
+        "Recall in the top 1 %, with a temperature of 0.001 for logits that spread over several units.",
         lambda: RecallAtQuantileLoss(1, quantile=0.01, queue_size=4096, temperature=0.001),
         256,
         # Its gradient reaches positives only: without cross-entropy beside it the negatives drift up too.
@@ -252,5 +252,5 @@ def _broken_promise(scenario: Scenario, sick: Outcome, treated: Outcome, steps: 
     if first is None or first.step >= steps / 2:
         return f"{scenario.name}: {scenario.expected_code} was not found in the first half of the run"
     if treated.metrics[scenario.metric] <= sick.metrics[scenario.metric]:
-        return f"{scenario.name}: the treated run has no better {scenario.metric_words}"
+        return f"{scenario.name}: the treated run is not better in {scenario.metric_words}"
     return None

@@ -37,7 +37,7 @@ def diagnose(
 
     Raises:
         LogError: The run cannot be read.
-        ValueError: `select` or `ignore` names no rule, or a threshold does not exist or may not be that.
+        ValueError: `select` or `ignore` names no rule, or a threshold does not exist or has an invalid value.
     """
     said = Choice(
         None if select is None else as_list(select),

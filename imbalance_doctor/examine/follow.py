@@ -66,7 +66,9 @@ def _logs(run: Path) -> list[tuple[Path, int, int]]:
     elif run.exists() or run.suffix or run.parent.exists():
         files = [run]
     else:
-        raise LogError(f"{run}: no such file or directory, and nor is {run.parent}; give a run directory")
+        raise LogError(
+            f"{run}: no such file or directory, and its parent does not exist either; give a run directory"
+        )
     found = []
     for file in files:
         try:

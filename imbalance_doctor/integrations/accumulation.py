@@ -145,8 +145,8 @@ def tell_of_ranking(losses: Named, setting: str, batches: int) -> None:
         if batches > 1 and ranks_batch(loss):
             warn(
                 f"imbalance-doctor: with {setting}={batches}, {label(name, loss)} ranks each batch against "
-                "its queue, not all batches of a step against each other, and the step takes the mean of "
-                "their gradients. For a larger pool raise queue_size or the batch size."
+                "its queue, not all batches of a step against each other. The step takes the mean of their "
+                "gradients. For a larger pool raise queue_size or the batch size."
             )
 
 
@@ -177,7 +177,7 @@ class DivisorCheck:
         self._setting = f"{setting}={batches}"
         self._seen: dict[str, list[Tensor]] = {}
         self._handles: dict[str, Removable] = {}
-        self._guard = Guard("comparing what the loss divides by", "uneven batches are not told of")
+        self._guard = Guard("comparing what the loss divides by", "uneven batches are not reported")
         for name, loss in losses:
             if batches > 1 and has_divisor(loss) and not is_sum(loss):
                 self._listen(label(name, loss), loss)
@@ -200,9 +200,9 @@ class DivisorCheck:
         least, most, mean = float(divisors.min()), float(divisors.max()), float(divisors.mean())
         if float(divisors.var(correction=0)) > UNEVEN * mean**2:
             warn(
-                f"imbalance-doctor: {self._setting} takes the mean of the batches' means, but what {name} "
-                f"divides by (labels, class weights or positives) differs between batches, from {least:.4g} "
-                f"to {most:.4g} in the first {len(divisors)}. So the rows of a batch that has less of it "
+                f"imbalance-doctor: {self._setting} takes the mean of the batches' means, but the divisor of "
+                f"{name} (labels, class weights or positives) differs between batches, from {least:.4g} to "
+                f"{most:.4g} in the first {len(divisors)}. So the rows of a batch with a smaller divisor "
                 "count for more than in one large batch. Use larger batches and accumulate fewer, or use "
                 f"reduction='sum' and divide by a constant, such as {mean:.3g}."
             )

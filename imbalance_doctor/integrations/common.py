@@ -69,9 +69,10 @@ def named_losses(given: Losses | None, model: nn.Module) -> Named:
     found = find_losses(model)
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no loss module to watch. A loss called as a function, such as "
-            "F.cross_entropy, cannot be heard: make it a module, self.loss_fn = nn.CrossEntropyLoss() in "
-            "__init__ and self.loss_fn(logits, targets) in the step, or hand the callback a loss module"
+            f"expected {type(model).__name__} to have a loss module to watch, got none. A loss called as a "
+            "function, such as F.cross_entropy, cannot be watched: make it a module, self.loss_fn = "
+            "nn.CrossEntropyLoss() in __init__ and self.loss_fn(logits, targets) in the step, or pass "
+            "a loss module to the callback"
         )
     return list(found.items()) if len(found) > 1 else [(None, loss) for loss in found.values()]
 
@@ -143,7 +144,7 @@ class Monitor:
         self.running = False
         self._drivers: list[_WarmupDriver] = []
         self._handles: list[Removable] = []
-        self._restoring = Guard("restoring the monitor's state", "it starts anew")
+        self._restoring = Guard("restoring the monitor's state", "it starts without it")
 
     def begin(self, losses: Named, known: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> None:
         """Watch these losses, from the state of an earlier session where there is one.

@@ -76,8 +76,8 @@ class DoctorCallback(Speaks, Callback):
             ``nn.CrossEntropyLoss``.
         read_validation: Gives ``(scores, targets)`` of a validation batch from ``(outputs, batch)``, or None
             for a batch to leave out. By default the dict's ``"logits"`` or ``"scores"``, and ``"targets"`` or
-            ``"labels"``. Of several validation dataloaders the first is read. What is not two tensors that
-            fit each other costs one warning, and evaluations are no longer recorded.
+            ``"labels"``. Of several validation dataloaders the first is read. If these are not two
+            tensors of matching shapes, there is one warning, and evaluations are no longer recorded.
         settings: Keyword arguments of `Doctor`: ``every``, ``population_positive_rate``, ``class_names``, ...
 
     Raises:
@@ -223,7 +223,7 @@ class DoctorCallback(Speaks, Callback):
         scores, targets = pair
         if not (isinstance(scores, Tensor) and isinstance(targets, Tensor)):
             kinds = f"{type(scores).__name__} and {type(targets).__name__}"
-            raise TypeError(f"expected scores and targets as tensors; got {kinds}")
+            raise TypeError(f"expected scores and targets to be tensors, got {kinds}")
         self._rows.add(scores, targets)
 
     def _together(self, own: Pair | None, stride: int) -> list[Pair]:
@@ -237,15 +237,15 @@ class DoctorCallback(Speaks, Callback):
             if not self._apart:
                 self._apart = True
                 warn(
-                    "imbalance-doctor: bringing the validation rows of all ranks together failed "
-                    f"({described(error)}); each rank records the evaluation of its own. "
+                    "imbalance-doctor: gathering the validation rows of all ranks failed "
+                    f"({described(error)}); each rank records the evaluation of its own rows. "
                     "Training goes on."
                 )
             return [] if own is None else [own]
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
-    @guarded("state_dict", "the checkpoint is without the monitor", lambda self: {})
+    @guarded("state_dict", "the checkpoint does not hold the monitor's state", lambda self: {})
     def state_dict(self) -> dict[str, Any]:
         """The monitor's state, for the checkpoint."""
         return self.doctor.state_dict() if self._saved is None else self._saved

@@ -80,8 +80,8 @@ def cautions(trainer: Trainer, losses: Named, loss_fn: nn.Module | None) -> Iter
     assert model is not None
     if inside and loss_fn is not None and all(module is not loss_fn for module in model.modules()):
         yield (
-            "the Trainer takes the loss that the model returns, not the loss_fn that the callback was given. "
-            "Train with that one: Trainer(..., compute_loss_func=callback.compute_loss)"
+            "the Trainer trains with the loss that the model returns, not with the callback's loss_fn. To "
+            "train with loss_fn, pass Trainer(..., compute_loss_func=callback.compute_loss)"
         )
     smoothing, batches = args.label_smoothing_factor, args.gradient_accumulation_steps
     if smoothing and (inside or trainer.compute_loss_func is not None):
@@ -94,10 +94,10 @@ def cautions(trainer: Trainer, losses: Named, loss_fn: nn.Module | None) -> Iter
         )
     if batches > 1 and not inside and loss_fn is not None and not accumulation.has_divisor(loss_fn):
         yield (
-            f"gradient_accumulation_steps={batches}, and what {accumulation.label(None, loss_fn)} divides by "
+            f"with gradient_accumulation_steps={batches}, the divisor of {accumulation.label(None, loss_fn)} "
             "is not known: it is taken for a mean over the labels that are not -100. If it divides by "
             "anything else, such as class weights or positives, the step is not that of one large batch. "
-            "Give it a method divisor(labels) that returns what it divides by; if that is nothing, set its "
+            "Give it a method divisor(labels) that returns the divisor. If it does not divide, set its "
             "attribute reduction to 'sum'"
         )
     means = [accumulation.label(*named) for named in losses if not accumulation.is_sum(named[1])]

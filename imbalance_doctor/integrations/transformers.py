@@ -49,16 +49,16 @@ class DoctorCallback(Speaks, TrainerCallback):
     """Monitors the loss of a Trainer, with the steps that the Trainer logs.
 
     A step is an optimizer step, numbered by ``state.global_step`` after it: the first is 1, and
-    ``checkpoint-500`` is what step 500 left. ``total_steps`` comes from the Trainer unless given. The
+    ``checkpoint-500`` is saved after step 500. ``total_steps`` comes from the Trainer unless given. The
     learning rate (of the first parameter group) is recorded as ``lr`` where it is a number.
 
     Give `loss_fn` to the callback and ``callback.compute_loss`` to the Trainer. Evaluations during training
-    are recorded through ``callback.compute_metrics()``: one for each step, so that of a dict of evaluation
-    datasets the first one is the series. A `LossWarmupWrapper` is told the epochs and steps unless another
+    are recorded through ``callback.compute_metrics()``: one for each step; with a dict of evaluation
+    datasets, that of the first dataset. A `LossWarmupWrapper` is told the epochs and steps unless another
     callback does that.
 
     Beside each checkpoint of the Trainer goes a file with the state of the monitor and of `loss_fn` (its
-    queue, its schedule), which the Trainer knows nothing of; ``train(resume_from_checkpoint=...)`` goes on
+    queue, its schedule), which the Trainer does not save; ``train(resume_from_checkpoint=...)`` goes on
     from it.
 
     Args:
@@ -83,7 +83,7 @@ class DoctorCallback(Speaks, TrainerCallback):
 
     def __init__(self, run_dir: str | Path | None, loss_fn: nn.Module | None = None, **settings: Any) -> None:
         if loss_fn is not None and not isinstance(loss_fn, nn.Module):
-            raise TypeError(f"expected loss_fn to be a loss module; got {type(loss_fn).__name__}")
+            raise TypeError(f"expected loss_fn to be a loss module, got {type(loss_fn).__name__}")
         self.loss_fn = loss_fn
         self._monitor = Monitor(run_dir, settings)
         self._lr: dict[str, float] = {}
@@ -95,8 +95,8 @@ class DoctorCallback(Speaks, TrainerCallback):
         self._evaluation: Evaluation | None = None
         self._evaluated: int | None = None  # the step of the last evaluation
         self._reading = Guard("reading predictions", "evaluations are no longer recorded")
-        self._saving = Guard("saving the loss and the monitor", "checkpoints are without them")
-        self._restoring = Guard("restoring the loss and the monitor", "both start anew")
+        self._saving = Guard("saving the loss and the monitor", "checkpoints do not hold them")
+        self._restoring = Guard("restoring the loss and the monitor", "both start without the checkpoint")
 
     @property
     def doctor(self) -> Doctor:
@@ -123,9 +123,11 @@ class DoctorCallback(Speaks, TrainerCallback):
             ValueError: There is no loss, there are no labels, or no logits.
         """
         if self.loss_fn is None:
-            raise ValueError("compute_loss needs a loss: DoctorCallback(run_dir, loss_fn)")
+            raise ValueError(
+                "expected a loss for compute_loss, got none: create DoctorCallback(run_dir, loss_fn)"
+            )
         if labels is None:
-            raise ValueError('the loss needs labels; the batches have no "labels"')
+            raise ValueError('expected batches with "labels" for the loss, got none: give the dataset labels')
         # The Trainer sets the model's mode, and knows nothing of the loss: no queue learns from evaluation.
         training = torch.is_grad_enabled()
         self.loss_fn.train(training)
@@ -138,7 +140,7 @@ class DoctorCallback(Speaks, TrainerCallback):
             self._told_of_absence = True
             warn(
                 "imbalance-doctor: compute_loss is called in training, but no Trainer has the callback, so "
-                "nothing is recorded. Give it to the Trainer: Trainer(..., callbacks=[callback])"
+                "nothing is recorded. Pass it to the Trainer: Trainer(..., callbacks=[callback])"
             )
         if accumulation.is_sum(self.loss_fn):
             return loss
@@ -195,8 +197,9 @@ class DoctorCallback(Speaks, TrainerCallback):
         losses = named_losses(self.loss_fn, model)
         if self.loss_fn is not None and accumulation.is_known(self.loss_fn) and predicts_next_token(model):
             raise ValueError(
-                f"{type(model).__name__} predicts the next token, and compute_loss compares each token with "
-                "its own label. Use a model for classification, or a loss module of your own that shifts them"
+                f"expected a model for classification, got {type(model).__name__}, which predicts the next "
+                "token: compute_loss compares each token with its own label. Use a model for classification, "
+                "or a loss module of your own that shifts the labels"
             )
         saved: dict[str, Any] = {}
         self._resumed = state.global_step > 0
@@ -262,7 +265,7 @@ class DoctorCallback(Speaks, TrainerCallback):
 
     # --- checkpoints ------------------------------------------------------------------------------------
 
-    @hook("the checkpoint is without the monitor")
+    @hook("the checkpoint does not hold the monitor's state")
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
@@ -278,7 +281,9 @@ class DoctorCallback(Speaks, TrainerCallback):
     def _load(self, args: TrainingArguments, state: TrainerState) -> dict[str, Any]:
         file = _state_file(args, state)
         if not file.exists():
-            warn(f"imbalance-doctor: {file} is not there: the loss and the monitor start anew")
+            warn(
+                f"imbalance-doctor: {file} is missing, so the loss and the monitor start without a checkpoint"
+            )
             return {}
         saved: dict[str, Any] = torch.load(file, map_location=args.device, weights_only=True)
         if self.loss_fn is not None and saved["loss"] is not None:
@@ -291,7 +296,7 @@ def _logits(outputs: Any) -> Tensor:
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else outputs[0]
     if not isinstance(logits, Tensor):
         names = list(outputs) if isinstance(outputs, Mapping) else type(logits).__name__
-        raise ValueError(f'expected the model\'s outputs to have "logits", a tensor; got {names}')
+        raise ValueError(f'expected the model\'s outputs to have "logits", a tensor, got {names}')
     return logits
 
 
@@ -303,7 +308,7 @@ def _predicted(prediction: EvalPrediction) -> list[tuple[Any, Any]]:
     for found, _ in pairs:
         if getattr(getattr(found, "dtype", None), "kind", "f") in "iub":
             raise TypeError(
-                "expected predictions to be logits; got whole numbers, such as class ids. Let "
+                "expected predictions to be logits, got whole numbers, such as class ids. Let "
                 "preprocess_logits_for_metrics return the logits, and take their argmax in compute_metrics"
             )
     return pairs

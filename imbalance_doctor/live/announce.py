@@ -28,7 +28,7 @@ def announcer(on_finding: OnFinding) -> Callable[[Sequence[Finding]], None]:
     actions = {"warn": _warn, "log": _log, "raise": _raise}
     if on_finding not in actions:
         modes = ", ".join(repr(mode) for mode in get_args(Mode))
-        raise ValueError(f"expected on_finding to be {modes} or a callable; got {on_finding!r}")
+        raise ValueError(f"expected on_finding to be {modes} or a callable, got {on_finding!r}")
     return actions[on_finding]
 
 

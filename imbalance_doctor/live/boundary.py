@@ -151,7 +151,7 @@ class Turns:
 
     def _in_turn(self, refusals: tuple[type[Exception], ...], work: Callable[[], T]) -> T:
         if not self._lock.acquire(timeout=PATIENCE):
-            raise TimeoutError(f"another thread has been inside the monitor for {PATIENCE:.0f} s")
+            raise TimeoutError(f"another thread has used the monitor for {PATIENCE:.0f} s")
         try:
             return self._next(refusals, work)
         finally:

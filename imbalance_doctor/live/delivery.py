@@ -45,7 +45,7 @@ class Delivery:
     @property
     def notes(self) -> list[str]:
         """What a reader of the diagnosis should know."""
-        slow = f"{self._name} was slower than the run: {self._left_out:,} of its records are not there"
+        slow = f"{self._name} was slower than the run: {self._left_out:,} records were not sent to it"
         return [*failures(self._guard), *([slow] if self._left_out else [])]
 
     def begin(self, info: RunInfo) -> None:
@@ -95,7 +95,7 @@ class Delivery:
         if self._left_out == 1:
             warn(
                 f"imbalance-doctor: {self._name} is slower than the run: {MOST_WAITING} calls wait for it. "
-                "Records are left out there until it has caught up; the run log has them."
+                "Step records are not sent there until it has caught up; the run log has all of them."
             )
 
     def _join(self, until: float) -> None:
@@ -106,7 +106,7 @@ class Delivery:
         if self._error is not None:
             raise self._error
         if thread.is_alive():
-            raise TimeoutError(f"it has not taken everything {PATIENCE:.0f} s after the end")
+            raise TimeoutError(f"it had not finished {PATIENCE:.0f} s after the end of the run")
 
     # --- in the thread ----------------------------------------------------------------------------------
 

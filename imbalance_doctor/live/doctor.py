@@ -45,15 +45,15 @@ LONGEST_WAIT = 1.0
 class Doctor:
     """Monitors the losses of one training run.
 
-    It never ends a run that would have gone on: a part of it that fails (a full disk, a rule that raises)
-    warns once and is switched off. Only ``on_finding="raise"`` raises.
+    It never ends a run that would otherwise continue: a part of it that fails (a full disk, a rule that
+    raises) warns once and is switched off. Only ``on_finding="raise"`` raises.
 
     Args:
         run_dir: Where the run log goes (see `load_run`). None keeps everything in memory.
         every: Steps from one record to the next. The loss itself is followed at every step; records grow
-            apart as the run grows, up to twenty times this, and quantiles and histograms are in some of them
-            only (see `imbalance_doctor.live.listening.schedule`). 1 records every step to the end.
-        total_steps: Length of the run, where known: some rules judge by the share of it that is over.
+            apart as the run grows, up to twenty times this, and only some have quantiles and histograms (see
+            `imbalance_doctor.live.listening.schedule`). 1 records every step to the end.
+        total_steps: Length of the run, if known: some rules judge by the share of it that is over.
         population_positive_rate: Share of positives where the model will be used; one number for a binary
             task, one for each class otherwise (a list, an array, a tensor).
         class_names: Names of the classes, for findings and reports: in order (a list, an array, a Series), or
@@ -64,17 +64,16 @@ class Doctor:
             ``imbalance_doctor``), ``"raise"`` (an `ImbalanceError` for errors), or a callable that is given
             each `Finding`.
         tensorboard: True to write TensorBoard files into `run_dir`, a directory, or a ``SummaryWriter``.
-        sinks: Where records and findings go besides; each has the methods of `imbalance_doctor.Sink`.
+        sinks: Further places for records and findings, with the methods of `imbalance_doctor.Sink`.
         rules: Rules of your own; each replaces the one of the same code.
         thresholds: Thresholds to change, by name, by the code or the name of their rule, such as
             ``{"IMB003": {"poor": 3}}``; `imbalance-doctor explain IMB003` lists them with their reasons.
-        optimizer: Where given, its learning rate (that of its first group) is recorded as ``lr``.
-        target_metric: The validation metric that the run is for, such as
-            ``"average_precision"`` (see `imbalance_doctor.scores.metrics.METRICS`); some rules ask whether
-            the loss serves it.
+        optimizer: If given, the learning rate of its first group is recorded as ``lr``.
+        target_metric: The validation metric that the run is for, such as ``"average_precision"`` (see
+            `imbalance_doctor.scores.metrics.METRICS`); some rules check whether the loss suits it.
 
     Raises:
-        TypeError: One of `rules` is no rule, or one of `sinks` no sink.
+        TypeError: One of `rules` is not a rule, or one of `sinks` not a sink.
         ValueError: An argument is out of range, or `select`, `ignore` or `thresholds` names no rule.
 
     Example:
@@ -151,13 +150,13 @@ class Doctor:
 
         Args:
             step: Its number; counted from 0 by default. Give it when a run resumes: records of an earlier
-                session from this step on are superseded. Numbers grow: one that does not, or that is no whole
-                number up to 2**53, is counted on.
-            metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``. What is no
-                number is left out.
+                session from this step on are superseded. Numbers must increase: instead of one that does
+                not, or that is not a whole number up to 2**53, the doctor uses the next number.
+            metrics: Numbers to keep beside the statistics of recorded steps, such as ``lr``. Other
+                values are left out.
 
         Returns:
-            Findings that opened or grew graver since the step before, by an evaluation or in this step.
+            Findings that opened or rose in severity since the step before, by an evaluation or in this step.
 
         Raises:
             ImbalanceError: A finding of severity "error" opened and ``on_finding="raise"``.
@@ -180,8 +179,8 @@ class Doctor:
         if self._copied:
             self._copied = False
             warn(
-                "imbalance-doctor: this Doctor came out of a saved copy of one, and records nothing. "
-                "Make the Doctor in the process that trains."
+                "imbalance-doctor: this Doctor was loaded from a saved copy and records nothing. "
+                "Create the Doctor in the process that trains."
             )
         untold, self._untold = self._untold, []
         return untold + self._say()
@@ -195,9 +194,9 @@ class Doctor:
         Classes that exclude each other are ranked by their log-odds where the watched losses are those of a
         softmax, and by their logits where one of them trains each column for itself.
 
-        Probabilities in place of logits are told by what a watched loss was given in training: where logits
-        like those cannot all lie between 0 and 1 (and sum to 1, of exclusive classes), one warning says so,
-        and they are evaluated as probabilities. With a watched ``nn.BCELoss`` they are what is expected.
+        Scores that could be probabilities (all lie between 0 and 1, and rows of exclusive classes sum to 1)
+        are evaluated as probabilities, with one warning, if the logits in training could not be. With a
+        watched ``nn.BCELoss``, probabilities are expected.
 
         Args:
             scores: Logits, ``[N]`` or ``[N, 1]`` (binary), ``[N, C]`` or ``(N, C, ...)``; -inf is a mask.
@@ -207,8 +206,8 @@ class Doctor:
                 (where that is the id of a class, IMB021 says so); nor do ids and labels that no class has
                 (255, -1), with one warning, and nan. A label between 0 and 1 is positive from 0.5 on.
             step: The step they belong to; the newest by default.
-            budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default that
-                of the first watched loss that has one (its quantile or beta), else 1 %.
+            budget: Share of rows (recall) or negatives (partial AUC) that may be flagged; by default the
+                quantile or beta of the first watched loss that has one, else 1 %.
         """
         self._turns.take(self._monitoring.evaluate, scores, targets, step, budget)
         self._untold += self._say()
@@ -231,7 +230,7 @@ class Doctor:
 
     @guarded("treat", "the loss may have been changed", lambda self: None, passes=(ValueError,))
     def treat(self, finding: Finding) -> TreatmentRecord | None:
-        """Apply a finding's prescription to the running loss, and log that it was.
+        """Apply a finding's prescription to the running loss, and log the treatment.
 
         Returns:
             What was changed; None where the setting is already what was prescribed, or beyond it because
@@ -243,7 +242,7 @@ class Doctor:
         return self._turns.ask(self._monitoring.treat, finding)
 
     def undo(self, treatment: TreatmentRecord) -> TreatmentRecord:
-        """Give a setting the value that it had before a treatment, and log that it was.
+        """Give a setting the value that it had before a treatment, and log the change.
 
         Args:
             treatment: What `treat` returned.
@@ -252,17 +251,17 @@ class Doctor:
             What was changed.
 
         Raises:
-            ValueError: The setting has changed since, what was done cannot be taken back, its loss is not
+            ValueError: The setting has changed since, the treatment was a queue reset, its loss is not
                 watched, or the run is closed.
         """
         return self._turns.ask(self._monitoring.undo, treatment)
 
-    @guarded("close", "its log may lack an end", lambda self: None, passes=(ImbalanceError,))
+    @guarded("close", "its log may have no end record", lambda self: None, passes=(ImbalanceError,))
     def close(self, *, complete: bool = True) -> None:
         """End the monitoring: a last look, the end of the log, and of the sinks. A second call does nothing.
 
         Args:
-            complete: Whether the run ended in good order.
+            complete: Whether the run ended regularly.
         """
         self._turns.take(self._monitoring.end, complete)
         self._journal.join()
@@ -280,46 +279,53 @@ class Doctor:
 
     @guarded(
         "state_dict",
-        "this checkpoint knows the step alone",
+        "this checkpoint holds the step only",
         lambda self: Checkpoint(self._session.step).to_dict(),
     )
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs so that a resumed run goes on where this one stood; ready for JSON.
+        """The state that a checkpoint needs so that a resumed run goes on from here; ready for JSON.
 
         Returns:
-            The step, and the findings so far. Where the run has a log, a resumed `Doctor` reads what came
-            before from there, and needs the step alone.
+            The step, and the findings so far. If the run has a log, a resumed `Doctor` reads the earlier
+            records from there, and needs only the step.
         """
         return self._session.checkpoint(self.findings).to_dict()
 
-    @guarded("load_state_dict", "the run starts anew", lambda self: None, passes=(ValueError,))
+    @guarded(
+        "load_state_dict",
+        "the run does not go on from this checkpoint",
+        lambda self: None,
+        passes=(ValueError,),
+    )
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint.
 
-        Before the first step of a session, or after some: with its next step the run then goes back to where
-        it was saved, and what is on record from there on is superseded. A closed doctor does nothing.
+        Call it before the first step of a session, or later: with its next step the run then goes back to
+        where it was saved, and records from there on are superseded. A closed doctor does nothing.
 
         Raises:
-            ValueError: The state is none of `state_dict`.
+            ValueError: The state does not come from `state_dict`.
         """
         self._turns.take(self._monitoring.go_on_from, Checkpoint.from_dict(state))
 
     # --- results ----------------------------------------------------------------------------------------
 
     @property
-    @guarded("findings", "they are not known now", lambda self: ())
+    @guarded("findings", "none are returned", lambda self: ())
     def findings(self) -> tuple[Finding, ...]:
         """Every finding so far, open ones first."""
         return self._turns.take(self._monitoring.findings)
 
     @property
-    @guarded("diagnosis", "it is not known now", lambda self: Diagnosis(notes=self._failures.notes))
+    @guarded(
+        "diagnosis", "an empty diagnosis is returned", lambda self: Diagnosis(notes=self._failures.notes)
+    )
     def diagnosis(self) -> Diagnosis:
         """The state of every rule now."""
         return self._turns.take(self._monitoring.diagnosis)
 
     @property
-    @guarded("run", "it cannot be read back", lambda self: Run(self._journal.info, []), passes=(LogError,))
+    @guarded("run", "an empty run is returned", lambda self: Run(self._journal.info, []), passes=(LogError,))
     def run(self) -> Run:
         """The run so far: tables of its statistics, evaluations and histograms.
 
@@ -335,7 +341,7 @@ class Doctor:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    @guarded("the clock", "records come later than promised", lambda self: None)
+    @guarded("the clock", "records may be written later than promised", lambda self: None)
     def _tick(self) -> None:
         """Do not let a record wait for a step that may never come."""
         if self._journal.waited > LONGEST_WAIT:
@@ -382,7 +388,7 @@ def _panels(target: bool | Target | None, run_dir: Path | None) -> list[Sink]:
     place = run_dir if isinstance(target, bool) else target
     if place is None:
         raise ValueError(
-            "tensorboard=True writes into run_dir, which is None; give a run_dir or a TensorBoard directory"
+            "expected a run_dir for tensorboard=True, got None: give a run_dir, or a TensorBoard directory"
         )
     from imbalance_doctor.render.tensorboard.board import TensorBoardPanels
 

@@ -87,7 +87,7 @@ class Journal:
         self._remarked: set[str] = set()
         self._failed_rules: set[str] = set()
         self._log: LogWriter | None = None
-        self._logging = Guard("the run log", "what was written stays, nothing more is logged")
+        self._logging = Guard("the run log", "what was written stays, but nothing more is logged")
         self._examining = Guard("the checkup", "rules are no longer applied")
 
     @property

@@ -55,7 +55,7 @@ class Monitoring:
         self.closed = False
         self._changed: list[Finding] = []  # since somebody was told
         self._treatments: list[str] = []  # of this session, in words
-        self._tidying = Guard("going on after an interruption", "findings may be missing")
+        self._tidying = Guard("recovering from an interruption", "findings may be missing")
 
     # --- what the loop calls ----------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ class Monitoring:
             self._journal.remark(remark.kind, remark.text, aloud=remark.aloud)
         number = None
         if step is not None:
-            number = self._session.known(step, "evaluations are those of the newest step")
+            number = self._session.known(step, "the evaluation is recorded at the newest step")
         if self._session.step is None:
             self._session.keep(number, metrics)
         else:
@@ -203,8 +203,8 @@ class Monitoring:
             return True
         self._said.say(
             "fork",
-            "this process was forked from the one that made the Doctor, when its run had begun: nothing "
-            "of this process is recorded. Make the Doctor in the process that trains",
+            "this process was forked from the one that created the Doctor after its run had begun, so "
+            "nothing in this process is recorded. Create the Doctor in the process that trains",
         )
         return False
 
@@ -228,9 +228,13 @@ class Monitoring:
     def _treatable(self, code: str, loss: str) -> Watcher:
         watcher = self._watchers.get(loss)
         if watcher is None:
-            raise ValueError(f"{code} is about {loss!r}, which this doctor does not watch")
+            raise ValueError(
+                f"expected a finding about a loss that this doctor watches, got {code} about {loss!r}"
+            )
         if self.closed:
-            raise ValueError("this doctor is closed; a treatment needs a run that goes on")
+            raise ValueError(
+                "expected an open doctor, got a closed one: treat a finding, or undo, before doctor.close()"
+            )
         return watcher
 
     def _treated(
@@ -269,7 +273,9 @@ class Monitoring:
         unread = [name for name, number in found.items() if number is None]
         if unread:
             self._journal.remark(
-                "metrics", f"{', '.join(unread)} given to step is no number, and is left out"
+                "metrics",
+                f"expected metrics given to step to be numbers, got others for {', '.join(unread)}, which "
+                "are left out",
             )
         return {name: number for name, number in found.items() if number is not None}
 

@@ -29,7 +29,7 @@ class Checkpoint:
             ValueError: It is none of `to_dict`.
         """
         if not isinstance(state, Mapping) or state.get("version") != STATE:
-            raise ValueError(f"expected the state of a Doctor, version {STATE}; got {_described(state)}")
+            raise ValueError(f"expected the state of a Doctor, version {STATE}, got {_described(state)}")
         try:
             findings = tuple(Finding.from_dict(finding) for finding in state["findings"])
             return Checkpoint(None if state["step"] is None else whole(state["step"]), findings)
@@ -86,7 +86,7 @@ class Session:
         """What the step is called that is over: its number, or the next one where it has none that can be."""
         last = self._from.step if self.begins else self.step
         following = 0 if last is None else last + 1
-        number = None if step is None else self.known(step, "the doctor counts for itself")
+        number = None if step is None else self.known(step, "the doctor numbers this step itself")
         if number is None:
             return following
         if self.begins or number >= following:
@@ -94,10 +94,9 @@ class Session:
         if not self._warned:
             self._warned = True
             warn(
-                f"imbalance-doctor: step {number} came after step {last}. Step numbers have to grow, so "
-                "the doctor counts for itself from here on. Give the number of the step in the run, not in "
-                "the epoch, and call doctor.step once for each optimizer step. A run that goes back to a "
-                "checkpoint says so with doctor.load_state_dict(state)."
+                f"imbalance-doctor: step {number} came after step {last}. Step numbers must increase, so "
+                "the doctor now numbers steps itself. Pass the global step, once per optimizer step. To go "
+                "back to a checkpoint, call doctor.load_state_dict(state)."
             )
         return following
 

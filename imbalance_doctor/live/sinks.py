@@ -21,7 +21,7 @@ class Sink(Protocol):
     slow, because it uploads, delays neither the training loop nor the run log nor another sink. Where it
     falls far behind, step records are left out until it has caught up, with a warning. `Doctor.close` waits
     until the sink has taken everything, but no longer than half a minute. What a killed process had not
-    sent yet is missing in the sink and not in the run log. Import what the sink needs when it is made, not
+    sent yet is missing in the sink, but not in the run log. Import what the sink needs when it is made, not
     in ``begin``: a process that is forked while a thread imports a module cannot import that module.
 
     **Failure.** If a method raises, one warning says so, and the sink is called no more, not even to close.
@@ -71,11 +71,11 @@ def checked(sinks: Any) -> list[Sink]:
     found = list(sinks)
     for sink in found:
         if isinstance(sink, type):
-            raise TypeError(f"expected a sink, got the class {sink.__name__}; give an instance of it")
+            raise TypeError(f"expected a sink, got the class {sink.__name__}: give an instance of it")
         missing = [method for method in _METHODS if not _has(sink, method)]
         if missing:
             raise TypeError(
-                f"expected a sink to have the methods {_listed(_METHODS)}; "
+                f"expected a sink to have the methods {_listed(_METHODS)}, "
                 f"got {type(sink).__name__} without {_listed(missing)}"
             )
     return found

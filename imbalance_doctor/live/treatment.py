@@ -28,13 +28,13 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
     """
     if finding.prescription is None:
         raise ValueError(
-            f"{finding.code} {finding.name} has no setting that carries its remedy; "
-            f"do it by hand: {finding.remedy}"
+            f"{finding.code} {finding.name} has no automatic treatment; apply the remedy yourself. "
+            f"{finding.remedy}"
         )
     if not isinstance(loss_fn, diagnostics.Diagnosable):
         raise ValueError(
-            f"{type(loss_fn).__name__} is no loss of this package, and its settings cannot be changed "
-            f"while it runs; do it by hand: {finding.remedy}"
+            f"{type(loss_fn).__name__} is not a loss of this package, so its settings cannot be changed "
+            f"during training; apply the remedy yourself. {finding.remedy}"
         )
     match finding.prescription:
         case ResetQueue():
@@ -43,7 +43,7 @@ def apply(finding: Finding, loss_fn: nn.Module) -> tuple[Any, Any] | None:
             try:
                 return _changed(loss_fn, change)
             except (TypeError, ValueError) as error:  # a rule of the user's own may prescribe anything plain
-                raise ValueError(f"{error}; do it by hand: {finding.remedy}") from None
+                raise ValueError(f"{error}; apply the remedy yourself. {finding.remedy}") from None
 
 
 def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
@@ -58,15 +58,15 @@ def revert(treatment: TreatmentRecord, loss_fn: nn.Module) -> tuple[Any, Any]:
     parameter, wanted = treatment.parameter, treatment.before
     if parameter == ResetQueue.parameter:
         raise ValueError(
-            f"the {treatment.before:,} rows that {treatment.code} had the queue forget do not come back; "
-            "it fills again by itself"
+            f"a queue reset ({treatment.code}) cannot be undone; its {treatment.before:,} rows are gone. The "
+            "queue refills during training."
         )
     assert isinstance(loss_fn, diagnostics.Diagnosable)  # or it could not have been treated
     now = _setting(loss_fn, parameter)
     if now != treatment.after:
         raise ValueError(
-            f"{parameter} is {now} by now and not {treatment.after}, as the treatment for {treatment.code} "
-            "left it; undo what changed it since first"
+            f"cannot undo {treatment.code}: it set {parameter} to {treatment.after}, but it is now {now}. "
+            "Undo the later change first."
         )
     if isinstance(loss_fn, LossWarmupWrapper) and isinstance(wanted, list):
         loss_fn.resume_decay(*wanted)
@@ -87,7 +87,7 @@ def _changed(loss_fn: diagnostics.Diagnosable, change: Change) -> tuple[Any, Any
 def _reset_queue(loss_fn: diagnostics.Diagnosable) -> tuple[int, int] | None:
     loss = loss_fn.main_loss if isinstance(loss_fn, LossWarmupWrapper) else loss_fn
     if not isinstance(loss, ranking.RankingLoss):
-        raise ValueError(f"{type(loss_fn).__name__} has no queue to reset")
+        raise ValueError(f"expected a loss with a queue to reset, got {type(loss_fn).__name__}")
     rows = round(float(loss.queue.fill()) * loss.queue_size)
     if not rows:
         return None

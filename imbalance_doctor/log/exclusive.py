@@ -64,7 +64,7 @@ def _let_go_after_fork() -> None:
     """A forked worker must neither write to the run's log nor keep its lock when the run has ended."""
     for writer in list(_writers.values()):
         with contextlib.suppress(Exception):
-            writer.close("this is a forked worker, and not the run")
+            writer.close("this process is a forked worker, not the training process")
     _writers.clear()
 
 

@@ -270,7 +270,7 @@ def _opened(path: Path, *, pipe: bool) -> IO[bytes]:
     """A file to read; what would never end, or would wait for a writer, is refused."""
     mode = path.stat().st_mode
     if not (stat.S_ISREG(mode) or (pipe and stat.S_ISFIFO(mode))):
-        raise LogError(f"{path}: cannot be read: expected a file; got {kind_of(mode)}")
+        raise LogError(f"{path}: cannot be read: expected a file, got {kind_of(mode)}")
     return path.open("rb")
 
 

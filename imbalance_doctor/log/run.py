@@ -207,7 +207,7 @@ class RunReader:
                 raise
             raise LogError(f"{path}: cannot be read: {error.strerror or error}") from error
         if not files:
-            raise LogError(f"{path}: no diagnostics-rank*.jsonl in this directory; is it a run directory?")
+            raise LogError(f"{path}: expected a run directory, got one without diagnostics-rank*.jsonl")
         return files
 
     def _read(self, file: Path) -> Run:
@@ -227,7 +227,7 @@ class RunReader:
         for file in files:
             rank = _rank(file)[0]
             if rank >= main.info.world_size:
-                notes.append(f"{file.name} is of an earlier session with more processes, and was left out")
+                notes.append(f"{file.name} was left out: it is from an earlier session with more processes")
                 continue
             try:
                 other = self._read(file)

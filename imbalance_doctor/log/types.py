@@ -51,7 +51,7 @@ class MismatchError(Exception):
         what = ".".join(reversed(self.path))
         if not self.got:
             return f"in {what} of a {_brief.repr(line)} line, {self.expected}"
-        return f"expected {what} of a {_brief.repr(line)} line to be {self.expected}; got {self.got}"
+        return f"expected {what} of a {_brief.repr(line)} line to be {self.expected}, got {self.got}"
 
 
 class Type(ABC):

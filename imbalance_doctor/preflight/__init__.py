@@ -57,8 +57,8 @@ def preflight(
         thresholds: Thresholds to change, as in `Doctor`.
 
     Returns:
-        The findings; the expected numbers in `expected`; and in `settings` values that pass together. Each of
-        them is prescribed by a finding; one that shows only once others are made says so ("With ...").
+        The findings; the expected numbers in `expected`; and in `settings` values that pass together. A
+        finding prescribes each of them; one that appears only with other settings begins with "With ...".
 
     Raises:
         ValueError: A value is out of range, or rates and loss do not fit.

@@ -79,7 +79,8 @@ def build(kind: str, given: Mapping[str, str], classes: int) -> nn.Module:
     wrappers = set(_parameters(wrapper)) - own
     for name in given:
         if name not in own | wrappers:
-            raise ValueError(f"{kind} has no setting {name}; it has {', '.join(sorted(own)) or 'none'}")
+            known = f"one of {', '.join(sorted(own))}" if own else "which has none"
+            raise ValueError(f"expected a setting of {kind}, {known}, got {name}")
     values = {name: plain.value_of(text) for name, text in given.items()}
     inner = {name: value for name, value in values.items() if name in own}
     if "num_classes" in inspect.signature(loss).parameters:

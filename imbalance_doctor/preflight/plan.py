@@ -108,7 +108,7 @@ def plan_of(
         ValueError: A value is out of range, or the rates do not fit the loss.
     """
     if not isinstance(loss_fn, nn.Module):
-        raise TypeError(f"expected a loss module; got {type(loss_fn).__name__}")
+        raise TypeError(f"expected loss_fn to be a loss module, got {type(loss_fn).__name__}")
     loss_fn = getattr(loss_fn, "_orig_mod", loss_fn)  # of a compiled module
     for name, value in (
         ("batch_size", batch_size),
@@ -118,7 +118,7 @@ def plan_of(
     ):
         _check_count(name, value, optional=name in ("total_steps", "epochs"))
     if target_metric is not None and target_metric not in METRICS:
-        raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}; got {target_metric!r}")
+        raise ValueError(f"expected target_metric to be one of {', '.join(METRICS)}, got {target_metric!r}")
     losses = _losses(loss_fn)
     return Plan(
         losses=losses,
@@ -137,8 +137,8 @@ def _losses(loss_fn: nn.Module) -> tuple[LossInfo, ...]:
         kind = diagnostics.bridge.kind_of(loss_fn)
         if kind == kinds.OTHER:
             raise ValueError(
-                f"{type(loss_fn).__name__} is no loss that a preflight knows; give one of `losses`, "
-                "nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
+                f"expected a loss that a preflight knows, got {type(loss_fn).__name__}: give one of "
+                "`losses`, nn.BCEWithLogitsLoss or nn.CrossEntropyLoss"
             )
         return (LossInfo(kind, kind, diagnostics.bridge.settings_of(loss_fn)),)
     loss = LossInfo(loss_fn.kind, loss_fn.kind, loss_fn.config())
@@ -162,12 +162,12 @@ def _rates(given: declared.Rates, losses: tuple[LossInfo, ...]) -> tuple[float, 
         rates = (1.0 - rates[0], rates[0])
     if multiclass and sum(rates) > 1 + 1e-6:
         raise ValueError(
-            f"the classes of this loss exclude each other, so that their rates sum to 1; "
+            f"expected positive rates that sum to 1, because the classes of this loss exclude each other, "
             f"got positive_rate={given}, which sums to {sum(rates):.3g}"
         )
     if classes is not None and classes != len(rates):
         raise ValueError(
-            f"a loss with num_classes={classes} needs one positive rate for each class; got {len(rates)}: "
+            f"expected one positive rate for each class of num_classes={classes}, got {len(rates)}: "
             f"positive_rate={given}"
         )
     return rates
@@ -177,4 +177,4 @@ def _check_count(name: str, value: object, *, optional: bool) -> None:
     if value is None and optional:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"expected {name} to be a whole number, at least 1; got {value!r}")
+        raise ValueError(f"expected {name} to be a whole number, at least 1, got {value!r}")

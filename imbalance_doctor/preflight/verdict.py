@@ -21,7 +21,7 @@ from imbalance_doctor.rules.gate import unready
 from imbalance_doctor.rules.measures.pool import round_up
 
 #: Why a rule is not examined on a plan.
-NEEDS_A_RUN = "a run has to show it"
+NEEDS_A_RUN = "only a run can show it"
 NEEDS_LENGTH = "needs total_steps, and epochs where the schedule is in epochs"
 
 #: The step of a finding before there is a run.
@@ -118,7 +118,7 @@ class Judge:
         before = plan.setting(cure.loss, cure.parameter)
         parameter = _spelled(plan, cure.loss, cure.parameter)
         same = cure == own and parameter == own.parameter
-        remedy = finding.remedy if same else f"{parameter}={_written(cure.value)}."
+        remedy = finding.remedy if same else f"Set {parameter}={_written(cure.value)}."
         return replace(finding, prescription=Change(parameter, before, cure.value), remedy=remedy)
 
     def _uncapped(self, plan: Plan, finding: Finding, own: Cure) -> Finding:
@@ -127,7 +127,8 @@ class Judge:
         if cap is None:
             return replace(finding, prescription=None)
         remedy = (
-            f"max_pool_size=None first: in a pool drawn down to {cap:,} rows no {own.parameter} is enough."
+            f"Set max_pool_size=None first: in a pool sampled down to {cap:,} rows, no {own.parameter} is "
+            "enough."
         )
         return replace(finding, prescription=Change("max_pool_size", cap, None), remedy=remedy)
 

@@ -36,7 +36,7 @@ class Format:
             ValueError: The format draws a run, and there is none.
         """
         if self.draws_run and run is None:
-            raise ValueError(f"expected a run for {self.place}, which draws its numbers; got none")
+            raise ValueError(f"expected a run for {self.place}, which draws its numbers, got none")
         module, _, name = self.place.partition(":")
         function: Callable[..., str] = getattr(importlib.import_module(f"{__package__}.{module}"), name)
         text = function(diagnosis, run) if self.draws_run else function(diagnosis)

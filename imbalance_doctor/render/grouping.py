@@ -151,7 +151,7 @@ def tally(findings: Sequence[Finding]) -> dict[Severity, int]:
 def verdict(diagnosis: Diagnosis) -> str:
     """The outcome in one line; rules that failed are a part of it, because health is not known then."""
     if diagnosis.failed:
-        return f"{_outcome(diagnosis)}; {count(len(diagnosis.failed), 'rule')} failed, which may hide more"
+        return f"{_outcome(diagnosis)}; {count(len(diagnosis.failed), 'rule')} failed and may hide more"
     return _outcome(diagnosis)
 
 

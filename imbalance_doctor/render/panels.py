@@ -117,7 +117,7 @@ BY_NAME: tuple[Panel, ...] = (
         id="loss",
         family="loss",
         title="Loss",
-        help="Of all steps since the record before, of the recorded step, and of the chosen class there.",
+        help="The mean since the previous record; of the recorded step, the whole and the chosen class.",
         rows=(
             Row(
                 "loss",
@@ -136,7 +136,7 @@ BY_NAME: tuple[Panel, ...] = (
         id="validation",
         family="validation",
         title="Validation metrics",
-        help="On the data given to log_eval. The average precision of chance is the positive rate.",
+        help="On the data given to log_eval. Random scores have an average precision of the positive rate.",
         rows=(
             Row(
                 "share, 0 to 1",
@@ -194,7 +194,7 @@ BY_NAME: tuple[Panel, ...] = (
         needs=("neg_score_quantiles.q50", "pos_score_quantiles.q50", "threshold", "t_beta"),
         absent="Score quantiles were not recorded for this loss.",
         expects=("threshold", "t_beta"),
-        note="This loss has no threshold: the scores are shown alone.",
+        note="This loss has no threshold: only the scores are shown.",
         charts=(
             Chart("threshold and scores", "threshold", _THRESHOLDS),
             Chart("band and scores", "t_beta", _THRESHOLDS),
@@ -205,7 +205,7 @@ BY_NAME: tuple[Panel, ...] = (
         id="positives",
         family="positives",
         title="Positives",
-        help="In the pool, in the live batch, and those of the batch that carry gradient.",
+        help="Positives in the pool, in the live batch, and those of the batch that carry gradient.",
         rows=(
             Row("in the pool (rows)", (Line("pool_pos_count", "in the pool", BLUE),), zero=True),
             Row(
@@ -227,7 +227,7 @@ BY_NAME: tuple[Panel, ...] = (
         id="temperature",
         family="temperature",
         title="Temperature against the spread of scores",
-        help="A temperature far above the spread sees ties; far below it, few positives carry gradient.",
+        help="Far above the spread, scores look tied; far below it, few positives carry gradient.",
         rows=(
             Row(
                 "logits (log scale)",
@@ -251,7 +251,7 @@ BY_NAME: tuple[Panel, ...] = (
     Panel(
         id="band",
         title="Negatives in the band",
-        help="Independent negatives with a score between t_beta and t_alpha: the estimate rests on them.",
+        help="Iid negatives with a score between t_beta and t_alpha. The loss is estimated from them.",
         rows=(
             Row("negatives (rows)", (Line("band_neg_count", "in the band", BLUE),), zero=True),
             Row("negatives (rows)", (Line("iid_neg_count", "that set the band", SKY),), zero=True),
@@ -263,7 +263,7 @@ BY_NAME: tuple[Panel, ...] = (
         id="gradient",
         family="gradient",
         title="Gradient at the logits",
-        help="Its norm over the live positives and over the live negatives: what each side's rows pull with.",
+        help="Its norm over the live positives and over the live negatives: how strongly each side pulls.",
         rows=(
             Row(
                 "norm (log scale)",
@@ -312,14 +312,14 @@ BY_NAME: tuple[Panel, ...] = (
         id="scores",
         family="scores",
         title="Scores of the pool",
-        help="What else the loss reports of them.",
-        absent="Nothing else was recorded of the scores.",
+        help="Other statistics of the pool's scores.",
+        absent="No other statistics of the scores were recorded.",
     ),
     Panel(
         id="queue",
         family="pool",
         title="Memory queue",
-        help="How full it is, how old its oldest row, and its scores beside those of the live batch.",
+        help="How full it is, how old its oldest row is, and its scores beside those of the live batch.",
         rows=(
             Row("share full", (Line("queue_fill", "fill", BLUE),), range=SHARE),
             Row("steps", (Line("queue_age", "age of the oldest row", ORANGE),), zero=True),
@@ -332,14 +332,14 @@ BY_NAME: tuple[Panel, ...] = (
             ),
         ),
         needs=("queue_fill",),
-        absent="This loss keeps no queue.",
+        absent="This loss has no queue.",
         unseen=("pool_size",),  # the batch and the queue, whose fill is drawn
     ),
     Panel(
         id="schedule",
         family="schedule",
         title="Warmup schedule",
-        help="What else the warmup wrapper reports of itself.",
+        help="Other statistics of the warmup wrapper.",
         absent="This loss has no warmup.",
         unseen=("phase", "main_weight"),  # every panel marks where the phase changes
     ),

@@ -99,7 +99,7 @@ def _body(diagnosis: Diagnosis) -> list[RenderableType]:
     if diagnosis.treatments:
         body += [_heading("Treated"), *(_item(Text(text)) for text in diagnosis.treatments)]
     if passing := expected.passing(diagnosis):
-        body += [_heading("Together these settings pass"), Text(passing, style="bold green")]
+        body += [_heading("These settings pass together"), Text(passing, style="bold green")]
     if diagnosis.skipped:
         body += [_heading("Not examined (which is not the same as healthy)"), _skipped(diagnosis)]
     if diagnosis.healthy:

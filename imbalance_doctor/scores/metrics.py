@@ -48,7 +48,7 @@ METRICS: Mapping[str, Stat] = {
         _metric(
             "mean_probability",
             "probability",
-            "Mean predicted probability of the class; with `positive_rate` it shows the bias.",
+            "Mean predicted probability of the class; its distance from `positive_rate` is the bias.",
         ),
         _metric("recall_at_default", _SHARE, "Recall of the default decision (p ≥ 0.5, or argmax)."),
         _metric(
@@ -76,8 +76,7 @@ CATALOGUE: Mapping[str, Stat] = {
     IGNORED_ROWS: _metric(
         IGNORED_ROWS,
         "rows",
-        "Where a watched loss ignores the id of a class: rows of it, which no metric counts; 0 for the other "
-        "classes.",
+        "Rows of a class whose id a watched loss ignores: no metric counts them. 0 for the other classes.",
         panel="",
     ),
 }
@@ -279,7 +278,7 @@ def _left_out(labels: NDArray[Any], counted: NDArray[np.bool_], ignored: int, wh
     """
     if not counted.any():
         rows = f"{len(labels)} rows, all with the target {_some(labels)}" if len(labels) else "none"
-        raise ValueError(f"expected at least one row that counts; got {rows}")
+        raise ValueError(f"expected at least one row that counts, got {rows}")
     others = labels[~counted & (labels != ignored) & (labels != IGNORED)]
     strange = others[others == others]
     found = {}
@@ -331,14 +330,14 @@ def flat(scores: Any, targets: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         if labels.shape == logits.shape[:-1] != places:  # classes last, as models of tokens have them
             logits, places = np.moveaxis(logits, -1, 1), labels.shape
         if labels.shape not in (places, logits.shape):
-            raise ValueError(f"expected targets {list(places)} or of the scores' shape; {shapes}")
+            raise ValueError(f"expected targets {list(places)} or of the scores' shape, {shapes}")
         classes = logits.shape[1]
         labels = labels.reshape(-1, 1) if labels.shape == places else _classes_last(labels, classes)
         logits = _classes_last(logits, classes)
     elif logits.ndim and labels.ndim in (1, 2):
         logits, labels = (x[:, None] if x.ndim == 1 else x for x in (logits, labels))
     if logits.ndim != 2 or len(labels) != len(logits) or labels.shape[1] not in (1, logits.shape[1]):
-        raise ValueError(f"expected scores [N] or [N, C] and targets [N], [N, 1] or [N, C]; {shapes}")
+        raise ValueError(f"expected scores [N] or [N, C] and targets [N], [N, 1] or [N, C], {shapes}")
     return logits, labels
 
 
@@ -376,7 +375,7 @@ def measured(data: ScoredRows, budget: float) -> dict[str, Array]:
         ValueError: `budget` is out of range.
     """
     if not 0 < budget <= 1:
-        raise ValueError(f"expected a budget in (0, 1], got {budget}")
+        raise ValueError(f"expected budget to lie in (0, 1], got {budget}")
     columns = [_one_class(data.column(c), budget) for c in range(data.classes)]
     return {name: as_array([column[name] for column in columns]) for name in METRICS}
 

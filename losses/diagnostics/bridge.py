@@ -159,7 +159,7 @@ def evaluate(
         if not isinstance(value, Tensor):
             raise TypeError(
                 f"expected {type(inner).__name__} to return a tensor, got {type(value).__name__}: return the "
-                "loss alone, if need be from a module around it"
+                "loss alone, for instance from a module that wraps it"
             )
         return Evaluated(value, logits, targets, ignore_index=ignore_index)
     bridge = _sigmoid if isinstance(inner, nn.BCEWithLogitsLoss | SigmoidFocalLoss) else _softmax
@@ -262,7 +262,7 @@ def _of_probabilities(
         (lowest >= 0) & (highest <= 1),
         lambda: (
             f"expected class probabilities to lie in [0, 1], got values from {lowest:g} to {highest:g}: give "
-            "class ids [N], or use BCEWithLogitsLoss for labels of which some do not count"
+            "class ids [N], or use BCEWithLogitsLoss if some labels should not count"
         ),
     )
     elements = F.cross_entropy(
@@ -298,15 +298,15 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
                 (lowest >= 0) & (highest <= 1),
                 lambda: (
                     f"expected labels to lie in [0, 1] or to equal ignore_index={ignore_index}, got values "
-                    f"from {lowest:g} to {highest:g}: mark what does not count by {ignore_index}, or build "
-                    "the main loss with another ignore_index"
+                    f"from {lowest:g} to {highest:g}: mark labels to leave out with {ignore_index}, or "
+                    "build the main loss with another ignore_index"
                 ),
             )
         shape = logits.shape
         return known.reshape(shape).to(logits.dtype), counted.reshape(shape)
     if logits.dim() != 2 or _places(targets) != logits.shape[:1]:
         raise ValueError(
-            f"expected targets to be labels of the logits' shape {list(logits.shape)}, or one class id a "
+            f"expected targets to be labels of the logits' shape {list(logits.shape)}, or one class id per "
             f"row, got {list(targets.shape)}: give a target for each row, or for each logit"
         )
     ids = known.reshape(-1, 1)
@@ -316,7 +316,7 @@ def as_labels(logits: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tenso
         lambda: (
             f"expected class ids to be whole numbers in [0, {classes - 1}] or to equal ignore_index="
             f"{ignore_index}, got values from {ids.min():g} to {ids.max():g}: give the model a logit for "
-            f"each class, and mark what does not count by {ignore_index}"
+            f"each class, and mark ids to leave out with {ignore_index}"
         ),
     )
     labels = ids == torch.arange(classes, device=logits.device)

@@ -194,7 +194,9 @@ def _laid_out(
     z, y = logits.detach().to(wide_dtype(logits.dtype)), widened(targets.detach())
     if not multiclass:
         if z.numel() != y.numel():
-            raise ValueError(f"labels must have the logits' shape {list(z.shape)}, got {list(y.shape)}")
+            raise ValueError(
+                f"expected labels to have the logits' shape {list(z.shape)}, got {list(y.shape)}"
+            )
         y = _labels(y.reshape(z.shape), z.dtype)
         classes = z.shape[1] if z.dim() > 1 else 1
         return _classes_last(z, classes), _classes_last(y, classes), False
@@ -205,8 +207,8 @@ def _laid_out(
         return flat, torch.where(likeliest > 0, ids, NO_CLASS), True  # not so where it is nan
     if y.numel() != flat.shape[0]:
         raise ValueError(
-            f"class ids must have the logits' shape without the class dimension, got {list(y.shape)} "
-            f"for logits {list(z.shape)}"
+            f"expected class ids to have the logits' shape {list(z.shape)} without the class dimension, "
+            f"got {list(y.shape)}"
         )
     ids = y.reshape(-1)
     if ids.is_floating_point():  # a cast makes a class of -0.5, and nobody knows what of nan

@@ -131,7 +131,10 @@ class Diagnosable(nn.Module, ABC):
         Raises:
             ValueError: A setting cannot change in use, or the value is not allowed; nothing is changed.
         """
-        raise ValueError(f"{type(self).__name__} has no setting that can change in use, got {list(settings)}")
+        raise ValueError(
+            f"expected no settings, because {type(self).__name__} cannot change any during training, got "
+            f"{', '.join(map(repr, settings))}: build a new loss instead"
+        )
 
     def register_diagnostics_hook(
         self,
@@ -244,7 +247,7 @@ class Diagnosable(nn.Module, ABC):
                 warn(
                     f"{type(self).__name__}: the statistics of a forward could not be computed and are left "
                     f"out ({type(error).__name__}: {error}); the loss is not affected. Later failures are "
-                    "silent; return_diagnostics=True shows the error"
+                    "silent. Call it with return_diagnostics=True to see the error"
                 )
             return None
 
@@ -271,9 +274,9 @@ class Diagnosable(nn.Module, ABC):
         if not self._graph_told:
             self._graph_told = True
             warn(
-                f"{type(self).__name__}: it is compiled into a graph that may not break (fullgraph=True, or "
-                "an export), so that no hook is called there. Compile without fullgraph=True, or leave the "
-                "loss out"
+                f"{type(self).__name__} is compiled into a graph that may not break (fullgraph=True, or an "
+                "export), so its hooks are not called there. Compile without fullgraph=True, or keep the "
+                "loss out of the compiled function"
             )
 
     def _load_from_state_dict(

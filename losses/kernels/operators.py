@@ -279,8 +279,8 @@ class _Curvature(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> NoReturn:
         raise RuntimeError(
-            "expected at most a second derivative of a pairwise ranking loss, got a third: take the last of "
-            "them without create_graph=True, or write the loss in plain tensor operations"
+            "expected at most a second derivative of a pairwise ranking loss, got a third: take the last "
+            "derivative without create_graph=True, or write the loss in plain tensor operations"
         )
 
 

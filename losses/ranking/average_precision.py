@@ -35,7 +35,7 @@ class SmoothAPLoss(RankingLoss):
         gather_distributed: Whether the pool is that of all ranks: None when there are several and the logits
             require a gradient, so that validation under ``torch.no_grad()`` ranks this rank's rows; True
             always, and requires a process group; False never.
-        max_pool_size: Draw larger pools down to this many rows; None for no cap.
+        max_pool_size: Sample larger pools down to this many rows; None for no cap.
         tau_scale: None, or ``"iqr"`` for a temperature relative to the spread of the scores.
         process_group: The ranks that take part; None for all.
 

@@ -114,7 +114,7 @@ class RankingLoss(Configurable):
     # ---------------------------------------------------------------------------------------- queue
 
     def reset_queue(self) -> None:
-        """Forget the queued rows, as after a jump in the scores."""
+        """Empty the queue, for instance after a jump in the scores."""
         self._forwards.forget()
         self.queue.reset()
 
@@ -122,8 +122,8 @@ class RankingLoss(Configurable):
     def freeze_queue(self) -> Iterator[None]:
         """Forwards inside rank against the queue but do not feed it.
 
-        Recomputed forwards, the second pass of SAM and closures need no such mark where they use the very
-        tensor of labels of the first: the batch is then recognised.
+        Recomputed forwards, the second pass of SAM and closures need it only if they use another tensor of
+        labels than the first forward; with the same tensor the batch is recognised.
         """
         before, self._queue_frozen = self._queue_frozen, True
         try:
@@ -155,8 +155,8 @@ class RankingLoss(Configurable):
         except ValueError as error:
             self.reset_queue()
             warn(
-                f"{type(self).__name__}: the memory queue of this checkpoint cannot be read ({error}), so it "
-                "starts empty. It is not part of the model: leave it out of averages over checkpoints"
+                f"{type(self).__name__}: the memory queue of this checkpoint cannot be read ({error}), so "
+                "the queue starts empty. It is not part of the model: leave it out of averages of checkpoints"
             )
             return
         self._restore(fields)
@@ -210,7 +210,7 @@ class RankingLoss(Configurable):
             iid_mask: `[N]` bool or 0/1; rows that are fair draws of the population. All, by default.
             return_per_class: Also return the `[C]` losses (nan where invalid) and the `[C]` bool of validity.
             return_diagnostics: Also return the statistics of this forward.
-            sample_weight: `[N]`, finite, ≥ 0; what each row counts for as a positive.
+            sample_weight: `[N]`, finite, ≥ 0; the weight of each row as a positive.
 
         Returns:
             The loss; then, as asked for, per-class losses and validity, and the statistics. nan if a logit
@@ -341,9 +341,9 @@ class RankingLoss(Configurable):
         if rows > size:
             self._cap_warned = True
             warn(
-                f"{type(self).__name__}: a pool of {rows} rows is drawn down to max_pool_size={size} rows, "
-                "weighted by the inverse of their chance; estimates stay consistent but vary more. Leave "
-                "max_pool_size out if the whole pool fits"
+                f"{type(self).__name__}: a pool of {rows} rows is sampled down to max_pool_size={size} rows, "
+                "weighted by their inverse sampling probability: estimates stay consistent but vary more. "
+                "Leave max_pool_size out if the whole pool fits"
             )
 
     def _tau(self, pool: Pool) -> Tensor:
@@ -442,7 +442,7 @@ def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     if tuple(iid_mask.shape) != (rows,) or iid_mask.is_floating_point():
         raise ValueError(
             f"expected iid_mask to be bool or 0/1 of shape [{rows}], got {iid_mask.dtype} of shape "
-            f"{list(iid_mask.shape)}: give one entry for each row, by iid_mask.bool() where it is float"
+            f"{list(iid_mask.shape)}: give one entry for each row, and convert floats with iid_mask.bool()"
         )
     if iid_mask.dtype is torch.bool:
         return iid_mask
@@ -450,8 +450,8 @@ def _row_mask(iid_mask: Tensor | None, rows: int) -> Tensor | None:
     require(
         ((mask == 0) | (mask == 1)).all(),
         lambda: (
-            f"expected iid_mask to be bool or 0/1, got values from {mask.min()} to {mask.max()}: pass "
-            "iid_mask == 1, or whatever marks fair draws"
+            f"expected iid_mask to be bool or 0/1, got values from {mask.min()} to {mask.max()}: pass a "
+            "mask that is True for fair draws, such as iid_mask == 1"
         ),
     )
     return mask.bool()

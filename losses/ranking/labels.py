@@ -116,7 +116,7 @@ def _plain(targets: Tensor, largest: int, ignore_index: int) -> bool:
 def _hardening(value: float, multi_label: bool, num_classes: int, ignore_index: int) -> str:
     """What to do about a target that is no whole number."""
     if math.isnan(value):
-        return f"mark missing ones by ignore_index: targets.nan_to_num({ignore_index})"
+        return f"mark missing labels with ignore_index: targets.nan_to_num({ignore_index})"
     if not multi_label and num_classes > 1:
         return "pass the index of each row's class"
     reshaped = ", with targets.reshape(logits.shape)" if num_classes == 1 else ""
@@ -125,11 +125,11 @@ def _hardening(value: float, multi_label: bool, num_classes: int, ignore_index: 
 
 def _settling(value: int, multi_label: bool, num_classes: int) -> str:
     """What to do about a target that is out of range."""
-    marks = f"build the loss with ignore_index={value} if that marks what does not count"
+    marks = f"build the loss with ignore_index={value} if it marks labels to leave out"
     if multi_label or (value < 0 and num_classes == 1):
         return marks
     if value < 0:
-        return f"{marks}; rows of no class need 0/1 targets [N, {num_classes}]"
+        return f"{marks}; for rows of no class use 0/1 targets [N, {num_classes}]"
     return f"{marks}, or with num_classes={value + 1} and as many logits"
 
 

@@ -71,9 +71,9 @@ def unpack(packed: Tensor) -> tuple[dict[str, Any], dict[str, Tensor]]:
             name: _TYPES[kind].itemsize * math.prod(shape) for name, (kind, shape) in header["fields"].items()
         }
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError("expected the bytes of a saved state, got others") from None
+        raise ValueError("expected the bytes of a saved state, got bytes of something else") from None
     if not newline or sum(sizes.values()) != len(body) or checksum != _checksum(header, body):
-        raise ValueError("expected the bytes of a saved state, got bytes that were changed since")
+        raise ValueError("expected the bytes of a saved state, got bytes that were changed after saving")
     tensors, start = {}, 0
     for name, (kind, shape) in header["fields"].items():
         part = body[start : start + sizes[name]].clone()

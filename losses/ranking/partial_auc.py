@@ -100,8 +100,8 @@ class PAUCAtBudgetLoss(RankingLoss):
         super().__init__(locals(), process_group)
         if self.alpha >= self.beta:
             raise ValueError(
-                f"expected alpha to be below beta={self.beta}, got {self.alpha}: they are the false positive "
-                "rates where the band begins and ends"
+                f"expected alpha to be below beta={self.beta}, got {self.alpha}: give the false positive "
+                "rates where the band begins (alpha) and ends (beta)"
             )
         self._constant = LateWarning()
 
@@ -241,6 +241,6 @@ def _constant_message(flags: list[bool]) -> str:
     named = f"class {classes[0]}" if len(classes) == 1 else f"classes {', '.join(map(str, classes))}"
     return (
         f"PAUCAtBudgetLoss: the reference scores of {named} are constant, so no threshold separates them and "
-        "the class is left out of the loss. The model gives every row the same score: check the learning "
-        "rate, or warm up with a likelihood loss"
+        "the class is left out of the loss. The model gives all of these rows the same score: check the "
+        "learning rate, or warm up with a likelihood loss"
     )

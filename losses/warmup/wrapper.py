@@ -38,7 +38,7 @@ def _check_loss(name: str, value: object) -> nn.Module:
     if not isinstance(value, nn.Module):
         raise TypeError(
             f"expected {name} to be a torch.nn.Module, got {value!r}: pass an instance such as "
-            "torch.nn.CrossEntropyLoss(), and a function of your own within a module's forward"
+            "torch.nn.CrossEntropyLoss(), and call a function of your own in the forward of a module"
         )
     return value
 
@@ -123,8 +123,9 @@ class LossWarmupWrapper(Configurable):
         self._counts_steps = warmup_steps is not None or blend_steps is not None
         if self._counts_steps and (warmup_epochs or blend_epochs):
             raise ValueError(
-                f"give the schedule in epochs or in steps, not both: got warmup_epochs={warmup_epochs}, "
-                f"blend_epochs={blend_epochs}, warmup_steps={warmup_steps}, blend_steps={blend_steps}"
+                f"expected the schedule in epochs or in steps, got both: warmup_epochs={warmup_epochs}, "
+                f"blend_epochs={blend_epochs}, warmup_steps={warmup_steps}, blend_steps={blend_steps}. Leave "
+                "the epochs out, or the steps"
             )
         self._share_gathering()
         self._warn_of_missing_queue()
@@ -334,8 +335,8 @@ class LossWarmupWrapper(Configurable):
         missing = sorted({"epoch", "step", "switched", "switch_step", "decay_from"} - set(state))
         if missing:
             raise ValueError(
-                f"expected the state of a LossWarmupWrapper, got one without {', '.join(missing)}: load the "
-                "checkpoint with strict=False and without this key, and the schedule starts anew"
+                f"expected the state of a LossWarmupWrapper, got one without {', '.join(missing)}: to start "
+                "the schedule again, remove this key from the checkpoint and load it with strict=False"
             )
         self._epoch = state["epoch"]
         self._step = state["step"]
@@ -376,8 +377,8 @@ class LossWarmupWrapper(Configurable):
         """The loss of the present phase; arguments as in the ranking losses.
 
         `iid_mask`, `sample_weight` and further keywords go to each loss that takes them. One that only the
-        other loss takes is left out; for `sample_weight`, with a warning the first time, because a loss is
-        then another than asked for.
+        other loss takes is left out; for `sample_weight`, with a warning the first time, because that loss
+        is then not weighted.
 
         Returns:
             The loss; then, as asked for, per-class losses and validity, and the statistics. Both are those
@@ -386,7 +387,7 @@ class LossWarmupWrapper(Configurable):
             per-class losses of a likelihood loss are those of its statistics, without a graph.
 
         Raises:
-            ValueError: If an argument is not as above, or per-class losses are asked of a loss without any.
+            ValueError: If an argument is not as above, or per-class losses are asked of a loss that has none.
             TypeError: If neither loss takes a keyword, or one returns something else than a tensor.
         """
         check_tensors(logits=logits, targets=targets)
@@ -417,8 +418,8 @@ class LossWarmupWrapper(Configurable):
             other = _call(self.warmup_loss, batch, for_warmup, _NOBODY, False).loss
             if other.shape != loss.shape:
                 raise ValueError(
-                    f"the losses of a blend must return the same shape, got {list(loss.shape)} from the main "
-                    f"loss and {list(other.shape)} from the warmup loss: use 'mean' or 'sum' in both"
+                    f"expected the losses of a blend to return the same shape, got {list(loss.shape)} from "
+                    f"the main loss and {list(other.shape)} from the warmup loss: use 'mean' or 'sum' in both"
                 )
             loss = weight * loss + (1 - weight) * other
 
@@ -556,8 +557,8 @@ class _Outcome:
         stats = self.describe(Detail.SCORES)
         if "per_class_loss" not in stats:
             raise ValueError(
-                f"return_per_class=True: the loss that leads in this phase ({self.kind}) has no per-class "
-                "values; ask for them once the main loss leads, or warm up with BCE, cross-entropy or focal"
+                f"expected the loss that leads in this phase to have per-class values, got {self.kind}: pass "
+                "return_per_class=True once the main loss leads, or warm up with BCE, cross-entropy or focal"
             )
         return stats["per_class_loss"], stats["valid"]
 

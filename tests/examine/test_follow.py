@@ -97,7 +97,7 @@ def test_a_log_that_is_replaced_is_followed_from_its_beginning(tmp_path):
 
 
 def test_a_place_where_no_run_can_come_to_be_is_an_error(tmp_path):
-    with pytest.raises(LogError, match="no such file or directory, and nor is"):
+    with pytest.raises(LogError, match="no such file or directory, and its parent does not exist either"):
         next(follow(tmp_path / "no" / "run", Choice(), interval=1.0))
 
 

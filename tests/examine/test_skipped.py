@@ -102,8 +102,8 @@ def test_a_preflight_speaks_of_the_plan():
     diagnosis = preflight(loss_fn, batch_size=64, positive_rate=0.05)
     told = {item.code: (item.cause, item.skipped) for item in diagnosis.skipped}
     assert told["IMB502"] == ("statistic", "needs total_steps, and epochs where the schedule is in epochs")
-    assert told["IMB001"] == ("run", "a run has to show it")
+    assert told["IMB001"] == ("run", "only a run can show it")
     long = preflight(loss_fn, batch_size=64, positive_rate=0.05, total_steps=1000, epochs=10)
-    assert ("run", "a run has to show it") in [
+    assert ("run", "only a run can show it") in [
         (item.cause, item.skipped) for item in long.skipped if item.code == "IMB502"
     ]

@@ -119,7 +119,7 @@ def test_a_rule_of_ones_own_has_its_thresholds_in_itself():
 )
 def test_the_command_line_says_how_to_write_one(capsys, text):
     assert main([*PREFLIGHT, "--threshold", text]) == EXIT_USAGE
-    assert f"expected RULE.NAME=VALUE, as IMB003.poor=3; got '{text}'" in capsys.readouterr().err
+    assert f"expected RULE.NAME=VALUE, as IMB003.poor=3, got '{text}'" in capsys.readouterr().err
 
 
 def test_the_command_line_refuses_what_a_doctor_refuses(capsys):

@@ -423,7 +423,7 @@ def test_a_preflight_names_a_rule_that_is_wrong():
 def test_a_step_that_no_series_holds_is_named_and_leaves_the_history_as_it_was(step):
     history = History(RunInfo())
     history.add(StepRecord(3, "ap", {"loss": as_array(1)}))
-    with pytest.raises(ValueError, match="expected a step to be a whole number of 64 bits; got"):
+    with pytest.raises(ValueError, match="expected a step to be a whole number of 64 bits, got"):
         history.add(EvalRecord(step, {"average_precision": as_array([1])}))
     assert (history.step, history.records) == (3, 1)
     (window,) = history.windows()
@@ -470,8 +470,8 @@ def test_a_finding_from_plain_data_says_what_was_expected(name, value):
 
 def test_a_finding_needs_its_keys_and_takes_those_of_a_later_version():
     assert Finding.from_dict({**GOOD, "colour": "red"}) == Finding.from_dict(GOOD)
-    with pytest.raises(ValueError, match="expected a finding to have loss"):
+    with pytest.raises(ValueError, match="expected a finding to be complete, got one without loss"):
         Finding.from_dict({name: value for name, value in GOOD.items() if name != "loss"})
     for other in (None, [], "IMB001", 3):
-        with pytest.raises(ValueError, match="expected a finding to be a mapping; got"):
+        with pytest.raises(ValueError, match="expected a finding to be a mapping, got"):
             Finding.from_dict(other)

@@ -120,9 +120,11 @@ def judged(loss, batches=8, size=PART, share=0.1, ignored=0.0):
     ids=["class weights", "ignored rows", "positives", "wrapper"],
 )
 def test_divisors_that_differ_are_told_of_once(loss, options):
-    with pytest.warns(ImbalanceWarning, match=r"=8 takes the mean of the batches' means, but what") as told:
+    with pytest.warns(
+        ImbalanceWarning, match=r"=8 takes the mean of the batches' means, but the divisor"
+    ) as told:
         judged(loss, **options)
-    assert len([each for each in told if "divides by" in str(each.message)]) == 1
+    assert len([each for each in told if "the divisor of" in str(each.message)]) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_divisors_that_differ_are_told_of_once(loss, options):
 )
 def test_divisors_that_hardly_differ_are_not_told_of(recwarn, loss, options):
     judged(loss, **options)
-    assert not [each for each in recwarn if "divides by" in str(each.message)]
+    assert not [each for each in recwarn if "the divisor of" in str(each.message)]
 
 
 def test_evaluation_says_nothing_of_divisors_and_a_copy_is_not_listened_to():

@@ -379,12 +379,14 @@ def test_a_loss_that_is_a_function_cannot_be_heard_and_the_error_says_what_to_do
         def training_step(self, batch, batch_idx):
             return nn.functional.binary_cross_entropy_with_logits(self.net(batch[0])[:, 0], batch[1].float())
 
-    with pytest.raises(ValueError, match=r"Functional has no loss module to watch.*self\.loss_fn = nn"):
+    with pytest.raises(
+        ValueError, match=r"expected Functional to have a loss module to watch.*self\.loss_fn = nn"
+    ):
         fit(tmp_path, quiet(None), Functional(None))
 
 
 def test_settings_that_do_not_fit_are_named_before_training():
-    with pytest.raises(ValueError, match="every to be a number of steps, at least 1; got 0"):
+    with pytest.raises(ValueError, match="every to be a number of steps, at least 1, got 0"):
         DoctorCallback(None, every=0)
     with pytest.raises(TypeError, match="evry"):
         DoctorCallback(None, evry=5)
@@ -443,8 +445,8 @@ class Returns(Classifier):
 @pytest.mark.parametrize(
     ("change", "read", "message"),
     [
-        (lambda out: {**out, "logits": [out["logits"]]}, None, "as tensors; got list and Tensor"),
-        (lambda out: {"logits": out["logits"], "labels": ["a"]}, None, "as tensors; got Tensor and list"),
+        (lambda out: {**out, "logits": [out["logits"]]}, None, "to be tensors, got list and Tensor"),
+        (lambda out: {"logits": out["logits"], "labels": ["a"]}, None, "to be tensors, got Tensor and list"),
         (lambda out: out, lambda out, batch: (out["logits"], *batch), "too many values"),
         (lambda out: out, lambda out, batch: 0.5, "cannot unpack"),
         (lambda out: {**out, "targets": out["targets"][:3]}, None, r"scores \[64, 1\] and targets \[3\]"),
@@ -593,7 +595,7 @@ def test_what_fails_on_the_way_to_rank_0_costs_one_warning_and_keeps_nobody_wait
     # What rank 1 cannot read is missing; what cannot be sent is judged where it is.
     assert seen("unread", 0) == ([], [200, 200])
     assert seen("unread", 1) == (["imbalance-doctor: reading validation outputs failed"], [])
-    failed = "imbalance-doctor: bringing the validation rows of all ranks together failed"
+    failed = "imbalance-doctor: gathering the validation rows of all ranks failed"
     assert seen("unsent", 0) == seen("unsent", 1) == ([failed], [200, 200])
 
 

@@ -155,7 +155,9 @@ def test_a_checkpoint_without_our_file_starts_anew_and_says_so(tmp_path):
     ).train()
     (file,) = (tmp_path / "out").rglob("imbalance-doctor-rank0.pt")
     file.unlink()
-    with pytest.warns(UserWarning, match=r"rank0\.pt is not there: the loss and the monitor start anew"):
+    with pytest.warns(
+        UserWarning, match=r"rank0\.pt is missing, so the loss and the monitor start without a checkpoint"
+    ):
         make_trainer(tmp_path, quiet(None, fitting()), Digits(4)).train(resume_from_checkpoint=True)
 
 
@@ -349,7 +351,7 @@ def told_by(caught):
 @pytest.mark.parametrize(
     ("loss_fn", "batches", "message"),
     [
-        (Unknown, 4, "what Unknown divides by is not known"),
+        (Unknown, 4, "the divisor of Unknown is not known"),
         (lambda: SmoothAPLoss(1), 4, "SmoothAPLoss ranks each batch against its queue"),
         (
             lambda: LossWarmupWrapper(nn.BCEWithLogitsLoss(), SmoothAPLoss(1)),
@@ -426,7 +428,7 @@ def test_a_loss_that_the_trainer_was_not_given_is_told_of(tmp_path):
     callback = quiet(None, nn.BCEWithLogitsLoss())
     trainer = make_trainer(tmp_path, callback, Digits(1), model=OwnModel(fitting()))
     trainer.compute_loss_func = None
-    with pytest.warns(UserWarning, match=r"not the loss_fn that the callback was given.*compute_loss_func="):
+    with pytest.warns(UserWarning, match=r"not with the callback's loss_fn.*compute_loss_func="):
         trainer.train()
 
 
@@ -482,7 +484,7 @@ def test_a_model_of_the_next_token_is_refused(tmp_path):
     class OwnForCausalLM(OwnModel):
         """Transformers reads what a model predicts from its name."""
 
-    with pytest.raises(ValueError, match="OwnForCausalLM predicts the next token"):
+    with pytest.raises(ValueError, match="got OwnForCausalLM, which predicts the next token"):
         make_trainer(tmp_path, quiet(None, fitting()), Digits(1), model=OwnForCausalLM(fitting())).train()
 
 
@@ -585,7 +587,7 @@ def test_class_ids_are_no_scores(tmp_path):
     callback = quiet(tmp_path / "run", fitting(), every=1)
     trainer = make_trainer(tmp_path, callback, Digits(2), eval_strategy="epoch")
     trainer.preprocess_logits_for_metrics = lambda logits, labels: (logits > 0).long()
-    with pytest.warns(UserWarning, match=r"expected predictions to be logits; got whole numbers"):
+    with pytest.warns(UserWarning, match=r"expected predictions to be logits, got whole numbers"):
         trainer.train()
     assert load_run(tmp_path / "run").evaluations == []
 
@@ -614,11 +616,15 @@ def test_the_loss_inside_a_model_is_watched(tmp_path):
 
 
 def test_a_model_without_a_loss_module_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match=r"ViTForImageClassification has no loss module to watch"):
+    with pytest.raises(
+        ValueError, match=r"expected ViTForImageClassification to have a loss module to watch"
+    ):
         make_trainer(tmp_path, quiet(None), Digits(1)).train()
-    with pytest.raises(ValueError, match=r"compute_loss needs a loss: DoctorCallback\(run_dir, loss_fn\)"):
+    with pytest.raises(
+        ValueError, match=r"a loss for compute_loss, got none: create DoctorCallback\(run_dir, loss_fn\)"
+    ):
         quiet(None).compute_loss({"logits": torch.zeros(1)}, torch.zeros(1))
-    with pytest.raises(TypeError, match="expected loss_fn to be a loss module; got function"):
+    with pytest.raises(TypeError, match="expected loss_fn to be a loss module, got function"):
         quiet(None, lambda logits, labels: None)
 
 

@@ -159,7 +159,7 @@ def test_a_metric_that_is_no_number_costs_itself_alone():
     doctor, loss_fn = Doctor(None, every=1, on_finding="log"), sick_loss()
     doctor.watch(loss_fn)
     loss_fn(torch.randn(8, requires_grad=True), torch.ones(8)).backward()
-    with pytest.warns(ImbalanceWarning, match="val_loss given to step is no number"):
+    with pytest.warns(ImbalanceWarning, match="metrics given to step to be numbers, got others for val_loss"):
         doctor.step(lr=0.1, val_loss=None)
     loss_fn(torch.randn(8, requires_grad=True), torch.ones(8)).backward()
     doctor.step(lr=0.1, val_loss=2.0)
@@ -222,7 +222,7 @@ def test_what_is_refused_leaves_everything_as_it_was(tmp_path):
     before = (tmp_path / "run" / "diagnostics-rank0.jsonl").read_bytes()
     finding = next(finding for finding in doctor.findings if finding.prescription is None)
     for refused in (lambda: doctor.treat(finding), lambda: doctor.watch(loss_fn)):
-        with pytest.raises(ValueError, match=r"by hand|already"):
+        with pytest.raises(ValueError, match=r"yourself|already"):
             refused()
         assert doctor.findings
     assert (tmp_path / "run" / "diagnostics-rank0.jsonl").read_bytes() == before

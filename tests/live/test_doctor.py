@@ -65,13 +65,13 @@ def test_names_default_to_the_kind_and_stay_apart():
 
 def test_what_cannot_be_watched_is_named():
     doctor = Doctor(None)
-    with pytest.raises(TypeError, match=r"expected a loss module; got function"):
+    with pytest.raises(TypeError, match=r"expected loss_fn to be a loss module, got function"):
         doctor.watch(lambda logits, targets: None)
     loss_fn = SmoothAPLoss(1)
     doctor.watch(loss_fn, name="ap")
     with pytest.raises(ValueError, match="watched already"):
         doctor.watch(loss_fn)
-    with pytest.raises(ValueError, match="a loss is watched as 'ap' already"):
+    with pytest.raises(ValueError, match="a name that no watched loss has, got 'ap'"):
         doctor.watch(SmoothAPLoss(1), name="ap")
 
 
@@ -308,23 +308,25 @@ def test_what_cannot_be_treated_says_what_to_do_by_hand():
         doctor.watch(loss_fn, name="pauc")
         (finding,) = train(doctor, loss_fn, steps=100)
     other = Doctor(None)
-    with pytest.raises(ValueError, match="IMB401 is about 'pauc', which this doctor does not watch"):
+    with pytest.raises(
+        ValueError, match="a finding about a loss that this doctor watches, got IMB401 about 'pauc'"
+    ):
         other.treat(finding)
     other.watch(nn.BCEWithLogitsLoss(), name="pauc")
-    with pytest.raises(ValueError, match="BCEWithLogitsLoss is no loss of this package"):
+    with pytest.raises(ValueError, match="BCEWithLogitsLoss is not a loss of this package"):
         other.treat(finding)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every": 0}, "every to be a number of steps, at least 1; got 0"),
+        ({"every": 0}, "every to be a number of steps, at least 1, got 0"),
         ({"total_steps": 0}, "total_steps to be a number of steps, at least 1"),
-        ({"on_finding": "shout"}, "'warn', 'log', 'raise' or a callable; got 'shout'"),
-        ({"tensorboard": True}, "give a run_dir or a TensorBoard directory"),
-        ({"every": 2.5}, "at least 1; got 2.5"),
-        ({"class_names": "fraud"}, "a list of names; got the text 'fraud'"),
-        ({"population_positive_rate": 1.5}, "between 0 and 1; got 1.5"),
+        ({"on_finding": "shout"}, "'warn', 'log', 'raise' or a callable, got 'shout'"),
+        ({"tensorboard": True}, "give a run_dir, or a TensorBoard directory"),
+        ({"every": 2.5}, "at least 1, got 2.5"),
+        ({"class_names": "fraud"}, "a list of names, got the text 'fraud'"),
+        ({"population_positive_rate": 1.5}, "between 0 and 1, got 1.5"),
     ],
 )
 def test_arguments_that_do_not_fit_are_named(arguments, message):

@@ -112,7 +112,7 @@ def test_steps_that_are_numbered_anew_in_each_epoch_are_counted_on():
     with Doctor(None, on_finding="log") as doctor:
         doctor.watch(loss_fn := nn.BCEWithLogitsLoss())
         train(doctor, loss_fn, steps=50)
-        with pytest.warns(ImbalanceWarning, match="step 0 came after step 49.*have to grow") as caught:
+        with pytest.warns(ImbalanceWarning, match="step 0 came after step 49.*must increase") as caught:
             for _ in range(3):
                 train(doctor, loss_fn, steps=50)
         assert not doctor.diagnosis.notes

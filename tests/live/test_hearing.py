@@ -366,7 +366,9 @@ def test_a_loss_may_be_called_from_several_threads(make):
         for thread in threads:
             thread.join()
         assert not errors
-        assert not doctor.diagnosis.notes or all("left no record" in note for note in doctor.diagnosis.notes)
+        assert not doctor.diagnosis.notes or all(
+            "was not recorded between steps" in note for note in doctor.diagnosis.notes
+        )
 
 
 # --- compiled ---------------------------------------------------------------------------------------------

@@ -192,7 +192,7 @@ def test_input_that_does_not_fit_costs_one_evaluation_or_one_metric():
             doctor.log_eval([], [])
         doctor.log_eval(torch.randn(50), torch.rand(50) < 0.5)
         assert len(doctor.run.evaluations) == 1
-        with pytest.warns(ImbalanceWarning, match="lr given to step is no number"):
+        with pytest.warns(ImbalanceWarning, match="metrics given to step to be numbers, got others for lr"):
             doctor.step(lr="high")
         train(doctor, loss_fn, steps=2, first_step=2)
 
@@ -238,7 +238,7 @@ def test_a_loss_called_in_its_own_way_costs_one_warning():
     with Doctor(None, every=1) as doctor:
         doctor.watch(loss_fn)
         with pytest.warns(
-            ImbalanceWarning, match=r"called with \(logits, targets\) tensors; got \['dict'\]"
+            ImbalanceWarning, match=r"called with \(logits, targets\) tensors, got \['dict'\]"
         ) as caught:
             for _ in range(5):
                 loss_fn({"logits": torch.randn(4, requires_grad=True)})

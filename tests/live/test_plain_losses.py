@@ -204,7 +204,7 @@ def test_of_a_loss_that_is_not_of_classes_the_loss_alone_is_recorded(loss_fn, ot
         assert record.stats.keys() == {"loss", "interval_loss"}
         assert float(record.stats["loss"]) == pytest.approx(loss.mean().item(), rel=1e-6)
     (note,) = doctor.diagnosis.notes
-    assert "is no classification loss" in note
+    assert "is not a classification loss" in note
     assert "only its loss is recorded" in note
     assert {item.code for item in doctor.diagnosis.healthy} <= {"IMB001", "IMB703"}
 

@@ -200,7 +200,7 @@ def test_the_end_of_a_run_waits_for_a_sink_no_longer_than_its_patience(monkeypat
     monkeypatch.setattr(delivery, "PATIENCE", 0.1)
     monkeypatch.setattr("imbalance_doctor.live.journal.PATIENCE", 0.1)
     slow, toy = Slow(), Toy()
-    with pytest.warns(ImbalanceWarning, match="Slow failed .*has not taken everything") as told:
+    with pytest.warns(ImbalanceWarning, match="Slow failed .*had not finished") as told:
         doctor = watched([slow, toy])
     assert len(told) == 1
     assert toy.order[-1] == "close"
@@ -226,7 +226,7 @@ def test_where_a_sink_is_far_behind_step_records_are_left_out_and_counted(monkey
     assert len(steps) < 45
     assert steps[-1] >= 40
     assert slow.given("finding")[: len(found)] == found  # of these none is left out
-    assert any(f"{45 - len(steps)} of its records" in note for note in doctor.diagnosis.notes)
+    assert any(f"{45 - len(steps)} records were not sent to it" in note for note in doctor.diagnosis.notes)
     assert len(load_run(tmp_path).steps()) == 45
 
 
@@ -302,9 +302,9 @@ class Lacking:
     [
         (
             [Toy(), Lacking()],
-            r"a sink to have .*; got Lacking without finding\(finding\), close\(\)",
+            r"a sink to have .*, got Lacking without finding\(finding\), close\(\)",
         ),
-        ([Toy], "expected a sink, got the class Toy; give an instance of it"),
+        ([Toy], "expected a sink, got the class Toy: give an instance of it"),
         ([None], "got NoneType without begin"),
         (Toy(), "expected sinks to be a list of sinks, got Toy"),
         ("tensorboard", "expected sinks to be a list of sinks, got str"),

@@ -205,7 +205,7 @@ def test_a_loss_that_is_called_no_longer_is_noted_and_not_warned_of():
             (loss_fn if step < 100 else next_one)(x[:, 0].clone().requires_grad_(), y.float())
             doctor.step()
         (note,) = doctor.diagnosis.notes
-    assert "BCEWithLogitsLoss left no record from step 90 to" in note
+    assert "BCEWithLogitsLoss was not recorded between steps 90 and" in note
 
 
 def test_a_resumed_run_takes_the_scores_where_the_rules_are_asked(tmp_path):
@@ -521,7 +521,7 @@ def test_a_batch_that_does_not_fit_costs_that_evaluation_alone():
 
 
 @pytest.mark.parametrize(
-    ("how", "message"), [("never", "was called not once"), ("in eval", "was called only in eval mode")]
+    ("how", "message"), [("never", "was never called"), ("in eval", "was called only in eval mode")]
 )
 def test_a_loss_that_is_not_called_is_asked_about_once(how, message):
     watched, used = SmoothAPLoss(1), SmoothAPLoss(1)

@@ -165,7 +165,7 @@ def test_a_run_that_goes_on_with_fewer_processes_is_not_compared_with_those_that
         live = codes(doctor.findings)
     run = load_run(two_ranks)
     assert not run.others
-    assert any("rank1.jsonl is of an earlier session" in note for note in run.notes)
+    assert any("rank1.jsonl was left out: it is from an earlier session" in note for note in run.notes)
     assert codes(diagnose(run).findings) == live
 
 

@@ -156,15 +156,15 @@ def test_a_tear_inside_a_character_is_a_tear_too(tmp_path):
         ('{"kind": "run", "schema": 99}\n', r":1: schema 99 is newer .* upgrade imbalance-doctor"),
         (
             '{"kind": "run", "schema": 1}\n{"kind": "step"}\n',
-            r":2: expected step of a 'step' line to be a whole number from 0 to [0-9,]+; got nothing",
+            r":2: expected step of a 'step' line to be a whole number from 0 to [0-9,]+, got nothing",
         ),
         (
             '{"kind": "run", "schema": 1}\n{"kind": "step", "step": 1}\n',
-            r":2: expected loss of a 'step' line to be a text of at most 20,000 characters; got nothing",
+            r":2: expected loss of a 'step' line to be a text of at most 20,000 characters, got nothing",
         ),
         (
             '{"kind": "run", "schema": 1}\n{"kind": "step", "step": 1, "loss": "a", "stats": []}\n',
-            r":2: expected stats of a 'step' line to be an object of numbers; got \[\]",
+            r":2: expected stats of a 'step' line to be an object of numbers, got \[\]",
         ),
         ('{"kind": "run", "schema": 1}\nbroken\n{"kind": "end", "step": 1}\n', r":2: not a run log"),
     ],
@@ -178,7 +178,7 @@ def test_what_cannot_be_read_names_file_and_line(tmp_path, text, message):
 
 
 def test_a_directory_without_a_log_and_a_missing_one_say_what_to_give(tmp_path):
-    with pytest.raises(LogError, match="is it a run directory"):
+    with pytest.raises(LogError, match="expected a run directory, got one without diagnostics-rank"):
         load_run(tmp_path)
     with pytest.raises(LogError, match="give a run directory or a log file"):
         load_run(tmp_path / "nowhere")

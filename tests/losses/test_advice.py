@@ -84,7 +84,7 @@ ADVICE = [
     ((8, 2), SoftmaxFocalLoss(), BINARY.bool(), "targets.long()", None),
     ((8, 3), SoftmaxFocalLoss(), IDS[:, None], "targets[:, 0]", None),
     ((8, 3), SoftmaxFocalLoss(), IDS[:, None].float(), "targets[:, 0]", "targets.long()"),
-    ((8, 3), SigmoidFocalLoss(), IDS, "go with SoftmaxFocalLoss", SoftmaxFocalLoss()),
+    ((8, 3), SigmoidFocalLoss(), IDS, "use SoftmaxFocalLoss", SoftmaxFocalLoss()),
     ((8, 3), SigmoidFocalLoss(), IDS.float(), "targets.long()", SoftmaxFocalLoss()),
     ((8, 3), warm(3, nn.CrossEntropyLoss()), F.one_hot(IDS, 3), "targets.argmax(1)", None),
     ((8, 3), warm(3, SoftmaxFocalLoss()), F.one_hot(IDS, 3).float(), "targets.argmax(1)", None),
@@ -176,7 +176,7 @@ def test_advice_about_images_leads_to_a_loss_that_trains(make):
 def test_advice_about_weights_leads_to_a_loss_that_trains(loss, bad):
     logits, weight = torch.randn(8, 1, requires_grad=True), torch.ones(8)
     weight[3] = bad
-    with pytest.raises(ValueError, match="give rows that are not to count the weight 0"):
+    with pytest.raises(ValueError, match="give rows that should not count the weight 0"):
         loss(logits, BINARY[:, None], sample_weight=weight)
     weight[3] = 0
     loss(logits, BINARY[:, None], sample_weight=weight).backward()
@@ -227,7 +227,7 @@ def test_a_softmax_over_one_class_is_never_a_silent_zero():
             warmup(SoftmaxFocalLoss(), nn.Identity()),
             warm(1, nn.CrossEntropyLoss()),
         ):
-            with pytest.raises(ValueError, match="a softmax over one class is 1 whatever the logit"):
+            with pytest.raises(ValueError, match="a softmax over one class is always 1"):
                 loss(logits, targets)
 
 

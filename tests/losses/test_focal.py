@@ -336,7 +336,7 @@ def test_pos_weight_travels_with_the_module():
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), [1.0, -2.0]])
 def test_pos_weight_must_be_finite_and_not_negative(weight):
-    with pytest.raises(ValueError, match="pos_weight must be finite and >= 0"):
+    with pytest.raises(ValueError, match="expected pos_weight to be finite and >= 0"):
         SigmoidFocalLoss(pos_weight=weight)
 
 
@@ -389,5 +389,7 @@ def test_counts_must_be_positive_and_one_for_each_class(counts):
 
 
 def test_beta_must_lie_below_one():
-    with pytest.raises(ValueError, match=r"beta must be a finite number and >= 0.0 and < 1.0, got 1.0"):
+    with pytest.raises(
+        ValueError, match=r"expected beta to be a finite number and >= 0.0 and < 1.0, got 1.0"
+    ):
         effective_number_weights([1, 2], beta=1.0)

@@ -12,86 +12,98 @@ from losses import RecallAtQuantileLoss as Recall
 from losses._checks import check_number
 
 CONSTRUCTION = [
-    (lambda: SmoothAPLoss(0), "num_classes must be an integer of at least 1, got 0"),
-    (lambda: SmoothAPLoss(True), "num_classes must be an integer of at least 1, got True"),
-    (lambda: SmoothAPLoss(2, queue_size=-1), "queue_size must be an integer of at least 0, got -1"),
-    (lambda: SmoothAPLoss(2, queue_size=1.5), "queue_size must be an integer of at least 0, got 1.5"),
-    (lambda: SmoothAPLoss(2, temperature=0.0), "temperature must be a finite number and > 0.0, got 0.0"),
+    (lambda: SmoothAPLoss(0), "expected num_classes to be an integer of at least 1, got 0"),
+    (lambda: SmoothAPLoss(True), "expected num_classes to be an integer of at least 1, got True"),
+    (lambda: SmoothAPLoss(2, queue_size=-1), "expected queue_size to be an integer of at least 0, got -1"),
+    (lambda: SmoothAPLoss(2, queue_size=1.5), "expected queue_size to be an integer of at least 0, got 1.5"),
+    (
+        lambda: SmoothAPLoss(2, temperature=0.0),
+        "expected temperature to be a finite number and > 0.0, got 0.0",
+    ),
     (
         lambda: SmoothAPLoss(2, temperature=float("nan")),
-        "temperature must be a finite number and > 0.0, got nan",
+        "expected temperature to be a finite number and > 0.0, got nan",
     ),
     (
         lambda: SmoothAPLoss(2, reduction="avg"),
-        "reduction must be one of 'mean', 'sum', 'none', got 'avg'",
+        "expected reduction to be one of 'mean', 'sum', 'none', got 'avg'",
     ),
     (
         lambda: SmoothAPLoss(2, gather_distributed="yes"),
-        "gather_distributed must be one of None, True, False, got 'yes'",
+        "expected gather_distributed to be one of None, True, False, got 'yes'",
     ),
     (
         lambda: SmoothAPLoss(2, gather_distributed=0),
-        "gather_distributed must be one of None, True, False, got 0",
+        "expected gather_distributed to be one of None, True, False, got 0",
     ),
     (
         lambda: SigmoidFocalLoss(gather_distributed=1),
-        "gather_distributed must be one of None, True, False, got 1",
+        "expected gather_distributed to be one of None, True, False, got 1",
     ),
-    (lambda: SmoothAPLoss(2, ignore_index=None), "ignore_index must be an integer, got None"),
-    (lambda: SmoothAPLoss(2, ignore_index=-1.0), "ignore_index must be an integer, got -1.0"),
+    (lambda: SmoothAPLoss(2, ignore_index=None), "expected ignore_index to be an integer, got None"),
+    (lambda: SmoothAPLoss(2, ignore_index=-1.0), "expected ignore_index to be an integer, got -1.0"),
     (
         lambda: SmoothAPLoss(2, update_queue_in_eval=1),
-        "update_queue_in_eval must be one of True, False, got 1",
+        "expected update_queue_in_eval to be one of True, False, got 1",
     ),
-    (lambda: SoftmaxFocalLoss(ignore_index="x"), "ignore_index must be an integer, got 'x'"),
-    (lambda: SoftmaxFocalLoss(background_class=0.0), "background_class must be an integer, got 0.0"),
-    (lambda: SmoothAPLoss(2, max_pool_size=1), "max_pool_size must be an integer of at least 2, got 1"),
-    (lambda: SmoothAPLoss(2, tau_scale="std"), "tau_scale must be one of None, 'iqr', got 'std'"),
-    (lambda: Recall(2, quantile=0.0), "quantile must be a finite number and > 0.0 and < 1.0, got 0.0"),
-    (lambda: Recall(2, quantile=1), "quantile must be a finite number and > 0.0 and < 1.0, got 1"),
+    (lambda: SoftmaxFocalLoss(ignore_index="x"), "expected ignore_index to be an integer, got 'x'"),
+    (lambda: SoftmaxFocalLoss(background_class=0.0), "expected background_class to be an integer, got 0.0"),
+    (
+        lambda: SmoothAPLoss(2, max_pool_size=1),
+        "expected max_pool_size to be an integer of at least 2, got 1",
+    ),
+    (lambda: SmoothAPLoss(2, tau_scale="std"), "expected tau_scale to be one of None, 'iqr', got 'std'"),
+    (lambda: Recall(2, quantile=0.0), "expected quantile to be a finite number and > 0.0 and < 1.0, got 0.0"),
+    (lambda: Recall(2, quantile=1), "expected quantile to be a finite number and > 0.0 and < 1.0, got 1"),
     (
         lambda: Recall(2, quantile_interpolation="cubic"),
-        "quantile_interpolation must be one of 'linear', 'lower', 'higher', 'nearest', 'midpoint', "
+        "expected quantile_interpolation to be one of 'linear', 'lower', 'higher', 'nearest', 'midpoint', "
         "got 'cubic'",
     ),
-    (lambda: PAUCAtBudgetLoss(2, beta=0.0), "beta must be a finite number and > 0.0 and <= 1.0, got 0.0"),
-    (lambda: PAUCAtBudgetLoss(2, beta=1.1), "beta must be a finite number and > 0.0 and <= 1.0, got 1.1"),
+    (
+        lambda: PAUCAtBudgetLoss(2, beta=0.0),
+        "expected beta to be a finite number and > 0.0 and <= 1.0, got 0.0",
+    ),
+    (
+        lambda: PAUCAtBudgetLoss(2, beta=1.1),
+        "expected beta to be a finite number and > 0.0 and <= 1.0, got 1.1",
+    ),
     (
         lambda: PAUCAtBudgetLoss(2, alpha=0.2, beta=0.2),
-        "expected alpha to be below beta=0.2, got 0.2: they are the false positive rates where the band "
-        "begins and ends",
+        "expected alpha to be below beta=0.2, got 0.2: give the false positive rates where the band "
+        "begins (alpha) and ends (beta)",
     ),
     (
         lambda: PAUCAtBudgetLoss(2, surrogate="auc"),
-        "surrogate must be one of 'trapezoid', 'pairwise', got 'auc'",
+        "expected surrogate to be one of 'trapezoid', 'pairwise', got 'auc'",
     ),
-    (lambda: PAUCAtBudgetLoss(2, n_knots=1), "n_knots must be an integer of at least 2, got 1"),
-    (lambda: PAUCAtBudgetLoss(2, tau_scale=None), "tau_scale must be one of 'iqr', 'band', got None"),
+    (lambda: PAUCAtBudgetLoss(2, n_knots=1), "expected n_knots to be an integer of at least 2, got 1"),
+    (lambda: PAUCAtBudgetLoss(2, tau_scale=None), "expected tau_scale to be one of 'iqr', 'band', got None"),
     (
         lambda: PAUCAtBudgetLoss(2, pos_numerator="all"),
-        "pos_numerator must be one of 'pool', 'live', got 'all'",
+        "expected pos_numerator to be one of 'pool', 'live', got 'all'",
     ),
     (
         lambda: PAUCAtBudgetLoss(2, budget_basis="rows"),
-        "budget_basis must be one of 'fpr', 'population', got 'rows'",
+        "expected budget_basis to be one of 'fpr', 'population', got 'rows'",
     ),
-    (lambda: SigmoidFocalLoss(gamma=-1), "gamma must be a finite number and >= 0.0, got -1"),
+    (lambda: SigmoidFocalLoss(gamma=-1), "expected gamma to be a finite number and >= 0.0, got -1"),
     (
         lambda: SigmoidFocalLoss(alpha=2),
-        "alpha must be a finite number and >= 0.0 and <= 1.0, got 2; -1 switches it off",
+        "expected alpha to be a finite number and >= 0.0 and <= 1.0, got 2; pass -1 to switch it off",
     ),
     (
         lambda: SigmoidFocalLoss(reduction="mean_positive"),
-        "reduction must be one of 'none', 'mean', 'sum', got 'mean_positive'",
+        "expected reduction to be one of 'none', 'mean', 'sum', got 'mean_positive'",
     ),
-    (lambda: SoftmaxFocalLoss(alpha=[]), "alpha must be one weight for each class, got shape [0]"),
+    (lambda: SoftmaxFocalLoss(alpha=[]), "expected alpha to be one weight for each class, got shape [0]"),
     (
         lambda: SoftmaxFocalLoss(alpha=[1.0, -1.0]),
-        "alpha must be finite and >= 0, got [1.0, -1.0]",
+        "expected alpha to be finite and >= 0, got [1.0, -1.0]",
     ),
     (
         lambda: SoftmaxFocalLoss(label_smoothing=1.0),
-        "label_smoothing must be a finite number and >= 0.0 and < 1.0, got 1.0",
+        "expected label_smoothing to be a finite number and >= 0.0 and < 1.0, got 1.0",
     ),
 ]
 
@@ -137,7 +149,7 @@ INPUTS = [
         (torch.zeros(4, 3), torch.tensor([0, 1, 3, 0])),
         {},
         "expected targets to lie in [0, 2] or to equal ignore_index=-100, got 3: build the loss with "
-        "ignore_index=3 if that marks what does not count, or with num_classes=4 and as many logits",
+        "ignore_index=3 if it marks labels to leave out, or with num_classes=4 and as many logits",
     ),
     (
         (torch.zeros(4, 3), torch.tensor([0.0, 1.0, 0.6, 0.0])),
@@ -154,19 +166,19 @@ INPUTS = [
         (torch.zeros(4, 3), torch.full((4, 3), 2)),
         {},
         "expected targets to lie in [0, 1] or to equal ignore_index=-100, got 2: build the loss with "
-        "ignore_index=2 if that marks what does not count",
+        "ignore_index=2 if it marks labels to leave out",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"iid_mask": torch.ones(4)},
         "expected iid_mask to be bool or 0/1 of shape [4], got torch.float32 of shape [4]: give one entry "
-        "for each row, by iid_mask.bool() where it is float",
+        "for each row, and convert floats with iid_mask.bool()",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"iid_mask": torch.tensor([0, 1, 2, 1])},
-        "expected iid_mask to be bool or 0/1, got values from 0 to 2: pass iid_mask == 1, or whatever marks "
-        "fair draws",
+        "expected iid_mask to be bool or 0/1, got values from 0 to 2: pass a mask that is True for "
+        "fair draws, such as iid_mask == 1",
     ),
     (
         (torch.zeros(4, 3), ids),
@@ -176,12 +188,12 @@ INPUTS = [
     (
         (torch.zeros(4, 3), ids),
         {"sample_weight": torch.tensor([1.0, -1.0, 1.0, 1.0])},
-        "expected sample_weight to be finite and >= 0, got -1: give rows that are not to count the weight 0",
+        "expected sample_weight to be finite and >= 0, got -1: give rows that should not count the weight 0",
     ),
     (
         (torch.zeros(4, 3), ids),
         {"sample_weight": torch.tensor([1.0, torch.inf, 1.0, 1.0])},
-        "expected sample_weight to be finite and >= 0, got inf: give rows that are not to count the weight 0",
+        "expected sample_weight to be finite and >= 0, got inf: give rows that should not count the weight 0",
     ),
 ]
 
@@ -208,7 +220,7 @@ def test_inputs_of_ranking_losses_are_checked(make, arguments, options, message)
 )
 def test_targets_must_be_tensors(call):
     for targets, name in (([0, 1, 2, 0], "list"), (np.zeros(4), "ndarray"), (None, "NoneType")):
-        with pytest.raises(TypeError, match=f"targets must be a torch.Tensor, got {name}"):
+        with pytest.raises(TypeError, match=f"expected targets to be a torch.Tensor, got {name}"):
             call(targets)
 
 
@@ -264,45 +276,47 @@ def test_numbers_of_numpy_are_numbers():
 FOCAL = [
     (
         lambda: SigmoidFocalLoss()(torch.zeros(4, 3), torch.zeros(4)),
-        "expected targets to be labels of the inputs' shape [4, 3], got [4]: class ids go with "
-        "SoftmaxFocalLoss, by targets.long()",
+        "expected targets to be labels of the inputs' shape [4, 3], got [4]: for class ids use "
+        "SoftmaxFocalLoss with targets.long()",
     ),
     (
         lambda: SigmoidFocalLoss()(torch.zeros(2), torch.tensor([0.0, 2.0])),
-        "expected targets to lie in [0, 1], got values from 0 to 2: to leave out entries that are marked by "
+        "expected targets to lie in [0, 1], got values from 0 to 2: to leave out entries marked with "
         "another value, set their label and their sample_weight to 0",
     ),
     (
         lambda: SigmoidFocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3), sample_weight=torch.ones(3)),
-        "sample_weight must be [N] for rows, or broadcast to the inputs' shape [4, 3] with as many "
-        "dimensions, got [3]",
+        "expected sample_weight to have shape [N] for rows, or as many dimensions as the inputs and a shape "
+        "that broadcasts to theirs [4, 3], got [3]: give one weight for each row, or for each logit",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.zeros(4, 3)),
         "expected SoftmaxFocalLoss to get class ids (N) or (N, ...), got torch.float32 targets of the "
         "logits' shape [4, 3]: for one-hot rows pass targets.argmax(1); for class probabilities use "
-        "torch.nn.CrossEntropyLoss; for several classes a row use SigmoidFocalLoss",
+        "torch.nn.CrossEntropyLoss; for several classes per row use SigmoidFocalLoss",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.zeros(4)),
-        "expected targets to be integer class ids, got torch.float32: convert them by targets.long()",
+        "expected targets to be integer class ids, got torch.float32: convert them with targets.long()",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), torch.full((4,), 3)),
         "expected targets to lie in [0, 2] or to equal ignore_index=-100, got values from 3 to 3: give the "
-        "model a logit for each class, or the loss the ignore_index that marks what does not count",
+        "model one logit for each class, or build the loss with the ignore_index that marks rows to leave "
+        "out",
     ),
     (
         lambda: SoftmaxFocalLoss(alpha=[1.0, 2.0])(torch.zeros(4, 3), ids),
-        "alpha has 2 weights but the logits have 3 classes: give one weight for each class",
+        "expected alpha to have a weight for each of the logits' 3 classes, got 2 weights: "
+        "give one weight for each class",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), ids, sample_weight=torch.ones(3)),
-        "sample_weight must have the targets' shape [4], got [3]",
+        "expected sample_weight to have the targets' shape [4], got [3]: give one weight for each target",
     ),
     (
         lambda: SoftmaxFocalLoss()(torch.zeros(4, 3), ids, sample_weight=-torch.ones(4)),
-        "expected sample_weight to be finite and >= 0, got -1: give rows that are not to count the weight 0",
+        "expected sample_weight to be finite and >= 0, got -1: give rows that should not count the weight 0",
     ),
 ]
 
@@ -318,15 +332,16 @@ def test_settings_that_cannot_change_are_named_with_those_that_can():
     with pytest.raises(ValueError) as error:  # noqa: PT011
         PAUCAtBudgetLoss(2).reconfigure(beta=0.1, num_classes=3)
     assert str(error.value) == (
-        "PAUCAtBudgetLoss cannot change 'beta', 'num_classes' during training; it can change 'queue_size', "
-        "'temperature', 'gather_distributed', 'max_pool_size', 'tau_scale', 'pos_numerator'"
+        "expected settings that PAUCAtBudgetLoss can change during training, which are 'queue_size', "
+        "'temperature', 'gather_distributed', 'max_pool_size', 'tau_scale', 'pos_numerator', got 'beta', "
+        "'num_classes': build a new loss to change others"
     )
 
 
 def test_a_rejected_change_changes_nothing():
     loss_fn = PAUCAtBudgetLoss(2)
     before = loss_fn.config()
-    with pytest.raises(ValueError, match="pos_numerator must be one of 'pool', 'live', got 'x'"):
+    with pytest.raises(ValueError, match="expected pos_numerator to be one of 'pool', 'live', got 'x'"):
         loss_fn.reconfigure(temperature=0.5, queue_size=3, pos_numerator="x")
     assert loss_fn.config() == before
     loss_fn.reconfigure(temperature=0.5, queue_size=3, pos_numerator="live")
@@ -353,14 +368,18 @@ def test_a_loss_prints_its_settings(loss_fn):
 
 
 def test_a_required_process_group_must_exist():
-    with pytest.raises(RuntimeError, match="gather_distributed=True needs an initialised process group"):
+    with pytest.raises(
+        RuntimeError, match="expected an initialised process group for gather_distributed=True"
+    ):
         SmoothAPLoss(1, gather_distributed=True)(torch.zeros(2, 1), torch.tensor([0, 1]))
-    with pytest.raises(RuntimeError, match="gather_distributed=True needs an initialised process group"):
+    with pytest.raises(
+        RuntimeError, match="expected an initialised process group for gather_distributed=True"
+    ):
         wrapper = LossWarmupWrapper(torch.nn.CrossEntropyLoss(), SmoothAPLoss(3), 1, gather_distributed=True)
         wrapper.eval()(torch.zeros(4, 3), ids)
 
 
 @pytest.mark.parametrize("value", [float("inf"), "1", None, True])
 def test_numbers_are_finite_numbers(value):
-    with pytest.raises(ValueError, match="x must be a finite number"):
+    with pytest.raises(ValueError, match="expected x to be a finite number"):
         check_number("x", value)

@@ -107,7 +107,7 @@ def test_the_hessian_is_that_of_the_definition(name):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("options", [{}, {"max_pool_size": 30}], ids=["whole", "capped"])
-@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+@pytest.mark.filterwarnings("ignore:.*is sampled down to max_pool_size")
 def test_second_derivatives_are_the_numerical_ones_where_nothing_is_held_fixed(reduction, options):
     loss_fn = RANKING["smooth_ap"](2, queue_size=64, temperature=0.5, reduction=reduction, **options)
     loss_fn(*batch(40, 2, 1))
@@ -265,7 +265,7 @@ def test_gradient_reaches_negatives_where_the_definition_says_so(name):
 
 @every_loss
 @pytest.mark.parametrize("options", [{}, {"max_pool_size": 20}], ids=["whole", "capped"])
-@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+@pytest.mark.filterwarnings("ignore:.*is sampled down to max_pool_size")
 def test_a_checkpoint_continues_bit_for_bit(make, options):
     first = make(3, queue_size=24, **options)
     for step in range(4):

@@ -269,7 +269,7 @@ def test_huge_logits_are_reported_by_every_likelihood(reduction):
     assert stats["pos_score_hist"].sum() + stats["neg_score_hist"].sum() == logits.numel()
 
 
-@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+@pytest.mark.filterwarnings("ignore:.*is sampled down to max_pool_size")
 @pytest.mark.parametrize("name", RANKING)
 def test_live_counts_are_those_before_the_cap(name):
     loss_fn = RANKING[name](3, queue_size=100, max_pool_size=30)
@@ -563,7 +563,7 @@ def test_nonfinite_logits_are_counted_and_left_out():
 
 
 def test_shapes_that_fit_nothing_are_errors():
-    with pytest.raises(ValueError, match=r"labels must have the logits' shape \[4, 3\], got \[5, 3\]"):
+    with pytest.raises(ValueError, match=r"expected labels to have the logits' shape \[4, 3\], got \[5, 3\]"):
         likelihood_stats(torch.zeros(4, 3), torch.zeros(5, 3), detail=Detail.COUNTS)
 
 

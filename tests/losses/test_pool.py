@@ -226,7 +226,7 @@ def test_the_cap_guarantees_a_quota_of_each_class():
     targets = torch.zeros(2_000, dtype=torch.long)
     targets[:30] = 1
     loss_fn = SmoothAPLoss(1, queue_size=0, max_pool_size=100)
-    with pytest.warns(UserWarning, match="a pool of 2000 rows is drawn down to max_pool_size=100") as seen:
+    with pytest.warns(UserWarning, match="a pool of 2000 rows is sampled down to max_pool_size=100") as seen:
         _, stats = loss_fn(torch.randn(2_000, 1), targets, return_diagnostics=True)
     assert seen[0].filename == __file__
     assert stats["pool_size"] == 100
@@ -243,7 +243,7 @@ def test_a_cap_that_does_not_bite_changes_nothing():
     )
 
 
-@pytest.mark.filterwarnings("ignore:.*is drawn down")
+@pytest.mark.filterwarnings("ignore:.*is sampled down")
 def test_thresholds_of_a_capped_pool_are_those_of_the_whole():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(20_000, 1, generator=generator, dtype=torch.float64)

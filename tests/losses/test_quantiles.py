@@ -146,7 +146,7 @@ def test_mixed_weights_stay_within_the_rows_that_count(mode, masked, dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.filterwarnings("ignore:.*is drawn down to max_pool_size")
+@pytest.mark.filterwarnings("ignore:.*is sampled down to max_pool_size")
 @pytest.mark.parametrize("make", CAPPED.values(), ids=CAPPED.keys())
 def test_losses_of_a_capped_pool_find_their_thresholds(make, dtype):
     generator = torch.Generator().manual_seed(0)
@@ -171,7 +171,7 @@ def test_keys_have_the_order_of_the_floats(dtype):
 
 def test_bad_arguments_are_named():
     values = torch.zeros(3, 1)
-    with pytest.raises(ValueError, match="interpolation must be one of"):
+    with pytest.raises(ValueError, match="expected interpolation to be one of"):
         quantile(values, 0.5, interpolation="cubic")
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         quantile(values, [0.5, 1.5])

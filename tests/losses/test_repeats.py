@@ -91,7 +91,7 @@ def test_several_checkpointed_forwards_before_one_backward_each_see_the_queue_of
         optimizer.step()
 
 
-@pytest.mark.filterwarnings("ignore:.*is drawn down")
+@pytest.mark.filterwarnings("ignore:.*is sampled down")
 def test_a_recomputed_forward_draws_the_rows_of_a_capped_pool_again():
     loss, net = SmoothAPLoss(1, queue_size=64, max_pool_size=24, temperature=0.1), nn.Linear(4, 1)
     for x, y in batches(6):

@@ -115,7 +115,8 @@ def test_a_change_is_refused_as_at_construction_and_otherwise_shown(loss, name):
         before = loss_fn.config()
         answer = refused(loss_fn.reconfigure, **{name: value})
         if not loss._SETTINGS[name].changes:
-            assert f"cannot change {name!r} during training" in answer
+            assert "can change during training, which are" in answer
+            assert f", got {name!r}: build a new loss" in answer
         else:
             assert answer == expected
             assert answer is not None or loss_fn.config()[name] == make(loss, **{name: value}).config()[name]

@@ -39,9 +39,9 @@ def test_the_text_shows_numbers_findings_and_settings_that_pass(capsys):
         "chance of a pool without one",
         "IMB002 no-positives-in-pool",
         "queue_size: 1,024 → 50,000",
-        "Together these settings pass",
+        "These settings pass together",
         "queue_size=50000",
-        "a run has to show it",
+        "only a run can show it",
     ):
         assert words in out
     assert "since step" not in out
@@ -137,14 +137,17 @@ def test_values_from_text():
         ([], "Missing option '--loss'"),
         (["--loss", "hinge", *SOUND[2:]], "'hinge' is not one of"),
         ([*SOUND[:2], "--batch-size", "64"], "Missing option '--positive-rate'"),
-        ([*SOUND, "--queue-size", "many"], "queue_size must be an integer"),
-        ([*SOUND, "--quantile", "0.1"], "smooth_ap has no setting quantile; it has gather_distributed"),
-        ([*SOUND, "--temperature", "-1"], "temperature must be"),
-        (["--loss", "bce", *SOUND[2:], "--gamma", "2"], "bce has no setting gamma; it has none"),
+        ([*SOUND, "--queue-size", "many"], "expected queue_size to be an integer"),
+        ([*SOUND, "--quantile", "0.1"], "expected a setting of smooth_ap, one of gather_distributed"),
+        ([*SOUND, "--temperature", "-1"], "expected temperature to be"),
+        (
+            ["--loss", "bce", *SOUND[2:], "--gamma", "2"],
+            "expected a setting of bce, which has none, got gamma",
+        ),
         ([*SOUND[:2], "--positive-rate", "half", "--batch-size", "64"], "got 'half'"),
         (
             [*SOUND[:2], "--positive-rate", "2", "--batch-size", "64"],
-            "expected positive_rate between 0 and 1",
+            "expected positive_rate to be between 0 and 1",
         ),
         ([*SOUND[:4], "--batch-size", "0"], "expected batch_size to be a whole number, at least 1"),
     ],

@@ -316,7 +316,7 @@ def test_a_wrapper_is_judged_in_both_phases_and_by_its_schedule():
     assert {item.loss for item in diagnosis.expected} == {"main_loss", "warmup_loss"}
     [finding] = [f for f in diagnosis.findings if f.code == "IMB406"]
     assert finding.prescription == {"parameter": "temp_end", "from": 0.01, "to": 0.1}
-    assert finding.remedy == "temp_end=0.1."
+    assert finding.remedy == "Set temp_end=0.1."
 
 
 def test_a_loss_that_pushes_positives_only_is_told_of_unless_another_keeps_weight():
@@ -349,14 +349,14 @@ def test_thresholds_are_those_of_the_rules():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "expected batch_size to be a whole number, at least 1; got 0"),
+        ({"batch_size": 0}, "expected batch_size to be a whole number, at least 1, got 0"),
         ({"total_steps": 1.5}, "expected total_steps to be a whole number"),
-        ({"positive_rate": 0.0}, "expected positive_rate between 0 and 1"),
-        ({"positive_rate": [0.5, 0.5]}, "num_classes=1 needs one positive rate for each class; got 2"),
+        ({"positive_rate": 0.0}, "expected positive_rate to be between 0 and 1"),
+        ({"positive_rate": [0.5, 0.5]}, "one positive rate for each class of num_classes=1, got 2"),
         ({"loss_fn": SoftmaxFocalLoss(), "positive_rate": [0.5, 0.9]}, "exclude each other"),
-        ({"loss_fn": nn.MSELoss()}, "MSELoss is no loss that a preflight knows"),
+        ({"loss_fn": nn.MSELoss()}, "expected a loss that a preflight knows, got MSELoss"),
         ({"class_names": "fraud"}, "expected class_names to be a list of names"),
-        ({"target_metric": "sharpness"}, "expected target_metric to be one of .*; got 'sharpness'"),
+        ({"target_metric": "sharpness"}, "expected target_metric to be one of .*, got 'sharpness'"),
         ({"select": "IMB999"}, "expected a code .* of rules, got 'IMB999'"),
     ],
 )
@@ -367,7 +367,7 @@ def test_bad_input_is_one_clear_error(arguments, message):
 
 
 def test_a_function_is_no_loss():
-    with pytest.raises(TypeError, match="expected a loss module; got function"):
+    with pytest.raises(TypeError, match="expected loss_fn to be a loss module, got function"):
         preflight(lambda x, y: x, batch_size=64, positive_rate=0.05)
 
 

@@ -95,7 +95,7 @@ def test_resolved_findings_fail_nothing(binary: Case) -> None:
 def test_rules_that_failed_are_no_health_in_any_format() -> None:
     healthy = Diagnosis(healthy=(Examined("IMB001", "nonfinite-scores", "smooth_ap"),))
     failed = replace(healthy, failed=(Failed("IMB005", "KeyError: 'x'"),))
-    assert verdict(failed) == f"{verdict(healthy)}; 1 rule failed, which may hide more"
+    assert verdict(failed) == f"{verdict(healthy)}; 1 rule failed and may hide more"
     for render in (as_markdown, as_github):
         assert "1 rule failed" in render(failed)
     suite = Xml.fromstring(as_junit(failed))

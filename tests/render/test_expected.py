@@ -52,7 +52,7 @@ def test_classes_are_side_by_side_while_there_is_room():
 def test_settings_are_shown_as_one_would_type_them():
     assert passing(numbers(1)) == "queue_size=4000, tau_scale='iqr', max_pool_size=None"
     for shown in (as_text(numbers(3)), as_html(numbers(3)).replace("&#x27;", "'")):
-        assert "Together these settings pass" in shown
+        assert "These settings pass together" in shown
         assert "queue_size=4000, tau_scale='iqr'" in shown
         assert "class 2" in shown
 

@@ -127,12 +127,12 @@ def test_half_precision_is_taken_as_it_comes():
     ("scores", "targets", "budget", "message"),
     [
         (np.zeros((4, 3)), np.zeros((4, 2)), 0.1, r"got scores \[4, 3\] and targets \[4, 2\]"),
-        (np.zeros(0), np.zeros(0), 0.1, "at least one row that counts; got none"),
+        (np.zeros(0), np.zeros(0), 0.1, "at least one row that counts, got none"),
         (np.zeros(3), np.array([255, -1, np.nan]), 0.1, "got 3 rows, all with the target -1, 255, nan"),
         (np.zeros((3, 3)), np.array([3, 4, 3]), 0.1, "got 3 rows, all with the target 3, 4"),
         (np.zeros((2, 2, 3)), np.zeros(2), 0.1, r"expected targets \[2, 3\] or of the scores' shape"),
         (np.zeros((2, 3)), np.full(2, -100), 0.1, "got 2 rows, all with the target -100"),
-        (np.zeros(3), np.array([0, 1, 0]), 0.0, r"a budget in \(0, 1\], got 0.0"),
+        (np.zeros(3), np.array([0, 1, 0]), 0.0, r"budget to lie in \(0, 1\], got 0.0"),
     ],
 )
 def test_input_that_does_not_fit_is_named(scores, targets, budget, message):

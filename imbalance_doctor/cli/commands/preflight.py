@@ -57,7 +57,7 @@ def _settings() -> list[click.Option]:
     required=True,
     help="Share of positives in the data, e.g. 0.005; with several classes one each, e.g. 0.9,0.08,0.02.",
 )
-@click.option("--batch-size", type=int, required=True, help="Rows of a batch; of each process.")
+@click.option("--batch-size", type=int, required=True, help="Rows in a batch, in each process.")
 @click.option("--total-steps", type=int, help="Length of the run in steps.")
 @click.option("--epochs", type=int, help="Length of the run in epochs, where a schedule is in epochs.")
 @click.option("--world-size", type=int, default=1, show_default=True, help="Processes that train together.")
@@ -91,8 +91,8 @@ def command(
     imbalance-doctor preflight --loss pauc_at_budget --positive-rate 0.002 --batch-size 64 \\
         --beta 0.01 --queue-size 8192 --warmup-steps 500 --total-steps 20000
 
-    Settings of a loss are those of its constructor. With one of the warmup wrapper's, such as
-    --warmup-steps, the loss is the main loss after a warmup on BCE (or cross-entropy).
+    Settings of a loss are its constructor's parameters. With a setting of the warmup wrapper, such as
+    --warmup-steps, the loss becomes the main loss after a warmup on BCE (or cross-entropy).
     """  # noqa: D301
     from imbalance_doctor.preflight import preflight
     from imbalance_doctor.preflight.options import build
@@ -124,5 +124,5 @@ def _rates(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise click.UsageError(
-            f"--positive-rate: expected a number, or numbers with commas between; got {text!r}"
+            f"--positive-rate: expected a number, or numbers separated by commas, got {text!r}"
         ) from None

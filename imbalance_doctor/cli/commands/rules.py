@@ -24,8 +24,7 @@ from imbalance_doctor.texts import clean
 def command(form: str, select: str | None, ignore: str | None) -> int:
     """List the rules: code, name, severity, the symptom each looks for, and its thresholds.
 
-    Thresholds, and the rules that are chosen, are those of [tool.imbalance-doctor] in the nearest
-    pyproject.toml, where there is one:
+    [tool.imbalance-doctor] in the nearest pyproject.toml chooses rules and changes thresholds:
 
     \b
     [tool.imbalance-doctor]

@@ -22,10 +22,10 @@ from imbalance_doctor.examine.project import find_project
     "--logdir",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
-    help="Where the event files go; made if it is not there.",
+    help="Where the event files go; created if missing.",
 )
 def command(run: Path, logdir: Path) -> int:
-    """Write what a run's log holds as TensorBoard panels: for a run that was trained without them.
+    """Write a run's log as TensorBoard panels, for a run that was trained without them.
 
     \b
     imbalance-doctor tensorboard runs/fraud-01 --logdir tb/fraud-01
@@ -38,5 +38,5 @@ def command(run: Path, logdir: Path) -> int:
     write_run(loaded, diagnose(loaded, project=project.choice), logdir)
     for note in project.notes:
         say(f"Note: {note}")
-    say(f"wrote {logdir}; look at it with: tensorboard --logdir {logdir}")
+    say(f"wrote {logdir}; view it with: tensorboard --logdir {logdir}")
     return EXIT_OK

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def command(run: Path, interval: float) -> int:
     """Follow a run while it trains: the diagnosis as it stands, until the run ends or you press Ctrl-C.
 
-    RUN is a run directory, which may be empty still. On a terminal the diagnosis is shown anew each time the
-    log has grown; in a pipe each finding is a line when it opens and when it is resolved.
+    RUN is a run directory, which may still be empty. On a terminal, the diagnosis is refreshed each time the
+    log grows. In a pipe, each finding is one line when it opens and one when it is resolved.
 
     \b
     imbalance-doctor watch runs/fraud-01

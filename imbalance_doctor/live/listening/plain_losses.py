@@ -206,7 +206,7 @@ class Call:
         if found is None:
             given = [type(value).__name__ for value in (*args, *kwargs.values())]
             raise TypeError(
-                f"expected the watched loss to be called with (logits, targets) tensors; got {given}"
+                f"expected the watched loss to be called with (logits, targets) tensors, got {given}"
             )
         scores, targets = found
         if reading is BY_SHAPE and _are_quantities(targets.detach(), scores):

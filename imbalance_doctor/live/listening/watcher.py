@@ -28,8 +28,8 @@ MOST_LOSSES = 1000
 
 #: What is said of a loss that is part of a graph without breaks, after its name.
 COMPILED_IN = (
-    "is compiled into a graph that may not break (fullgraph=True, or an export), so that nothing is "
-    "recorded of it there. Compile the model without the loss, or leave fullgraph=True out."
+    "is compiled into a graph that may not break (fullgraph=True, or an export), so it is not recorded "
+    "there. Compile the model without the loss, or leave fullgraph=True out."
 )
 
 
@@ -249,7 +249,7 @@ class Watcher:
         """Stop listening for a newer doctor of the same run."""
         self.remove()
         self._pending = Heard(self._pending.step, LossMean())
-        self.guard.failure = "a newer Doctor of this process watches it for the same run directory"
+        self.guard.failure = "a newer Doctor in this process watches it for the same run directory"
 
     def guarded(self, work: Callable[..., T]) -> Callable[..., T | None]:
         """The same for others to call: until it fails."""

@@ -82,14 +82,14 @@ class Watchers:
         """
         if not isinstance(loss_fn, nn.Module):
             raise TypeError(
-                f"expected a loss module; got {type(loss_fn).__name__}. Wrap a function in an nn.Module "
-                "whose forward takes (logits, targets)"
+                f"expected loss_fn to be a loss module, got {type(loss_fn).__name__}. Wrap a function in an "
+                "nn.Module whose forward takes (logits, targets)"
             )
         self._forget_half()
         if any(watcher.module is diagnostics.bridge.original(loss_fn) for watcher in self):
-            raise ValueError("this loss is watched already")
+            raise ValueError("this loss is watched already; watch each loss once")
         if name is not None and name in self._by_name:
-            raise ValueError(f"a loss is watched as {name!r} already; give another name")
+            raise ValueError(f"expected a name that no watched loss has, got {name!r}: give another name")
         kind = name_of(diagnostics.bridge.original(loss_fn))
         chosen = name or kind
         while chosen in self._by_name:
@@ -208,8 +208,8 @@ class Watchers:
         if watcher.follows_the_loss_alone and not watcher.alone_told:
             watcher.alone_told = True
             self._note(
-                f"{watcher.name} is no classification loss, by its type or by its targets: only its loss is "
-                "recorded, and rules about classes and scores do not examine it"
+                f"{watcher.name} is not a classification loss, by its type or by its targets: only its loss "
+                "is recorded, and rules about classes and scores do not examine it"
             )
 
     def _tell_of_silence(self, watcher: Watcher, step: int) -> None:
@@ -223,17 +223,17 @@ class Watchers:
         watcher.silence_told = True
         if watcher.trained:  # it was called, in other steps or before: nothing need be wrong
             self._note(
-                f"{watcher.name} left no record from step {since} to {step}: it was not called there, or "
-                "only as a compiled copy, which is another module"
+                f"{watcher.name} was not recorded between steps {since} and {step}: it was not called, or "
+                "only through a torch.compile copy, which is a different module"
             )
             return
-        how = "not once"
+        how = "never called"
         if watcher.called:
-            how = "only in eval mode, without gradient or inside torch.func"
+            how = "called only in eval mode, without gradient or inside torch.func"
         warn(
-            f"imbalance-doctor: {watcher.name!r} is watched but was called {how} in {step - since} steps, so "
-            "that nothing can be said of it. Watch the very module that the training step calls (not a copy "
-            "of it), and call it as a module: loss_fn(logits, targets)."
+            f"imbalance-doctor: {watcher.name!r} is watched but was {how} in {step - since} steps, so it "
+            "cannot be diagnosed. Watch the module your training step calls, not a copy, and call it as "
+            "loss_fn(logits, targets)."
         )
 
 

@@ -92,9 +92,9 @@ def validated(
 def _probabilities(unlike: float) -> Remark:
     return Remark(
         "probabilities",
-        "the scores given to log_eval are evaluated as probabilities: all of them are as "
-        f"probabilities are, and {100 * unlike:.0f} % of the logits in training are not. Give "
-        "log_eval logits, which are what the model has before its sigmoid or softmax",
+        "the scores given to log_eval are evaluated as probabilities: all of them could be "
+        f"probabilities, but {100 * unlike:.0f} % of the logits in training could not. Give log_eval "
+        "logits, the output of the model before its sigmoid or softmax",
     )
 
 

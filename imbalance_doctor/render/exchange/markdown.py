@@ -30,7 +30,7 @@ def as_markdown(diagnosis: Diagnosis) -> str:
         lines += _finding(group)
     lines += _chapter("Consequences of the findings above", map(_brief, parts.consequences))
     if passing := expected.passing(diagnosis):
-        lines += ["", "## Together these settings pass", "", _code(passing)]
+        lines += ["", "## These settings pass together", "", _code(passing)]
     lines += _chapter("Resolved", map(_brief, parts.resolved))
     lines += _chapter("Treated", map(_text, diagnosis.treatments))
     lines += _chapter("Not examined, which is not the same as healthy", _skipped(diagnosis))

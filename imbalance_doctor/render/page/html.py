@@ -272,8 +272,8 @@ class _Loss:
         if left <= 0:
             return ""
         return (
-            f"Panels of {len(self.classes):,} of {count(self.count, 'class', 'classes')} are in this page, "
-            "those with findings first; the run log holds all."
+            f"This page has panels of {len(self.classes):,} of {count(self.count, 'class', 'classes')}, "
+            "those with findings first; the run log has all."
         )
 
 

@@ -51,7 +51,7 @@ def findings_section(diagnosis: Diagnosis, losses: Sequence[str] = ()) -> str:
     html += _chapter("Resolved", map(_brief, parts.resolved))
     html += _chapter("Treated", map(text, diagnosis.treatments))
     if passing := expected.passing(diagnosis):
-        html.append(f"<h2>Together these settings pass</h2><p><code>{text(passing)}</code></p>")
+        html.append(f"<h2>These settings pass together</h2><p><code>{text(passing)}</code></p>")
     html += _chapter("Not examined, which is not the same as healthy", _skipped(diagnosis))
     if diagnosis.healthy:
         names = grouping.rules_of(diagnosis.healthy)

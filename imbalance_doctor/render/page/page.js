@@ -349,11 +349,11 @@
   function figures() {
     const list = [
       { id: "overview", title: "Classes at a glance", wide: true, make: overview,
-        help: "Each mark is a class; click one to see its panels. Classes without positives stand at 0.5." },
+        help: "Each mark is a class; click one to see its panels. Classes without positives are drawn at 0.5." },
       { id: "timeline", title: "Findings over the run", wide: true, make: timeline,
-        help: "From the step that showed each finding to the step that resolved it; an arrow marks those still open." },
+        help: "Each bar runs from the step that showed a finding to the step that resolved it; an arrow marks open findings." },
       { id: "histograms", title: "Scores of positives and negatives", wide: true, make: histogramPanel,
-        help: "Each side has an area of 1, so that rare positives are seen beside many negatives. Few positives are in wider bins. The outer bins also hold what lies beyond them." },
+        help: "Each side has an area of 1, so that rare positives are visible beside many negatives. Where there are few positives, their bins are wider. The outer bins also count the scores beyond them." },
     ];
     for (const panel of data.panels) {
       const expected = !panel.expects.length || panel.expects.some((key) => lineOf(panel.of, key));

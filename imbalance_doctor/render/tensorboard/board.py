@@ -299,7 +299,7 @@ def _left_out(classes: int) -> str:
     return (
         f"{classes:,} classes: lines are drawn for the {MOST_CLASSES // 2} with the fewest positives in the "
         f"first record and for those with findings, up to {MOST_CLASSES} in all. *lowest*, *median* and "
-        "*highest of all* stand for the others. The run log and the HTML report have every class."
+        "*highest of all* are those of all classes. The run log has every class; the HTML report has more."
     )
 
 
