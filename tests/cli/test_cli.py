@@ -255,7 +255,7 @@ def test_ctrl_c_ends_watch_as_it_should(monkeypatch, sick_run, where):
 
     place = {
         "follow": "imbalance_doctor.examine.follow.follow",
-        "find_project": "imbalance_doctor.cli.commands.rules.find_project",
+        "find_project": "imbalance_doctor.cli.commands.watch.find_project",
     }
     monkeypatch.setattr(place[where], interrupt)
     assert main(["watch", str(sick_run)]) == EXIT_OK

@@ -150,7 +150,7 @@ def test_statistics_that_fail_for_a_hook_cost_one_warning_and_no_step(name, monk
 
     loss_fn, data, heard = listened(name)
     with monkeypatch.context() as broken:
-        for place in ("ranking.ranking_stats", "focal.likelihood_stats", "warmup.likelihood_stats"):
+        for place in ("ranking.base.ranking_stats", "focal.likelihood_stats", "warmup.wrapper.likelihood_stats"):
             broken.setattr(f"losses.{place}", fail)
         with pytest.warns(UserWarning, match="IndexError: out of bounds") as seen:
             loss = loss_fn(*data)
