@@ -26,7 +26,9 @@ INDUCTOR = pytest.param(
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler():
+def _fresh_compiler(monkeypatch, tmp_path):
+    # What was compiled for other instructions (ATEN_CPU_CAPABILITY) would be found again, and crash.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
