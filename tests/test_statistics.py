@@ -23,17 +23,17 @@ ENTRIES = {
         'Stat("toy_mean", "class", "toys", "Mean of the toys.", panel="scores"),\n'
         'Stat("toy_quantiles", "class x quantile", "toys", "Quantiles of the toys.", panel="schedule"),\n',
     ),
-    "losses/statistics.py": (
+    "losses/diagnostics/scores.py": (
         "    stats: Stats = {\n",
         '        "toy_mean": per_class + 1,\n'
         '        "toy_quantiles": per_class[:, None] + torch.arange(9.0),\n',
     ),
-    "imbalance_doctor/metrics.py": (
+    "imbalance_doctor/scores/metrics.py": (
         "    for metric in (\n",
         '        _metric("toy_share", "share, 0-1", "Share of toys."),\n',
     ),
 }
-COMPUTED = ("imbalance_doctor/metrics.py", "    result.update(\n", "        toy_share=0.5,\n")
+COMPUTED = ("imbalance_doctor/scores/metrics.py", "    result.update(\n", "        toy_share=0.5,\n")
 
 TRAINING = """
 import json, sys
@@ -42,7 +42,7 @@ import torch
 sys.path.insert(0, "docs")
 import generate
 from imbalance_doctor import Doctor, diagnose, load_run
-from imbalance_doctor.render.html import page_data
+from imbalance_doctor.render.page.html import page_data
 from losses import SmoothAPLoss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 loss_fn = SmoothAPLoss(2)

@@ -305,8 +305,9 @@ def test_so_does_a_process_that_ends_and_one_that_is_killed_loses_no_more_than_t
     script = """
         import os, signal, sys
         from torch import nn
-        from imbalance_doctor import Doctor, watchers
-        from tests.doctor.test_waiting import run
+        from imbalance_doctor import Doctor
+        from imbalance_doctor.live.listening import watchers
+        from tests.live.test_waiting import run
         watchers.SHORT_GAP = float("inf")
         doctor, loss_fn = Doctor(sys.argv[1], on_finding="log", every=1), nn.BCEWithLogitsLoss()
         doctor.watch(loss_fn)
