@@ -86,7 +86,7 @@ def test_who_waits_for_a_rank_that_never_calls_says_what_to_do(results):
     for name, told in results[0]["absent"].items():
         assert told is not None, name
         assert told.startswith(f"expected every rank to call {name} at this point, but another rank did not")
-        assert "under torch.no_grad() or gather_distributed=False" in told
+        assert "use torch.no_grad() or gather_distributed=False" in told
 
 
 def test_every_rank_draws_and_queues_the_same_rows(results):
