@@ -28,11 +28,12 @@ test-fast: $(VENV)/.installed-dev  ## Run the tests that take no training and no
 	$(BIN)/python -m pytest -m "not slow and not browser"
 
 # Processors sum in different orders, and training amplifies the difference: these stand in for other machines.
+CLINIC := tests/clinic/test_clinic.py tests/clinic/test_healthy.py tests/clinic/test_margin.py
 TRAINING := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not browser"
 
 test-arithmetic: $(VENV)/.installed-dev  ## Run the quick tests that train as other processors would calculate
-	ATEN_CPU_CAPABILITY=default $(TRAINING) tests/clinic
-	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2 $(TRAINING) tests/clinic
+	ATEN_CPU_CAPABILITY=default $(TRAINING) $(CLINIC)
+	ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2 $(TRAINING) $(CLINIC)
 
 lint: $(VENV)/.installed-dev  ## Lint, format and types
 	$(BIN)/ruff check .
