@@ -1,6 +1,6 @@
 """What one moment of a training run leaves behind: plain, immutable records.
 
-A record is what the recorder writes, the run log keeps and the rules read. Numbers are float32 arrays:
+A record is what a watcher makes, the run log keeps and the rules read. Numbers are float32 arrays:
 the precision that losses work in, and one that survives being written as decimal text without change,
 so that a diagnosis made from the log is the diagnosis that was made live.
 """
