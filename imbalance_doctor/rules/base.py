@@ -102,7 +102,7 @@ class Rule(ABC):
     #: Records that must be there first.
     min_records: ClassVar[int] = 5
     #: Whether it is examined at every record, the others at every fifth. What is not finite is on record when
-    #: its step ends; other records of a plain loss may come up to two seconds later (see `watchers`).
+    #: its step ends; other records of a plain loss may come up to two seconds later.
     at_once: ClassVar[bool] = False
     #: Codes of rules whose findings explain this one: where they hold, this is a consequence.
     explained_by: ClassVar[tuple[str, ...]] = ()
