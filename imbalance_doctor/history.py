@@ -196,7 +196,8 @@ class Window:
     def recent(self, name: str, records: int) -> Series:
         """A statistic over the newest records: fewer entries than records where it is not in each of them.
 
-        Counts are in every record, quantiles and spreads of scores in some (see `imbalance_doctor.live.listening.schedule`).
+        Counts are in every record, quantiles and spreads of scores in some: see
+        `imbalance_doctor.live.listening.schedule`.
         """
         return self._track.series(name).since(self._track.step_of(records))
 
